@@ -1,0 +1,174 @@
+//! The Merkle tree of RFC 9162 section 2.1 over SHA-256.
+
+use crate::digest::{Hash, sha256};
+
+/// `SHA-256(0x00 || leaf)`.
+pub fn leaf_hash(leaf: &[u8]) -> Hash {
+    sha256(&[&[0], leaf])
+}
+
+/// `SHA-256(0x00 || parts)`: the leaf hash of a leaf held in pieces.
+pub fn leaf_hash_parts(parts: &[&[u8]]) -> Hash {
+    let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 1);
+    all.push(&[0]);
+    all.extend_from_slice(parts);
+    sha256(&all)
+}
+
+/// `SHA-256(0x01 || left || right)`.
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    sha256(&[&[1], &left.0, &right.0])
+}
+
+/// Root of the empty tree: SHA-256 of nothing.
+pub fn empty_root() -> Hash {
+    sha256(&[])
+}
+
+/// Root over leaf contents.
+pub fn root<T: AsRef<[u8]>>(leaves: &[T]) -> Hash {
+    let mut frontier = Frontier::new();
+    for leaf in leaves {
+        frontier.push(leaf_hash(leaf.as_ref()));
+    }
+    frontier.root()
+}
+
+/// Root over leaf hashes.
+pub fn root_of_hashes(hashes: impl IntoIterator<Item = Hash>) -> Hash {
+    let mut frontier = Frontier::new();
+    for hash in hashes {
+        frontier.push(hash);
+    }
+    frontier.root()
+}
+
+/// The right edge of a growing tree: the roots of its complete subtrees, largest first.
+#[derive(Clone, Debug, Default)]
+pub struct Frontier {
+    size: u64,
+    peaks: Vec<Hash>,
+}
+
+impl Frontier {
+    /// The empty tree.
+    pub const fn new() -> Self {
+        Self { size: 0, peaks: Vec::new() }
+    }
+
+    /// Number of leaves.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends a leaf by its hash.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut node = leaf;
+        // INVARIANT: one peak per set bit of `size`; appending carries like an increment.
+        for _ in 0..self.size.trailing_ones() {
+            if let Some(left) = self.peaks.pop() {
+                node = node_hash(&left, &node);
+            }
+        }
+        self.peaks.push(node);
+        self.size += 1;
+    }
+
+    /// The root over every leaf so far.
+    pub fn root(&self) -> Hash {
+        let mut peaks = self.peaks.iter().rev();
+        match peaks.next() {
+            None => empty_root(),
+            Some(last) => peaks.fold(*last, |right, left| node_hash(left, &right)),
+        }
+    }
+}
+
+/// Largest power of two smaller than `n`; `n >= 2`.
+const fn split(n: usize) -> usize {
+    1 << (usize::BITS - 1 - (n - 1).leading_zeros())
+}
+
+/// Root over a slice of leaf hashes, by the recursive definition.
+fn subtree(hashes: &[Hash]) -> Hash {
+    match hashes {
+        [] => empty_root(),
+        [one] => *one,
+        _ => {
+            let (left, right) = hashes.split_at(split(hashes.len()));
+            node_hash(&subtree(left), &subtree(right))
+        }
+    }
+}
+
+/// Inclusion proof of leaf `index` (RFC 9162 2.1.3.1), from the leaf up; `None` beyond the tree.
+pub fn inclusion_proof(hashes: &[Hash], index: usize) -> Option<Vec<Hash>> {
+    if index >= hashes.len() {
+        return None;
+    }
+    let (mut proof, mut range, mut at) = (Vec::new(), hashes, index);
+    while range.len() > 1 {
+        let (left, right) = range.split_at(split(range.len()));
+        if at < left.len() {
+            proof.push(subtree(right));
+            range = left;
+        } else {
+            proof.push(subtree(left));
+            at -= left.len();
+            range = right;
+        }
+    }
+    proof.reverse();
+    Some(proof)
+}
+
+/// Checks an inclusion proof (RFC 9162 2.1.3.2).
+pub fn verify_inclusion(leaf: Hash, index: u64, size: u64, proof: &[Hash], root: &Hash) -> bool {
+    if index >= size {
+        return false;
+    }
+    let (mut at, mut last, mut node) = (index, size - 1, leaf);
+    for sibling in proof {
+        if last == 0 {
+            return false;
+        }
+        if at & 1 == 1 || at == last {
+            node = node_hash(sibling, &node);
+            if at & 1 == 0 {
+                while at & 1 == 0 && at != 0 {
+                    at >>= 1;
+                    last >>= 1;
+                }
+            }
+        } else {
+            node = node_hash(&node, sibling);
+        }
+        at >>= 1;
+        last >>= 1;
+    }
+    last == 0 && node == *root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn frontier_equals_definition_and_every_leaf_proves(n in 0usize..70) {
+            let hashes: Vec<Hash> = (0..n as u64).map(|i| leaf_hash(&i.to_le_bytes())).collect();
+            let whole = root_of_hashes(hashes.iter().copied());
+            prop_assert_eq!(whole, subtree(&hashes));
+            for (i, leaf) in hashes.iter().enumerate() {
+                let proof = inclusion_proof(&hashes, i).unwrap();
+                prop_assert!(verify_inclusion(*leaf, i as u64, n as u64, &proof, &whole));
+                prop_assert!(!verify_inclusion(*leaf, i as u64 + 1, n as u64, &proof, &whole) || n == 1);
+                let mut longer = proof.clone();
+                longer.push(*leaf);
+                prop_assert!(!verify_inclusion(*leaf, i as u64, n as u64, &longer, &whole));
+            }
+            prop_assert!(inclusion_proof(&hashes, n).is_none());
+        }
+    }
+}

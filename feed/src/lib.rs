@@ -1,0 +1,3 @@
+//! The binary feed: what is signed, how it is framed, and how a client speaks it.
+
+pub mod signed;
