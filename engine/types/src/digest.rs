@@ -71,3 +71,21 @@ pub fn digest(chain: ChainId, name: &str, body: &[&[u8]]) -> Hash {
     }
     Hash(state.finalize().into())
 }
+
+/// A SHA-256 state that can be forked after a shared prefix.
+#[derive(Clone, Debug, Default)]
+pub struct Prefix(Sha256);
+
+impl Prefix {
+    /// Appends to the prefix.
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// SHA-256 of the prefix followed by `rest`; the prefix stays usable.
+    pub fn finish_with(&self, rest: &[u8]) -> Hash {
+        let mut state = self.0.clone();
+        state.update(rest);
+        Hash(state.finalize().into())
+    }
+}
