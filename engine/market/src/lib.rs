@@ -1,2 +1,34 @@
-//! Placeholder.
+//! The deterministic market core: `(state, command) -> (state, events)`.
+//!
+//! # Contract
+//! [`Market::apply`] is the only door: a command either changes the state and yields events, or is refused and changes
+//! nothing. [`Market::end_block`] closes a block. The same commands give the same events and the same root, on every
+//! machine.
+//!
+//! # Invariants
+//! * No I/O, clock, thread, float, randomness, `HashMap` or unsafe code.
+//! * Time enters only as [`Command::Tick`](wattbook_types::Command::Tick); phases change only there.
+//! * After every command, money in accounts = minted - burned; energy sold = energy bought.
+//! * Only seals and reveals are deferred: they take effect at the Tick that closes their phase.
+//!
+//! # Map
+//! `market` the door · `admin` registration, parameters, orders of the regulator · `trade` quotes, cancels, deals ·
+//! `cycle` the timetable, seals, reveals, rounds · `settle` meters, settlement, ratings · `round` one sealed round ·
+//! `book` the continuous book · `reputation` Eq 4 · `cep` the equilibrium price · `state`, `page` the root.
+
+pub mod account;
+mod admin;
+pub mod book;
+pub mod cep;
+pub mod contract;
+mod cycle;
+mod market;
+mod page;
+pub mod reputation;
 pub mod round;
+mod settle;
+pub mod state;
+mod trade;
+
+pub use market::{Genesis, Market, Refusal};
+pub use state::State;

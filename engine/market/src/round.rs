@@ -6,8 +6,8 @@
 //! * Buyers choose by place, each buyer's bids best first; each takes the lowest ask among its matchable sellers.
 //! * Nothing here knows accounts, money or time: owners are dense indexes, ties come ranked.
 
-use wattbook_types::{CloseReason, DealPrice, DealPriceRule, Energy, MicroPrice, Ppm, Price, RangeMode, Side};
 use wattbook_types::units::PPM_ONE;
+use wattbook_types::{CloseReason, DealPrice, DealPriceRule, Energy, MicroPrice, Ppm, Price, RangeMode, Side};
 
 /// A participant of the round.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +104,11 @@ pub struct Cleared {
 pub const fn matchable_range(opposite: u32, percentile: Ppm) -> u32 {
     let share = PPM_ONE.saturating_sub(percentile.get()) as u64;
     let range = (opposite as u64 * share + 500_000) / PPM_ONE as u64;
-    let capped = if range > opposite as u64 { opposite as u64 } else { range };
+    let capped = if range > opposite as u64 {
+        opposite as u64
+    } else {
+        range
+    };
     if capped < 1 { 1 } else { capped as u32 }
 }
 
@@ -136,7 +140,10 @@ pub fn rank(owners: &[Owner], orders: &[RoundOrder]) -> Vec<[Option<Place>; 2]> 
         queue.sort_unstable();
         for (i, (_, _, owner)) in queue.into_iter().enumerate() {
             let range = matchable_range(counts[side.opposite().index()], owners[owner].percentile);
-            places[owner][side.index()] = Some(Place { pos: i as u32 + 1, range });
+            places[owner][side.index()] = Some(Place {
+                pos: i as u32 + 1,
+                range,
+            });
         }
     }
     places
@@ -155,7 +162,9 @@ pub fn uniform_price(orders: &[RoundOrder], reference: Option<MicroPrice>) -> Op
     steps.sort_unstable_by_key(|step| step.0);
     let mut demand: u128 = steps.iter().map(|step| step.1).sum();
     let mut supply = 0u128;
-    let mut best: Option<((core::cmp::Reverse<u128>, u128, u64, i32), u128)> = None;
+    // Greatest volume, then least imbalance, then nearest the reference, then lowest price.
+    type Merit = (core::cmp::Reverse<u128>, u128, u64, i32);
+    let mut best: Option<(Merit, u128)> = None;
     for level in steps.chunk_by(|a, b| a.0 == b.0) {
         let price = level[0].0;
         supply += level.iter().map(|step| step.2).sum::<u128>();
@@ -167,7 +176,12 @@ pub fn uniform_price(orders: &[RoundOrder], reference: Option<MicroPrice>) -> Op
         }
         demand -= level.iter().map(|step| step.1).sum::<u128>();
     }
-    best.map(|((_, _, _, price), volume)| (Price::new(price), Energy::new(u64::try_from(volume).unwrap_or(u64::MAX))))
+    best.map(|((_, _, _, price), volume)| {
+        (
+            Price::new(price),
+            Energy::new(u64::try_from(volume).unwrap_or(u64::MAX)),
+        )
+    })
 }
 
 /// Energy each order may trade at the uniform price: better ones whole, equal ones pro rata, spare Wh one each.
@@ -193,7 +207,9 @@ fn allowed_at(orders: &[RoundOrder], price: Price, volume: Energy) -> Vec<Energy
         let mut spare = left;
         for &i in &equal {
             // BOUND: left <= total, so the share is at most the order's own energy.
-            let share = (left * u128::from(orders[i].energy.get())).checked_div(total).unwrap_or(0);
+            let share = (left * u128::from(orders[i].energy.get()))
+                .checked_div(total)
+                .unwrap_or(0);
             allowed[i] = Energy::new(share as u64);
             spare -= share;
         }
@@ -240,10 +256,18 @@ impl Pairing<'_> {
 
 /// Matches a round.
 pub fn clear(owners: &[Owner], orders: &[RoundOrder], places: &[[Option<Place>; 2]], rules: Rules) -> Cleared {
-    let pairing = Pairing { owners, orders, places, rules };
+    let pairing = Pairing {
+        owners,
+        orders,
+        places,
+        rules,
+    };
     let mut cleared = Cleared::default();
     let uniform = rules.deal_price == DealPriceRule::Uniform;
-    let mut left: Vec<Energy> = orders.iter().map(|o| if o.charge_covered { o.energy } else { Energy::ZERO }).collect();
+    let mut left: Vec<Energy> = orders
+        .iter()
+        .map(|o| if o.charge_covered { o.energy } else { Energy::ZERO })
+        .collect();
     if uniform {
         match uniform_price(orders, rules.reference) {
             Some((price, volume)) => {
@@ -255,7 +279,13 @@ pub fn clear(owners: &[Owner], orders: &[RoundOrder], places: &[[Option<Place>; 
         }
     }
     let mut filled = vec![0u64; orders.len()];
-    let key = |i: &usize| (orders[*i].price, owners[orders[*i].owner as usize].priority, orders[*i].index);
+    let key = |i: &usize| {
+        (
+            orders[*i].price,
+            owners[orders[*i].owner as usize].priority,
+            orders[*i].index,
+        )
+    };
     let mut asks: Vec<usize> = (0..orders.len()).filter(|&i| orders[i].side == Side::Sell).collect();
     asks.sort_unstable_by_key(key);
     let mut bids: Vec<usize> = (0..orders.len()).filter(|&i| orders[i].side == Side::Buy).collect();
@@ -295,7 +325,12 @@ pub fn clear(owners: &[Owner], orders: &[RoundOrder], places: &[[Option<Place>; 
                     (DealPriceRule::PayAsAsk, _) => ask.to_deal_price(),
                     (DealPriceRule::Uniform, price) => price.unwrap_or(ask).to_deal_price(),
                 };
-                cleared.deals.push(RoundDeal { buy, sell, price, energy });
+                cleared.deals.push(RoundDeal {
+                    buy,
+                    sell,
+                    price,
+                    energy,
+                });
                 for i in [buy, sell] {
                     left[i] = left[i].saturating_sub(energy);
                     filled[i] += energy.get();
@@ -321,7 +356,13 @@ fn explain(pairing: &Pairing<'_>, left: &[Energy], filled: &[u64], cleared: &mut
             continue;
         }
         let opposite = order.side.opposite().index();
-        let pair = |other: usize| if order.side == Side::Buy { (i, other) } else { (other, i) };
+        let pair = |other: usize| {
+            if order.side == Side::Buy {
+                (i, other)
+            } else {
+                (other, i)
+            }
+        };
         let closes = |other: usize| {
             let (buy, sell) = pair(other);
             pairing.closes(buy, sell)
@@ -349,11 +390,19 @@ fn explain(pairing: &Pairing<'_>, left: &[Energy], filled: &[u64], cleared: &mut
                         let (buy, sell) = pair(other);
                         pairing.in_range(buy, sell)
                     });
-                    if in_range { CloseReason::Exhausted } else { CloseReason::OutOfRange }
+                    if in_range {
+                        CloseReason::Exhausted
+                    } else {
+                        CloseReason::OutOfRange
+                    }
                 }
             }
         };
-        cleared.unmatched.push(Leftover { order: i, energy: rest, reason });
+        cleared.unmatched.push(Leftover {
+            order: i,
+            energy: rest,
+            reason,
+        });
     }
 }
 

@@ -27,9 +27,20 @@ fn golden_rounds() {
     for (number, case) in cases.iter().enumerate() {
         let mut by_rank: Vec<usize> = (0..case.orders.len()).collect();
         by_rank.sort_by_key(|&i| (case.orders[i].4, i));
-        let mut owners = vec![Owner { priority: 0, percentile: Ppm::ZERO, group: 0 }; case.orders.len()];
+        let mut owners = vec![
+            Owner {
+                priority: 0,
+                percentile: Ppm::ZERO,
+                group: 0
+            };
+            case.orders.len()
+        ];
         for (priority, &i) in by_rank.iter().enumerate() {
-            owners[i] = Owner { priority: priority as u32, percentile: Ppm::new(case.orders[i].4), group: i as u32 };
+            owners[i] = Owner {
+                priority: priority as u32,
+                percentile: Ppm::new(case.orders[i].4),
+                group: i as u32,
+            };
         }
         let orders: Vec<RoundOrder> = case
             .orders
@@ -47,8 +58,14 @@ fn golden_rounds() {
             })
             .collect();
         let rules = Rules {
-            range: RangeMode::ALL.into_iter().find(|m| m.name() == case.mode).expect("mode"),
-            deal_price: DealPriceRule::ALL.into_iter().find(|m| m.name() == case.deal_price).expect("rule"),
+            range: RangeMode::ALL
+                .into_iter()
+                .find(|m| m.name() == case.mode)
+                .expect("mode"),
+            deal_price: DealPriceRule::ALL
+                .into_iter()
+                .find(|m| m.name() == case.deal_price)
+                .expect("rule"),
             reference: case.reference.map(|ticks| MicroPrice::new(ticks * 10_000)),
             spread_min: 0,
         };
@@ -57,10 +74,21 @@ fn golden_rounds() {
         let deals: Vec<(String, String, i64, u64)> = got
             .deals
             .iter()
-            .map(|d| (case.orders[d.buy].0.clone(), case.orders[d.sell].0.clone(), d.price.get(), d.energy.get()))
+            .map(|d| {
+                (
+                    case.orders[d.buy].0.clone(),
+                    case.orders[d.sell].0.clone(),
+                    d.price.get(),
+                    d.energy.get(),
+                )
+            })
             .collect();
         assert_eq!(deals, case.result.deals, "case {number}");
         assert_eq!(got.price.map(|p| p.get()), case.result.price, "case {number}");
-        assert_eq!(got.deals.iter().map(|d| d.energy.get()).sum::<u64>(), case.result.volume, "case {number}");
+        assert_eq!(
+            got.deals.iter().map(|d| d.energy.get()).sum::<u64>(),
+            case.result.volume,
+            "case {number}"
+        );
     }
 }

@@ -156,7 +156,13 @@ mod tests {
     fn contract_fields_stand_in_byte_order() {
         let contract = ContractId::new(1_980_000, 1, 7);
         assert_eq!(contract.get(), 1_970_329_133_921_888);
-        assert_eq!((contract.period(), contract.product(), contract.area()), (1_980_000, 1, 7));
-        assert_eq!(ContractId::new(1_628_736, 1, 1).delivery_start(), TimeNs::from_secs(1_465_862_400));
+        assert_eq!(
+            (contract.period(), contract.product(), contract.area()),
+            (1_980_000, 1, 7)
+        );
+        assert_eq!(
+            ContractId::new(1_628_736, 1, 1).delivery_start(),
+            TimeNs::from_secs(1_465_862_400)
+        );
     }
 }

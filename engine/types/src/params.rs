@@ -301,7 +301,9 @@ impl Params {
             && g(Param::MatchS) < g(Param::ContractS)
             && g(Param::ContractS) < g(Param::RoundS))
         {
-            return Err("phases of a round must follow one another: seal_end < reveal_end < match_at < contract_at < round_spacing");
+            return Err(
+                "phases of a round must follow one another: seal_end < reveal_end < match_at < contract_at < round_spacing",
+            );
         }
         if g(Param::GateOpenS) - g(Param::Rounds) * g(Param::RoundS) < g(Param::GateCloseS) {
             return Err("the rounds do not fit between gate opening and gate closure");
@@ -383,7 +385,10 @@ mod tests {
         }
         assert_eq!(params.check(), Ok(()));
         assert_eq!(params.charge_ticks(), 250);
-        assert_eq!((params.range(), params.deal_price()), (RangeMode::Either, DealPriceRule::Midpoint));
+        assert_eq!(
+            (params.range(), params.deal_price()),
+            (RangeMode::Either, DealPriceRule::Midpoint)
+        );
     }
 
     #[test]
@@ -391,6 +396,9 @@ mod tests {
         let mut params = Params::default();
         assert!(!params.set(Param::Range, 5));
         assert!(params.set(Param::Range, 0));
-        assert_ne!(params.digest(ChainId::default()), Params::default().digest(ChainId::default()));
+        assert_ne!(
+            params.digest(ChainId::default()),
+            Params::default().digest(ChainId::default())
+        );
     }
 }

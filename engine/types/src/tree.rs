@@ -53,7 +53,10 @@ pub struct Frontier {
 impl Frontier {
     /// The empty tree.
     pub const fn new() -> Self {
-        Self { size: 0, peaks: Vec::new() }
+        Self {
+            size: 0,
+            peaks: Vec::new(),
+        }
     }
 
     /// Number of leaves.

@@ -34,6 +34,32 @@ macro_rules! unit {
                 }
             }
 
+            /// Sum.
+            ///
+            /// # Panics
+            /// On overflow: the core bounds every amount long before.
+            #[inline]
+            #[track_caller]
+            pub const fn plus(self, other: Self) -> Self {
+                match self.0.checked_add(other.0) {
+                    Some(raw) => Self(raw),
+                    None => panic!("INVARIANT: a sum of amounts overflowed"),
+                }
+            }
+
+            /// Difference.
+            ///
+            /// # Panics
+            /// On overflow: the core takes no more than is there.
+            #[inline]
+            #[track_caller]
+            pub const fn minus(self, other: Self) -> Self {
+                match self.0.checked_sub(other.0) {
+                    Some(raw) => Self(raw),
+                    None => panic!("INVARIANT: a difference of amounts overflowed"),
+                }
+            }
+
             /// Difference, or `None` on overflow.
             #[inline]
             pub const fn checked_sub(self, other: Self) -> Option<Self> {
@@ -165,7 +191,11 @@ impl TimeNs {
     /// This instant moved by a signed number of seconds; saturates at the ends of time.
     pub const fn plus_secs(self, seconds: i64) -> Self {
         let delta = seconds.unsigned_abs().saturating_mul(NS_PER_S);
-        if seconds < 0 { Self(self.0.saturating_sub(delta)) } else { Self(self.0.saturating_add(delta)) }
+        if seconds < 0 {
+            Self(self.0.saturating_sub(delta))
+        } else {
+            Self(self.0.saturating_add(delta))
+        }
     }
 }
 
@@ -227,33 +257,53 @@ pub fn parse_decimal(text: &str, decimals: u32) -> Result<i128, DecimalError> {
 
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Decimal { raw: self.0.into(), decimals: 2 }.fmt(f)
+        Decimal {
+            raw: self.0.into(),
+            decimals: 2,
+        }
+        .fmt(f)
     }
 }
 
 impl fmt::Display for DealPrice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Decimal { raw: i128::from(self.0) * 5, decimals: 3 }.fmt(f)
+        Decimal {
+            raw: i128::from(self.0) * 5,
+            decimals: 3,
+        }
+        .fmt(f)
     }
 }
 
 impl fmt::Display for MicroPrice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Decimal { raw: self.0.into(), decimals: 6 }.fmt(f)
+        Decimal {
+            raw: self.0.into(),
+            decimals: 6,
+        }
+        .fmt(f)
     }
 }
 
 impl fmt::Display for Energy {
     /// In MWh.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Decimal { raw: self.0.into(), decimals: 6 }.fmt(f)
+        Decimal {
+            raw: self.0.into(),
+            decimals: 6,
+        }
+        .fmt(f)
     }
 }
 
 impl fmt::Display for Money {
     /// In points.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Decimal { raw: self.0.into(), decimals: 9 }.fmt(f)
+        Decimal {
+            raw: self.0.into(),
+            decimals: 9,
+        }
+        .fmt(f)
     }
 }
 
@@ -265,7 +315,10 @@ mod tests {
     #[test]
     fn midpoint_times_energy_is_exact() {
         let price = DealPrice::midpoint(Price::new(9700), Price::new(9001));
-        assert_eq!(Money::of_half_ticks(price.get(), Energy::new(3)), Some(Money::new(18_701 * 5 * 3)));
+        assert_eq!(
+            Money::of_half_ticks(price.get(), Energy::new(3)),
+            Some(Money::new(18_701 * 5 * 3))
+        );
         assert_eq!(price.to_string(), "93.505");
     }
 

@@ -1,0 +1,211 @@
+//! Registration, parameters, and the regulator's orders (MARKET 2.7, 7.1; PROTOCOL 8; DETAILS 2).
+
+use crate::account::{Account, Nonces};
+use crate::market::{Market, Refusal};
+use crate::reputation::Window;
+use crate::state::{MeterState, MintAccount, PageKey};
+use wattbook_types::command::{Configure, MarketAction, MarketOrder};
+use wattbook_types::{
+    CloseReason, ContractId, Event, Hash, Money, Param, Params, ParticipantId, Registration, Reject, Roles,
+};
+
+impl Market {
+    pub(crate) fn register(&mut self, registration: &Registration) -> Result<(), Refusal> {
+        if registration.not_after < self.state.time {
+            return Err(Reject::AdmissionExpired.into());
+        }
+        self.open_account(registration, false)?;
+        Ok(())
+    }
+
+    /// Opens an account and mints what it is due.
+    pub(crate) fn open_account(&mut self, registration: &Registration, genesis: bool) -> Result<(), Reject> {
+        let id = registration.participant;
+        if self.state.accounts.get(id).is_some() {
+            return Err(Reject::AlreadyRegistered);
+        }
+        if self.state.keys.contains(&registration.public_key) {
+            return Err(Reject::KeyTaken);
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for meter in &registration.meters {
+            if self.state.meters.contains_key(&meter.meter) {
+                return Err(Reject::MeterTaken);
+            }
+            if !seen.insert(meter.meter) {
+                return Err(Reject::BadMeters);
+            }
+        }
+        if id.get() == 0 || registration.roles.bits() & !Roles::ALL_BITS != 0 || registration.flags != 0 {
+            return Err(Reject::BadRoles);
+        }
+
+        for meter in &registration.meters {
+            self.state.meters.insert(
+                meter.meter,
+                MeterState {
+                    owner: id,
+                    meter: *meter,
+                    frozen: false,
+                },
+            );
+            self.touch(PageKey::Meter(meter.meter));
+        }
+        self.state.keys.insert(registration.public_key);
+        if self.state.grid.is_none() && registration.roles.contains(Roles::GRID) {
+            self.state.grid = Some(id);
+        }
+        let minted = self.mint_on_opening(registration, genesis);
+        let account = Account {
+            roles: registration.roles,
+            not_after: registration.not_after,
+            public_key: registration.public_key,
+            key_version: 1,
+            group: registration.group,
+            registered: self.seq,
+            suspended: false,
+            free: Money::ZERO,
+            reserved: Money::ZERO,
+            escrow: Money::ZERO,
+            bonds: Money::ZERO,
+            locked: Money::ZERO,
+            nonces: Nonces::default(),
+            meters: registration.meters.clone(),
+            window: Window::default(),
+            items_in_block: 0,
+        };
+        self.state.accounts.open(id, account);
+        let account = self.state.accounts.known_mut(id);
+        account.free = minted;
+        if !genesis {
+            account.locked = minted;
+        }
+        self.out.push(Event::Registered {
+            participant: id,
+            roles: registration.roles,
+            minted,
+        });
+        Ok(())
+    }
+
+    fn mint_on_opening(&mut self, registration: &Registration, genesis: bool) -> Money {
+        let params = &self.state.params;
+        let money = |param| Money::new(params.get(param));
+        if genesis {
+            let wanted = if registration.roles.contains(Roles::GRID) {
+                money(Param::GridMint)
+            } else {
+                Money::ZERO
+            };
+            return self.state.supply.mint(MintAccount::Grid, wanted, None);
+        }
+        let (wanted, cap) = (money(Param::RegistrationMint), money(Param::RegistrationMintCap));
+        let grouped = registration.group != Hash::ZERO;
+        if !registration.roles.trades() || (grouped && self.state.minted_groups.contains(&registration.group)) {
+            return Money::ZERO;
+        }
+        if grouped {
+            self.state.minted_groups.insert(registration.group);
+            self.touch(PageKey::Group(registration.group));
+        }
+        self.state.supply.mint(MintAccount::Registration, wanted, Some(cap))
+    }
+
+    /// Whether `who` holds a role.
+    pub(crate) fn require(&self, who: ParticipantId, role: Roles) -> Result<(), Reject> {
+        let holds = self
+            .state
+            .accounts
+            .get(who)
+            .is_some_and(|account| account.roles.contains(role));
+        if holds { Ok(()) } else { Err(Reject::RoleMissing) }
+    }
+
+    pub(crate) fn configure(&mut self, who: ParticipantId, configure: &Configure) -> Result<(), Reject> {
+        self.require(who, Roles::REGULATOR)?;
+        let param = Param::from_id(configure.param).ok_or(Reject::UnknownParam)?;
+        let mut pending = self.state.pending_params.clone();
+        pending.insert(param, configure.value);
+        let candidate = with_pending(&self.state.params, &pending).ok_or(Reject::ParamOutOfBounds)?;
+        candidate.check().map_err(|_| Reject::ParamOutOfBounds)?;
+        self.state.pending_params = pending;
+        self.touch(PageKey::Params);
+        self.out.push(Event::Configured {
+            param,
+            value: configure.value,
+        });
+        Ok(())
+    }
+
+    /// Puts pending parameters in force.
+    pub(crate) fn adopt_params(&mut self) {
+        let pending = core::mem::take(&mut self.state.pending_params);
+        if pending.is_empty() {
+            return;
+        }
+        // INVARIANT: `configure` checked every pending set as a whole.
+        if let Some(params) = with_pending(&self.state.params, &pending) {
+            self.state.params = params;
+        }
+        self.touch(PageKey::Params);
+        self.out.push(Event::ParamsInForce {
+            params_hash: self.state.params.digest(self.state.chain),
+        });
+    }
+
+    pub(crate) fn market_order(&mut self, who: ParticipantId, order: &MarketOrder) -> Result<(), Reject> {
+        self.require(who, Roles::REGULATOR)?;
+        match order.action {
+            MarketAction::Halt | MarketAction::Resume => {
+                let halted = order.action == MarketAction::Halt;
+                match order.contract {
+                    None => self.state.halted = halted,
+                    Some(id) => {
+                        self.state.contracts.get_mut(&id).ok_or(Reject::UnknownContract)?.halted = halted;
+                        self.state.touch_contract(id);
+                    }
+                }
+                let contract = order.contract;
+                self.out.push(if halted {
+                    Event::MarketHalted {
+                        contract,
+                        reason: order.reason,
+                    }
+                } else {
+                    Event::MarketResumed { contract }
+                });
+            }
+            MarketAction::Suspend | MarketAction::Reinstate => {
+                let suspended = order.action == MarketAction::Suspend;
+                let participant = order.participant;
+                let account = self
+                    .state
+                    .accounts
+                    .get_mut(participant)
+                    .ok_or(Reject::UnknownParticipant)?;
+                account.suspended = suspended;
+                self.out.push(Event::Suspension {
+                    participant,
+                    suspended,
+                    reason: order.reason,
+                });
+                if suspended {
+                    let ids: Vec<ContractId> = self.state.contracts.keys().copied().collect();
+                    for id in ids {
+                        self.close_all(id, participant, CloseReason::Suspended);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parameters with pending ones set; `None` where one lies beyond its bounds.
+fn with_pending(params: &Params, pending: &std::collections::BTreeMap<Param, i64>) -> Option<Params> {
+    let mut candidate = params.clone();
+    pending
+        .iter()
+        .all(|(param, value)| candidate.set(*param, *value))
+        .then_some(candidate)
+}

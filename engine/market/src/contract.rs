@@ -1,0 +1,309 @@
+//! One contract through its cycle: timetable, seals, marks, book, deals, readings (MARKET 2, DETAILS 4, 5).
+
+use crate::book::{Book, Standing};
+use crate::round::Place;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use wattbook_types::command::Reading;
+use wattbook_types::{
+    ContractId, Deal, DealPrice, Energy, Hash, MicroPrice, Money, Param, Params, ParticipantId, Phase, Price, Reveal,
+    Side, TimeNs,
+};
+
+/// A seal waiting for its reveal.
+#[derive(Clone, Debug)]
+pub struct SealState {
+    /// Nonce of the seal's envelope: names the revealed orders, orders the reveals.
+    pub nonce: u64,
+    /// What was committed to.
+    pub commitment: Hash,
+    /// The bond.
+    pub bond: Money,
+    /// Whether the bond is locked: set when SEAL closes.
+    pub locked: bool,
+    /// The matching reveal, once recorded.
+    pub reveal: Option<Reveal>,
+}
+
+/// What a participant has at stake in a contract.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Position {
+    /// Energy sold in deals that stand.
+    pub sold: Energy,
+    /// Energy bought in deals that stand.
+    pub bought: Energy,
+    /// Energy in open asks.
+    pub open_asks: Energy,
+    /// Per side: an order of at least the minimum lot was accepted.
+    pub entered: [bool; 2],
+    /// A sealed commitment was declined.
+    pub declined: bool,
+}
+
+/// Concession mark of a participant on a side (MARKET 2.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Mark before the latest envelope: what that envelope's own quotes are held to.
+    pub before: Option<Price>,
+    /// Worst price accepted in the latest envelope.
+    pub now: Price,
+    /// Record of that envelope.
+    pub seq: u64,
+}
+
+impl Mark {
+    /// What a quote of record `seq` must be at or better than.
+    pub const fn bound(&self, seq: u64) -> Option<Price> {
+        if self.seq == seq { self.before } else { Some(self.now) }
+    }
+}
+
+/// Where a deal stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum DealStatus {
+    /// Made; waits for the grid company.
+    Made = 1,
+    /// Countersigned: a contract.
+    Contracted = 2,
+    /// Not countersigned in time.
+    Voided = 3,
+    /// Settled by meter.
+    Settled = 4,
+}
+
+/// A deal and what is held for it.
+#[derive(Clone, Debug)]
+pub struct DealState {
+    /// The deal.
+    pub deal: Deal,
+    /// Its id.
+    pub id: Hash,
+    /// Where it stands.
+    pub status: DealStatus,
+    /// Held by the buyer.
+    pub buyer_escrow: Money,
+    /// Held by the seller.
+    pub seller_escrow: Money,
+    /// Metered energy of the buyer for this deal, once settled.
+    pub buyer_delivered: Energy,
+    /// Metered energy of the seller for this deal, once settled.
+    pub seller_delivered: Energy,
+    /// Rating of the buyer by the seller, and of the seller by the buyer.
+    pub ratings: [Option<bool>; 2],
+}
+
+/// Deals of one block, waiting for the grid company.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// First ordinal.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// What must be signed.
+    pub digest: Hash,
+    /// Last instant to sign.
+    pub deadline: TimeNs,
+}
+
+/// A border of the timetable.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Border {
+    /// SEAL of a round closes, REVEAL opens.
+    SealCloses,
+    /// REVEAL closes: RANK, RANGE, FORECAST, BROADCAST.
+    RevealCloses,
+    /// MATCH.
+    Match,
+    /// CONTRACT: the book trades.
+    Contract,
+    /// SEAL of the next round opens.
+    SealOpens,
+    /// Gate closure.
+    GateCloses,
+    /// Delivery starts.
+    Delivery,
+    /// Readings are taken.
+    Metering,
+    /// Settlement.
+    Settle,
+    /// Close.
+    Close,
+}
+
+/// A contract between gate opening and close.
+#[derive(Clone, Debug)]
+pub struct Contract {
+    /// Which.
+    pub id: ContractId,
+    /// The parameters of its cycle, fixed at gate opening.
+    pub params: Params,
+    /// Its phase.
+    pub phase: Phase,
+    /// The round under way or last run, from 1.
+    pub round: u16,
+    /// Whether trading is halted.
+    pub halted: bool,
+    /// What a bid must exceed.
+    pub floor: Option<DealPrice>,
+    /// Last CEP of the preceding cycle.
+    pub previous_cep: Option<MicroPrice>,
+    /// CEP now.
+    pub cep: Option<MicroPrice>,
+    /// Reputation and percentile of everyone active at gate opening.
+    pub standing: BTreeMap<ParticipantId, Standing>,
+    /// Seals of the round under way.
+    pub seals: BTreeMap<ParticipantId, SealState>,
+    /// Digest of the round's revealed salts, from RANK on.
+    pub salts: Vec<u8>,
+    /// Place and range per side, fixed at RANK.
+    pub places: [BTreeMap<ParticipantId, Place>; 2],
+    /// Concession marks.
+    pub marks: BTreeMap<(ParticipantId, Side), Mark>,
+    /// Resting orders.
+    pub book: Book,
+    /// Instants at which orders expire.
+    pub expiries: BTreeSet<(TimeNs, wattbook_types::OrderId)>,
+    /// Stakes.
+    pub positions: BTreeMap<ParticipantId, Position>,
+    /// Every deal, by ordinal.
+    pub deals: Vec<DealState>,
+    /// First deal not yet part of a sealed block.
+    pub unsealed_from: usize,
+    /// Time of the earliest deal not yet part of a sealed block.
+    pub unsealed_since: TimeNs,
+    /// Deals that wait for the grid company, by block.
+    pub batches: BTreeMap<u64, Batch>,
+    /// Deals that count for the CEP: the preceding cycle's tail, then this cycle's.
+    pub trail: VecDeque<(DealPrice, Energy)>,
+    /// How many of `trail` belong to this cycle.
+    pub trail_own: usize,
+    /// Lowest deal price that counts for the floor.
+    pub low: Option<DealPrice>,
+    /// Highest quote seen, for the adaptive CEP.
+    pub highest_quote: Option<Price>,
+    /// Readings by meter.
+    pub readings: BTreeMap<u64, Reading>,
+}
+
+/// Opens before its delivery start: gate opening of a contract under `params`.
+pub fn gate_opening(id: ContractId, params: &Params) -> TimeNs {
+    id.delivery_start().plus_secs(-params.get(Param::GateOpenS))
+}
+
+impl Contract {
+    /// A contract at gate opening, its first SEAL open.
+    pub fn new(id: ContractId, params: Params) -> Self {
+        Self {
+            id,
+            params,
+            phase: Phase::Seal,
+            round: 1,
+            halted: false,
+            floor: None,
+            previous_cep: None,
+            cep: None,
+            standing: BTreeMap::new(),
+            seals: BTreeMap::new(),
+            salts: Vec::new(),
+            places: [BTreeMap::new(), BTreeMap::new()],
+            marks: BTreeMap::new(),
+            book: Book::default(),
+            expiries: BTreeSet::new(),
+            positions: BTreeMap::new(),
+            deals: Vec::new(),
+            unsealed_from: 0,
+            unsealed_since: TimeNs::ZERO,
+            batches: BTreeMap::new(),
+            trail: VecDeque::new(),
+            trail_own: 0,
+            low: None,
+            highest_quote: None,
+            readings: BTreeMap::new(),
+        }
+    }
+
+    /// The next border of the timetable and its time; `None` once closed.
+    pub fn next_border(&self) -> Option<(TimeNs, Border)> {
+        let p = |param| self.params.get(param);
+        let round_start = gate_opening(self.id, &self.params).plus_secs((i64::from(self.round) - 1) * p(Param::RoundS));
+        let delivery = self.id.delivery_start();
+        Some(match self.phase {
+            Phase::Seal => (round_start.plus_secs(p(Param::SealS)), Border::SealCloses),
+            Phase::Reveal => (round_start.plus_secs(p(Param::RevealS)), Border::RevealCloses),
+            Phase::Ranked => (round_start.plus_secs(p(Param::MatchS)), Border::Match),
+            Phase::Matched => (round_start.plus_secs(p(Param::ContractS)), Border::Contract),
+            Phase::Continuous if i64::from(self.round) < p(Param::Rounds) => {
+                (round_start.plus_secs(p(Param::RoundS)), Border::SealOpens)
+            }
+            Phase::Continuous => (delivery.plus_secs(-p(Param::GateCloseS)), Border::GateCloses),
+            Phase::GateClosed => (delivery, Border::Delivery),
+            Phase::Delivering => (delivery.plus_secs(p(Param::MeterS)), Border::Metering),
+            Phase::Metering => (delivery.plus_secs(p(Param::SettleS)), Border::Settle),
+            Phase::Settled => (delivery.plus_secs(p(Param::CloseS)), Border::Close),
+            Phase::Closed => return None,
+        })
+    }
+
+    /// Whether the book takes quotes: from the first CONTRACT, but not from RANK to CONTRACT.
+    pub fn book_is_open(&self) -> bool {
+        match self.phase {
+            Phase::Continuous => true,
+            Phase::Seal | Phase::Reveal => self.round > 1,
+            _ => false,
+        }
+    }
+
+    /// Whether a quote of record `seq` concedes enough.
+    pub fn concedes(&self, participant: ParticipantId, side: Side, price: Price, seq: u64) -> bool {
+        let bound = self.marks.get(&(participant, side)).and_then(|mark| mark.bound(seq));
+        bound.is_none_or(|bound| side.concedes(price, bound))
+    }
+
+    /// Lets an accepted quote of record `seq` set the mark.
+    pub fn mark(&mut self, participant: ParticipantId, side: Side, price: Price, seq: u64) {
+        let entry = self.marks.entry((participant, side)).or_insert(Mark {
+            before: None,
+            now: price,
+            seq,
+        });
+        if entry.seq != seq {
+            *entry = Mark {
+                before: Some(entry.now),
+                now: price,
+                seq,
+            };
+        } else if side.concedes(entry.now, price) {
+            entry.now = price;
+        }
+    }
+
+    /// A participant's stakes, to change.
+    pub fn position_mut(&mut self, participant: ParticipantId) -> &mut Position {
+        self.positions.entry(participant).or_default()
+    }
+
+    /// A participant's stakes.
+    pub fn position(&self, participant: ParticipantId) -> Position {
+        self.positions.get(&participant).copied().unwrap_or_default()
+    }
+
+    /// Counts a deal for CEP and floor; the trail keeps the last n of this cycle, topped up from the one before.
+    pub fn count_deal(&mut self, price: DealPrice, energy: Energy) {
+        let n = self.params.get(Param::CepDeals) as usize;
+        self.trail.push_back((price, energy));
+        while self.trail.len() > n {
+            self.trail.pop_front();
+        }
+        self.trail_own = (self.trail_own + 1).min(n);
+        self.low = Some(self.low.map_or(price, |low| low.min(price)));
+    }
+
+    /// This cycle's own part of the trail, which tops up the next cycle's.
+    pub fn own_trail(&self) -> VecDeque<(DealPrice, Energy)> {
+        self.trail
+            .iter()
+            .skip(self.trail.len() - self.trail_own)
+            .copied()
+            .collect()
+    }
+}

@@ -1,0 +1,765 @@
+//! The timetable: gates, sealed rounds, reveals, places, matching (MARKET 2, 3; PROTOCOL 4; DETAILS 3, 4).
+
+use crate::book::{Order, Standing};
+use crate::cep;
+use crate::contract::{Border, Contract, SealState};
+use crate::market::{Market, Refusal};
+use crate::reputation::{percentiles, reputation};
+use crate::round::{self, Owner, Place, RoundOrder, Rules};
+use crate::state::{Accounts, PageKey};
+use crate::trade::{Match, above_floor, check_terms, reservation, role_of, spread_min, with_book, within_capacity};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use wattbook_types::command::Seal;
+use wattbook_types::digest::Prefix;
+use wattbook_types::ids::REVEALED_INDEX;
+use wattbook_types::params::FloorRule;
+use wattbook_types::units::{NANO_PER_TICK_WH, NS_PER_S, PPM_ONE};
+use wattbook_types::{
+    CloseReason, ContractId, DealPriceRule, Energy, Event, Hash, Money, OrderId, Param, ParticipantId, Phase, Ppm,
+    Quote, Reject, Reveal, Side, TimeInForce, TimeNs,
+};
+
+/// Greatest step of time: ten years. Every gate on the way is opened and closed.
+const TICK_MAX_NS: u64 = 3_660 * 86_400 * NS_PER_S;
+/// Lowest prices are kept for this many periods behind the newest.
+const LOWS_KEPT: u32 = 200;
+
+/// Something that falls due; earlier kinds come first at one instant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Due {
+    /// An order's last instant of validity has passed.
+    Expiry(ContractId, OrderId),
+    /// The grid company's deadline for a block's deals has passed.
+    Countersign(ContractId, u64),
+    /// A contract's next border.
+    Border(ContractId, Border),
+    /// A gate opens.
+    Gate(ContractId),
+}
+
+impl Market {
+    /// Moves time on and runs every border it passes, in order of time.
+    pub(crate) fn tick(&mut self, time: TimeNs) -> Result<(), Refusal> {
+        let now = self.state.time;
+        if time <= now || time.get() - now.get() > TICK_MAX_NS {
+            return Err(Reject::StepRefused.into());
+        }
+        self.state.time = time;
+        self.out.push(Event::Ticked { time });
+        let epoch_ns = self.state.params.get(Param::EpochCycles) as u64 * 900 * NS_PER_S;
+        let epoch = (time.get() - self.state.genesis_time.get()) / epoch_ns;
+        if epoch != self.state.supply.epoch {
+            self.state.supply.epoch = epoch;
+            self.state.supply.minted_in_epoch = [0; 3];
+        }
+        while let Some((at, due)) = self.next_due() {
+            if at > time {
+                break;
+            }
+            match due {
+                Due::Expiry(contract, order) => self.expire(contract, order),
+                Due::Countersign(contract, height) => self.void_batch(contract, height),
+                Due::Border(contract, border) => self.cross(contract, border, at),
+                Due::Gate(contract) => self.open_gate(contract, at),
+            }
+        }
+        Ok(())
+    }
+
+    fn next_due(&self) -> Option<(TimeNs, Due)> {
+        let just_after = |time: TimeNs| TimeNs::new(time.get().saturating_add(1));
+        let of_contract = |id: &ContractId, contract: &Contract| {
+            let border = contract
+                .next_border()
+                .map(|(at, border)| (at, Due::Border(*id, border)));
+            let expiry = contract
+                .expiries
+                .first()
+                .map(|(at, order)| (just_after(*at), Due::Expiry(*id, *order)));
+            let countersign = contract
+                .batches
+                .iter()
+                .map(|(height, batch)| (just_after(batch.deadline), *height))
+                .min();
+            let countersign = countersign.map(|(at, height)| (at, Due::Countersign(*id, height)));
+            [border, expiry, countersign].into_iter().flatten().min()
+        };
+        let (at, id) = self.next_gate();
+        let due = self
+            .state
+            .contracts
+            .iter()
+            .filter_map(|(id, contract)| of_contract(id, contract));
+        due.chain([(at, Due::Gate(id))]).min()
+    }
+
+    fn expire(&mut self, id: ContractId, order: OrderId) {
+        let done = self.on_contract(id, |market, contract| {
+            contract.expiries.pop_first();
+            market.close_order(contract, &order, CloseReason::Expired);
+            Ok(())
+        });
+        debug_assert!(done.is_ok());
+    }
+
+    /// Gate opening: parameters, floor, reputations, places (MARKET 2.4, 3.1, 3.2).
+    fn open_gate(&mut self, id: ContractId, at: TimeNs) {
+        self.adopt_params();
+        self.state.next_period += 1;
+        // The opening may have moved with the parameters; this gate opens now all the same.
+        let mut contract = Contract::new(id, self.state.params.clone());
+        let preceding = id.offset(-1);
+        let floor_of = match contract.params.floor() {
+            FloorRule::Off => None,
+            FloorRule::Day => Some(id.offset(-96)),
+            FloorRule::Previous => Some(preceding),
+        };
+        contract.floor = floor_of.and_then(|other| self.low_of(other));
+        if let Some(before) = self.state.contracts.get(&preceding) {
+            contract.trail = before.own_trail();
+            contract.previous_cep = before.cep;
+        }
+        let share_rule = contract.params.on(Param::CounterpartyShare);
+        let penalty = contract.params.get(Param::DeclinePenalty) as u32;
+        let now = self.state.time;
+        let active = self
+            .state
+            .accounts
+            .iter()
+            .filter(|(_, a)| a.roles.trades() && a.is_admitted(now));
+        let scored = active.map(|(who, account)| {
+            let counts = account.window.counts(share_rule);
+            (who, reputation(counts, penalty), counts.traded, account.registered)
+        });
+        let ranked = percentiles(scored.collect());
+        self.out.push(Event::PhaseChanged {
+            contract: id,
+            phase: Phase::Seal,
+            round: 1,
+            time: at,
+        });
+        for (participant, reputation, percentile) in ranked {
+            contract
+                .standing
+                .insert(participant, Standing { reputation, percentile });
+            self.out.push(Event::Ranked {
+                contract: id,
+                participant,
+                reputation,
+                percentile,
+            });
+        }
+        self.state.contracts.insert(id, Box::new(contract));
+        self.state.touch_contract(id);
+        let stale: Vec<ContractId> = self
+            .state
+            .lows
+            .keys()
+            .filter(|low| low.period() + LOWS_KEPT < id.period())
+            .copied()
+            .collect();
+        for low in stale {
+            self.state.lows.remove(&low);
+            self.touch(PageKey::Low(low));
+        }
+    }
+
+    /// Lowest deal price of a contract, open or past.
+    fn low_of(&self, id: ContractId) -> Option<wattbook_types::DealPrice> {
+        self.state
+            .contracts
+            .get(&id)
+            .and_then(|contract| contract.low)
+            .or_else(|| self.state.lows.get(&id).copied())
+    }
+
+    fn cross(&mut self, id: ContractId, border: Border, at: TimeNs) {
+        let crossed = self.on_contract(id, |market, contract| {
+            let phase = match border {
+                Border::SealCloses => Phase::Reveal,
+                Border::RevealCloses => Phase::Ranked,
+                Border::Match => Phase::Matched,
+                Border::Contract => Phase::Continuous,
+                Border::SealOpens => {
+                    contract.round += 1;
+                    Phase::Seal
+                }
+                Border::GateCloses => Phase::GateClosed,
+                Border::Delivery => Phase::Delivering,
+                Border::Metering => Phase::Metering,
+                Border::Settle => Phase::Settled,
+                Border::Close => Phase::Closed,
+            };
+            contract.phase = phase;
+            market.out.push(Event::PhaseChanged {
+                contract: id,
+                phase,
+                round: contract.round,
+                time: at,
+            });
+            match border {
+                Border::SealCloses => market.lock_bonds(contract),
+                Border::RevealCloses => market.rank(contract),
+                Border::Match => market.match_round(contract),
+                Border::Contract => market.publish_cep(contract),
+                Border::GateCloses => market.close_gate(contract),
+                Border::Settle => market.settle(contract),
+                Border::Close => market.close_cycle(contract),
+                Border::SealOpens | Border::Delivery | Border::Metering => {}
+            }
+            Ok(())
+        });
+        debug_assert!(crossed.is_ok());
+        if border == Border::Close {
+            self.forget(id);
+        }
+    }
+
+    /// Takes a closed contract out of the state; its lowest price stays.
+    fn forget(&mut self, id: ContractId) {
+        let Some(contract) = self.state.contracts.remove(&id) else {
+            return;
+        };
+        for ordinal in (0..contract.deals.len()).step_by(crate::state::DEALS_PER_PAGE) {
+            self.state.touch_deal(id, ordinal);
+        }
+        for deal in &contract.deals {
+            self.state.deal_index.remove(&deal.id);
+        }
+        if let Some(low) = contract.low {
+            self.state.lows.insert(id, low);
+            self.touch(PageKey::Low(id));
+        }
+        self.state.touch_contract(id);
+    }
+
+    pub(crate) fn seal(&mut self, who: ParticipantId, nonce: u64, seal: &Seal) -> Result<(), Reject> {
+        let roles = self.state.accounts.get(who).ok_or(Reject::UnknownParticipant)?.roles;
+        if !roles.trades() {
+            return Err(Reject::RoleMissing);
+        }
+        let halted = self.state.halted;
+        self.on_contract(seal.contract, |_, contract| {
+            if contract.phase >= Phase::GateClosed {
+                return Err(Reject::GateClosed);
+            }
+            if halted || contract.halted {
+                return Err(Reject::Halted);
+            }
+            if contract.phase != Phase::Seal {
+                return Err(Reject::NotInPhase);
+            }
+            if seal.round != contract.round {
+                return Err(Reject::WrongRound);
+            }
+            if contract.seals.contains_key(&who) {
+                return Err(Reject::AlreadySealed);
+            }
+            let p = |param| contract.params.get(param);
+            let class = i64::from(seal.bond_class);
+            if class < p(Param::BondClassMin) || class > p(Param::BondClassMax) {
+                return Err(Reject::BondClassOutOfRange);
+            }
+            let bond = Money::new(
+                p(Param::BondUnit)
+                    .checked_mul(1 << class)
+                    .ok_or(Reject::BondClassOutOfRange)?,
+            );
+            let state = SealState {
+                nonce,
+                commitment: seal.commitment,
+                bond,
+                locked: false,
+                reveal: None,
+            };
+            contract.seals.insert(who, state);
+            Ok(())
+        })
+    }
+
+    /// SEAL closes: bonds are locked, in order of participants (each has one seal).
+    fn lock_bonds(&mut self, contract: &mut Contract) {
+        let (id, round) = (contract.id, contract.round);
+        contract.seals.retain(|&participant, seal| {
+            seal.locked = self.state.accounts.known_mut(participant).lock_bond(seal.bond);
+            self.out.push(if seal.locked {
+                Event::Sealed {
+                    participant,
+                    contract: id,
+                    round,
+                    bond: seal.bond,
+                }
+            } else {
+                Event::SealVoided {
+                    participant,
+                    contract: id,
+                    round,
+                    reject: Reject::NoBalance,
+                }
+            });
+            seal.locked
+        });
+    }
+
+    /// Records a reveal that matches its seal; it takes effect when REVEAL closes.
+    pub(crate) fn reveal(&mut self, reveal: &Reveal) -> Result<(), Refusal> {
+        let participant = reveal.participant;
+        if self.state.accounts.get(participant).is_none() {
+            return Err(Reject::UnknownParticipant.into());
+        }
+        let recorded = self.on_contract(reveal.contract, |market, contract| {
+            let round = u32::from(contract.round);
+            if reveal.round == 0 || reveal.round > round {
+                return Err(Reject::WrongRound);
+            }
+            match contract.phase {
+                Phase::Seal if reveal.round == round => return Err(Reject::RevealEarly),
+                Phase::Reveal if reveal.round == round => {}
+                _ => return Err(Reject::RevealLate),
+            }
+            let seal = contract.seals.get_mut(&participant).ok_or(Reject::NoSeal)?;
+            if seal.commitment != reveal.commitment {
+                return Err(Reject::RevealMismatch);
+            }
+            if seal.reveal.is_some() {
+                return Err(Reject::AlreadyRevealed);
+            }
+            seal.reveal = Some(reveal.clone());
+            market.out.push(Event::RevealAccepted {
+                participant,
+                contract: contract.id,
+                round: contract.round,
+            });
+            Ok(())
+        });
+        recorded.map_err(Refusal::from)
+    }
+
+    /// REVEAL closes: judges the reveals, rests their quotes, fixes places and ranges.
+    fn rank(&mut self, contract: &mut Contract) {
+        let seals = core::mem::take(&mut contract.seals);
+        let salts = seals
+            .values()
+            .filter_map(|seal| seal.reveal.as_ref())
+            .flat_map(|reveal| reveal.salt.0);
+        contract.salts = salts.collect();
+        let mut entering: Vec<Order> = Vec::new();
+        for (participant, seal) in &seals {
+            match self.judge(contract, *participant, seal) {
+                Ok(orders) => {
+                    self.state.accounts.known_mut(*participant).release_bond(seal.bond);
+                    self.out.push(Event::BondReleased {
+                        participant: *participant,
+                        contract: contract.id,
+                        round: contract.round,
+                        bond: seal.bond,
+                    });
+                    entering.extend(orders);
+                }
+                Err(reject) => self.burn_bond(contract, *participant, seal.bond, reject),
+            }
+        }
+        // Revealed orders queue behind each other by the ties of the round.
+        let priorities = priorities(contract, entering.iter().map(|order| order.id.participant));
+        entering.sort_by_key(|order| (priorities[&order.id.participant], order.id.index));
+        for mut order in entering {
+            order.arrival = self.arrival();
+            self.rest(contract, order);
+        }
+        self.place(contract);
+        let p = |param| contract.params.get(param) as i32;
+        let charges = [Param::C1, Param::C2, Param::C3, Param::Congestion].map(p);
+        self.out.push(Event::Charges {
+            contract: contract.id,
+            charges,
+        });
+    }
+
+    fn burn_bond(&mut self, contract: &mut Contract, participant: ParticipantId, bond: Money, reject: Reject) {
+        let account = self.state.accounts.known_mut(participant);
+        account.release_bond(bond);
+        account.free = account.free.minus(bond);
+        account.locked = account.locked.min(account.free);
+        self.state.supply.burned += i128::from(bond.get());
+        contract.position_mut(participant).declined = true;
+        self.out.push(Event::BondBurned {
+            participant,
+            contract: contract.id,
+            round: contract.round,
+            bond,
+            reject,
+        });
+    }
+
+    /// The orders of a reveal, their money reserved; `Err`: the whole reveal is void and its bond burns.
+    fn judge(&mut self, c: &mut Contract, who: ParticipantId, seal: &SealState) -> Result<Vec<Order>, Reject> {
+        let reveal = seal.reveal.as_ref().ok_or(Reject::NotRevealed)?;
+        let now = self.state.time;
+        let admitted = self
+            .state
+            .accounts
+            .get(who)
+            .is_some_and(|account| account.is_admitted(now));
+        let mut orders: Vec<Order> = Vec::new();
+        let mut notional = 0i128;
+        let covered = i128::from(seal.bond.get()) * i128::from(PPM_ONE);
+        let alpha = i128::from(c.params.get(Param::Alpha));
+        for (index, quote) in reveal.quotes.iter().enumerate() {
+            let id = OrderId {
+                participant: who,
+                nonce: seal.nonce,
+                index: REVEALED_INDEX | index as u32,
+            };
+            if let Ok(quote) = quote {
+                let value = i128::from(quote.price.get().unsigned_abs()) * i128::from(quote.energy.get());
+                notional += value * i128::from(NANO_PER_TICK_WH);
+            }
+            let within_bond = notional * alpha <= covered;
+            let judged = quote.and_then(|quote| {
+                if !admitted {
+                    return Err(Reject::Suspended);
+                }
+                self.judge_quote(c, id, &quote, &orders, within_bond)
+            });
+            match judged {
+                Ok(order) => orders.push(order),
+                Err(reject) => self.out.push(Event::QuoteVoided {
+                    order: id,
+                    contract: c.id,
+                    reject,
+                }),
+            }
+        }
+
+        let seq = self.seq;
+        let concession = c.params.on(Param::Concession);
+        if concession
+            && orders
+                .iter()
+                .any(|order| !c.concedes(who, order.side, order.price, seq))
+        {
+            return Err(Reject::RevealNotConceding);
+        }
+        let amount = |order: &Order| reservation(&c.params, order.side, order.price, order.charge_cap, order.leaves);
+        let sides = [Side::Buy, Side::Sell].map(|side| orders.iter().any(|order| order.side == side));
+        let replaced: Vec<Order> = c
+            .book
+            .owned_by(who)
+            .into_iter()
+            .filter(|order| sides[order.side.index()])
+            .collect();
+        let total = |list: &[Order]| list.iter().map(|order| i128::from(amount(order).get())).sum::<i128>();
+        let free = i128::from(self.state.accounts.known_mut(who).free.get());
+        if total(&orders) > free + total(&replaced) {
+            return Err(Reject::RevealUnfunded);
+        }
+        for order in &replaced {
+            self.close_order(c, &order.id, CloseReason::Revealed);
+        }
+        for order in &orders {
+            let needed = reservation(&c.params, order.side, order.price, order.charge_cap, order.leaves);
+            let reserved = self.state.accounts.known_mut(who).reserve(needed);
+            assert!(reserved, "INVARIANT: the reveal's total was covered");
+            self.count_entry(c, order, seq);
+        }
+        Ok(orders)
+    }
+
+    fn judge_quote(
+        &self,
+        c: &Contract,
+        id: OrderId,
+        quote: &Quote,
+        earlier: &[Order],
+        within_bond: bool,
+    ) -> Result<Order, Reject> {
+        self.require(id.participant, role_of(quote.side))?;
+        if matches!(quote.time_in_force, TimeInForce::Fok | TimeInForce::PostOnly) {
+            return Err(Reject::TimeInForceNotSealed);
+        }
+        let charge_cap = check_terms(
+            &c.params,
+            quote.side,
+            quote.price,
+            quote.charge_cap,
+            quote.energy,
+            quote.min_fill,
+        )?;
+        if !above_floor(c, quote.side, quote.price) {
+            return Err(Reject::BidBelowFloor);
+        }
+        let account = self
+            .state
+            .accounts
+            .get(id.participant)
+            .ok_or(Reject::UnknownParticipant)?;
+        if quote.side == Side::Sell {
+            let asks = earlier
+                .iter()
+                .filter(|order| order.side == Side::Sell)
+                .map(|order| order.leaves.get())
+                .sum::<u64>();
+            // The resting asks go when this reveal takes effect.
+            let resting = c.position(id.participant).open_asks;
+            let more = Energy::new(asks).plus(quote.energy);
+            if !within_capacity(c, account, id.participant, more, resting) {
+                return Err(Reject::CapacityExceeded);
+            }
+        }
+        let valid_until = TimeNs::from_secs(quote.valid_until_s.into());
+        if quote.time_in_force == TimeInForce::Until && valid_until < self.state.time {
+            return Err(Reject::ValidUntilPast);
+        }
+        if !within_bond {
+            return Err(Reject::BondExceeded);
+        }
+        Ok(Order {
+            id,
+            side: quote.side,
+            price: quote.price,
+            charge_cap,
+            leaves: quote.energy,
+            min_fill: quote.min_fill,
+            time_in_force: quote.time_in_force,
+            valid_until,
+            client_order_id: quote.client_order_id,
+            arrival: Default::default(),
+        })
+    }
+
+    /// Fixes places and ranges for the round.
+    fn place(&mut self, contract: &mut Contract) {
+        let field = Field::new(contract, &self.state.accounts);
+        let places = round::rank(&field.owners, &field.orders);
+        contract.places = [BTreeMap::new(), BTreeMap::new()];
+        for side in [Side::Buy, Side::Sell] {
+            let mut by_pos: Vec<(Place, ParticipantId)> = (field.participants.iter().zip(&places))
+                .filter_map(|(who, places)| places[side.index()].map(|place| (place, *who)))
+                .collect();
+            by_pos.sort_unstable_by_key(|(place, _)| place.pos);
+            for (place, participant) in by_pos {
+                contract.places[side.index()].insert(participant, place);
+                let (id, round, Place { pos, range }) = (contract.id, contract.round, place);
+                self.out.push(Event::Range {
+                    contract: id,
+                    round,
+                    participant,
+                    side,
+                    pos,
+                    range,
+                });
+            }
+        }
+    }
+
+    /// MATCH: clears the round and books its deals.
+    fn match_round(&mut self, contract: &mut Contract) {
+        if self.state.halted || contract.halted {
+            return;
+        }
+        let field = Field::new(contract, &self.state.accounts);
+        let rules = Rules {
+            range: contract.params.range(),
+            deal_price: contract.params.deal_price(),
+            reference: contract.cep.or(contract.previous_cep),
+            spread_min: spread_min(&contract.params),
+        };
+        let place_of = |who: &ParticipantId| [0, 1].map(|side: usize| contract.places[side].get(who).copied());
+        let places: Vec<[Option<Place>; 2]> = field.participants.iter().map(place_of).collect();
+        let cleared = round::clear(&field.owners, &field.orders, &places, rules);
+        for made in &cleared.deals {
+            let resting = |i: usize| contract.book.get(&field.ids[i]).copied();
+            let (Some(bid), Some(ask)) = (resting(made.buy), resting(made.sell)) else {
+                continue;
+            };
+            for order in [&bid, &ask] {
+                let after = with_book(contract, &self.state.accounts, |book, rules| {
+                    book.fill(&order.id, made.energy, rules)
+                });
+                if after.leaves.is_zero() {
+                    contract.expiries.remove(&(order.valid_until, order.id));
+                }
+            }
+            self.deal(
+                contract,
+                &Match {
+                    bid,
+                    ask,
+                    price: made.price,
+                    energy: made.energy,
+                    aggressor: None,
+                },
+            );
+        }
+        for left in &cleared.unmatched {
+            let order = field.ids[left.order];
+            let side = field.orders[left.order].side;
+            self.out.push(Event::Unmatched {
+                order,
+                contract: contract.id,
+                side,
+                leaves: left.energy,
+                reason: left.reason,
+            });
+            let ioc = contract
+                .book
+                .get(&order)
+                .is_some_and(|o| o.time_in_force == TimeInForce::Ioc);
+            if ioc {
+                self.close_order(contract, &order, CloseReason::ImmediateOrCancel);
+            }
+        }
+        if let (DealPriceRule::Uniform, Some(price)) = (rules.deal_price, cleared.price) {
+            let dealt = Energy::new(cleared.deals.iter().map(|deal| deal.energy.get()).sum());
+            let (id, round, volume) = (contract.id, contract.round, cleared.uniform_volume);
+            let lost = volume.saturating_sub(dealt);
+            self.out.push(Event::UniformPrice {
+                contract: id,
+                round,
+                price,
+                volume,
+                lost,
+            });
+        }
+    }
+
+    /// The CEP after a round and at gate closure.
+    fn publish_cep(&mut self, contract: &mut Contract) {
+        let deals: Vec<_> = contract.trail.iter().copied().collect();
+        let ratio = cep::ratio(
+            &contract.params,
+            contract.trail_own,
+            contract.highest_quote,
+            contract.previous_cep,
+        );
+        let (Some(cep), Some(volume_weighted)) = (cep::by_recency(&deals, ratio), cep::by_volume(&deals)) else {
+            return;
+        };
+        contract.cep = Some(cep);
+        self.out.push(Event::Cep {
+            contract: contract.id,
+            cep,
+            volume_weighted,
+            deals: deals.len() as u32,
+        });
+    }
+
+    /// Gate closure: the book empties, the CEP is final, a jump raises the alarm.
+    fn close_gate(&mut self, contract: &mut Contract) {
+        let orders: Vec<OrderId> = contract
+            .book
+            .side(Side::Buy)
+            .chain(contract.book.side(Side::Sell))
+            .map(|order| order.id)
+            .collect();
+        for order in &orders {
+            self.close_order(contract, order, CloseReason::GateClosed);
+        }
+        self.publish_cep(contract);
+        let alarm = i128::from(contract.params.get(Param::VolatilityAlarm));
+        if let (Some(previous), Some(cep)) = (contract.previous_cep, contract.cep) {
+            let moved = i128::from(cep.get().abs_diff(previous.get())) * i128::from(PPM_ONE);
+            if alarm > 0 && moved > alarm * i128::from(previous.get().unsigned_abs()) {
+                self.out.push(Event::VolatilityAlarm {
+                    contract: contract.id,
+                    previous,
+                    cep,
+                });
+            }
+        }
+    }
+}
+
+/// Unique ranks that break ties of a round: R, then SHA-256(salts || participant) (PROTOCOL 1.3).
+fn priorities(contract: &Contract, participants: impl Iterator<Item = ParticipantId>) -> BTreeMap<ParticipantId, u32> {
+    let mut prefix = Prefix::default();
+    prefix.update(&contract.salts);
+    let mut keyed: BTreeMap<ParticipantId, (Reverse<Ppm>, Hash)> = BTreeMap::new();
+    for who in participants {
+        let standing = contract.standing.get(&who).copied().unwrap_or(Standing::UNRANKED);
+        keyed.entry(who).or_insert_with(|| {
+            (
+                Reverse(standing.reputation),
+                prefix.finish_with(&who.get().to_le_bytes()),
+            )
+        });
+    }
+    let mut order: Vec<(&ParticipantId, &(Reverse<Ppm>, Hash))> = keyed.iter().collect();
+    order.sort_unstable_by_key(|(who, key)| (**key, **who));
+    order
+        .into_iter()
+        .enumerate()
+        .map(|(rank, (who, _))| (*who, rank as u32))
+        .collect()
+}
+
+/// The book of a contract as the owners and orders of a round.
+struct Field {
+    participants: Vec<ParticipantId>,
+    owners: Vec<Owner>,
+    orders: Vec<RoundOrder>,
+    ids: Vec<OrderId>,
+}
+
+impl Field {
+    fn new(contract: &Contract, accounts: &Accounts) -> Self {
+        let resting: Vec<&Order> = contract
+            .book
+            .side(Side::Buy)
+            .chain(contract.book.side(Side::Sell))
+            .collect();
+        let priorities = priorities(contract, resting.iter().map(|order| order.id.participant));
+        let participants: Vec<ParticipantId> = priorities.keys().copied().collect();
+        let index: BTreeMap<ParticipantId, u32> = participants
+            .iter()
+            .enumerate()
+            .map(|(i, who)| (*who, i as u32))
+            .collect();
+        let mut owners: Vec<Owner> = Vec::with_capacity(participants.len());
+        let groups = contract.params.on(Param::Affiliation);
+        let mut first_of_group: BTreeMap<Hash, u32> = BTreeMap::new();
+        for (i, who) in participants.iter().enumerate() {
+            let standing = contract.standing.get(who).copied().unwrap_or(Standing::UNRANKED);
+            let group = match accounts.get(*who).map(|account| account.group) {
+                Some(group) if groups && group != Hash::ZERO => *first_of_group.entry(group).or_insert(i as u32),
+                _ => i as u32,
+            };
+            owners.push(Owner {
+                priority: priorities[who],
+                percentile: standing.percentile,
+                group,
+            });
+        }
+        let charge = contract.params.charge_ticks();
+        let mut ranked: Vec<usize> = (0..resting.len()).collect();
+        ranked.sort_by_key(|&i| {
+            (
+                priorities[&resting[i].id.participant],
+                resting[i].id.index,
+                resting[i].arrival,
+            )
+        });
+        let mut spare_rank = vec![0; resting.len()];
+        for (rank, &i) in ranked.iter().enumerate() {
+            spare_rank[i] = rank as u32;
+        }
+        let as_round_order = |(i, order): (usize, &&Order)| RoundOrder {
+            owner: index[&order.id.participant],
+            side: order.side,
+            price: order.price,
+            energy: order.leaves,
+            min_fill: order.min_fill,
+            index: spare_rank[i],
+            spare_rank: spare_rank[i],
+            charge_covered: order.side == Side::Sell || i64::from(order.charge_cap) >= charge,
+        };
+        let orders = resting.iter().enumerate().map(as_round_order).collect();
+        Self {
+            orders,
+            owners,
+            participants,
+            ids: resting.iter().map(|order| order.id).collect(),
+        }
+    }
+}

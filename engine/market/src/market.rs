@@ -1,0 +1,289 @@
+//! The door of the core.
+
+use crate::contract::gate_opening;
+use crate::state::{PageKey, State};
+use std::collections::BTreeSet;
+use wattbook_types::ids::PERIOD_S;
+use wattbook_types::{
+    ChainId, Command, ContractId, Envelope, Event, Hash, Item, Param, Params, ParticipantId, Registration, Reject,
+    TimeNs, digest, tree,
+};
+
+/// What a chain starts from.
+#[derive(Clone, Debug)]
+pub struct Genesis {
+    /// Digest of the genesis bytes.
+    pub chain: ChainId,
+    /// Delivery area.
+    pub area: u16,
+    /// Genesis time.
+    pub time: TimeNs,
+    /// Parameters.
+    pub params: Params,
+    /// Accounts that stand in genesis.
+    pub accounts: Vec<Registration>,
+}
+
+/// Why a command was refused whole; it changed nothing and is not recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The answer.
+    pub reject: Reject,
+    /// With [`Reject::Duplicate`], the record that used the nonce, where it is known.
+    pub original_seq: u64,
+}
+
+impl From<Reject> for Refusal {
+    fn from(reject: Reject) -> Self {
+        Self {
+            reject,
+            original_seq: 0,
+        }
+    }
+}
+
+/// The market.
+#[derive(Clone, Debug)]
+pub struct Market {
+    pub(crate) state: State,
+    /// Events of the command under way.
+    pub(crate) out: Vec<Event>,
+    /// Sequence number of the command under way.
+    pub(crate) seq: u64,
+    /// Arrivals handed out within it.
+    pub(crate) rank: u32,
+    /// Accounts that sent items in the block under way.
+    senders: BTreeSet<ParticipantId>,
+    /// Contracts with deals in the block under way.
+    pub(crate) dealt: BTreeSet<ContractId>,
+}
+
+impl Market {
+    /// The market at genesis.
+    ///
+    /// # Errors
+    /// The first genesis account that cannot stand, or `MalformedItem` for parameters that contradict each other.
+    pub fn new(genesis: Genesis) -> Result<Self, Reject> {
+        if genesis.params.check().is_err() {
+            return Err(Reject::MalformedItem);
+        }
+        let state = State::new(genesis.chain, genesis.area, genesis.time, genesis.params);
+        let mut market = Self {
+            state,
+            out: Vec::new(),
+            seq: 0,
+            rank: 0,
+            senders: BTreeSet::new(),
+            dealt: BTreeSet::new(),
+        };
+        let first_open = genesis.time.plus_secs(market.state.params.get(Param::GateOpenS)).get();
+        market.state.next_period = (first_open / (PERIOD_S * wattbook_types::units::NS_PER_S)) as u32 + 1;
+        for registration in &genesis.accounts {
+            market.open_account(registration, true)?;
+        }
+        market.out.clear();
+        market.assert_conserved_by_touched(0);
+        Ok(market)
+    }
+
+    /// What is known.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The state root.
+    pub fn root(&mut self) -> Hash {
+        self.state.root()
+    }
+
+    /// Applies a command as record `seq` and returns its events.
+    ///
+    /// # Errors
+    /// The refusal of a command that is not to be recorded; nothing has changed then.
+    ///
+    /// # Panics
+    /// If the core broke one of its invariants.
+    pub fn apply(&mut self, seq: u64, command: &Command) -> Result<Vec<Event>, Refusal> {
+        self.seq = seq;
+        self.rank = 0;
+        debug_assert!(self.out.is_empty());
+        let supply_before = self.state.supply.outstanding();
+        match command {
+            Command::Register(registration) => self.register(registration)?,
+            Command::Envelope(envelope) => self.envelope(envelope)?,
+            Command::Reveal(reveal) => self.reveal(reveal)?,
+            Command::Tick(time) => self.tick(*time)?,
+        }
+        self.assert_conserved_by_touched(supply_before);
+        Ok(core::mem::take(&mut self.out))
+    }
+
+    /// Ends the block `height`: names the deals to countersign and returns those events.
+    ///
+    /// # Panics
+    /// If money or energy is not conserved over the whole state.
+    pub fn end_block(&mut self, height: u64) -> Vec<Event> {
+        self.state.height = height;
+        for sender in core::mem::take(&mut self.senders) {
+            if let Some(account) = self.state.accounts.get_mut(sender) {
+                account.items_in_block = 0;
+            }
+        }
+        for id in core::mem::take(&mut self.dealt) {
+            self.seal_deals(id, height);
+        }
+        self.state.accounts.settle_touched();
+        assert!(
+            self.state.is_conserved(),
+            "INVARIANT: points or energy not conserved at height {height}"
+        );
+        core::mem::take(&mut self.out)
+    }
+
+    /// Gives the deals of this block their digest and deadline.
+    fn seal_deals(&mut self, id: ContractId, height: u64) {
+        let chain = self.state.chain;
+        let Some(contract) = self.state.contracts.get_mut(&id) else {
+            return;
+        };
+        let deals = &contract.deals[contract.unsealed_from..];
+        if deals.is_empty() {
+            return;
+        }
+        let count = deals.len() as u64;
+        let root = tree::root_of_hashes(deals.iter().map(|deal| tree::leaf_hash(&deal.id.0)));
+        let numbers = [height.to_le_bytes(), id.get().to_le_bytes(), count.to_le_bytes()].concat();
+        let deals_digest = digest(chain, "deals", &[&numbers, &root.0]);
+        let deadline = contract
+            .unsealed_since
+            .plus_secs(contract.params.get(Param::CountersignS));
+        let first = contract.unsealed_from as u64;
+        contract.batches.insert(
+            height,
+            crate::contract::Batch {
+                first,
+                count,
+                digest: deals_digest,
+                deadline,
+            },
+        );
+        contract.unsealed_from = contract.deals.len();
+        self.state.touch_contract(id);
+        self.out.push(Event::DealsSealed {
+            contract: id,
+            height,
+            count,
+            deals_digest,
+        });
+    }
+
+    fn assert_conserved_by_touched(&mut self, supply_before: i128) {
+        let money = self.state.accounts.settle_touched();
+        let supply = self.state.supply.outstanding() - supply_before;
+        assert_eq!(
+            money, supply,
+            "INVARIANT: points changed by {money} while the supply changed by {supply}"
+        );
+    }
+
+    /// The next arrival within this record.
+    pub(crate) fn arrival(&mut self) -> crate::book::Arrival {
+        let rank = self.rank;
+        self.rank += 1;
+        crate::book::Arrival { seq: self.seq, rank }
+    }
+
+    /// Checks the header of an envelope, takes its nonce, applies its items in order.
+    fn envelope(&mut self, envelope: &Envelope) -> Result<(), Refusal> {
+        let (now, params) = (self.state.time, &self.state.params);
+        let account = self
+            .state
+            .accounts
+            .get(envelope.participant)
+            .ok_or(Reject::UnknownParticipant)?;
+        if envelope.items.is_empty() || envelope.items.len() as i64 > params.get(Param::LeavesMax) {
+            return Err(Reject::BadCount.into());
+        }
+        if envelope.key_version != account.key_version {
+            return Err(Reject::WrongKeyVersion.into());
+        }
+        if envelope.not_after < now {
+            return Err(Reject::Expired.into());
+        }
+        if envelope.not_after.get() - now.get() > params.ttl_ns() {
+            return Err(Reject::TtlTooLong.into());
+        }
+        account
+            .nonces
+            .check(envelope.nonce)
+            .map_err(|(reject, original_seq)| Refusal { reject, original_seq })?;
+        if !account.is_admitted(now) {
+            return Err(Reject::Suspended.into());
+        }
+        let items = u32::try_from(envelope.items.len()).unwrap_or(u32::MAX);
+        if i64::from(account.items_in_block) + i64::from(items) > params.get(Param::ItemsPerBlock) {
+            return Err(Reject::Quota.into());
+        }
+
+        let (participant, nonce) = (envelope.participant, envelope.nonce);
+        let account = self.state.accounts.known_mut(participant);
+        account.nonces.mark(nonce, self.seq);
+        account.items_in_block += items;
+        self.senders.insert(participant);
+        for (index, item) in envelope.items.iter().enumerate() {
+            let index = index as u32;
+            let at = self.out.len();
+            let verdict = self.item(participant, nonce, index, item);
+            // The verdict stands before the events it caused.
+            let verdict = match verdict {
+                Ok(()) => Event::Accepted {
+                    participant,
+                    nonce,
+                    index,
+                },
+                Err(reject) => Event::Rejected {
+                    participant,
+                    nonce,
+                    index,
+                    reject,
+                },
+            };
+            self.out.insert(at, verdict);
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, who: ParticipantId, nonce: u64, index: u32, item: &Item) -> Result<(), Reject> {
+        let name = wattbook_types::OrderId {
+            participant: who,
+            nonce,
+            index,
+        };
+        match item {
+            Item::Quote(quote) => self.quote(name, quote),
+            Item::Cancel(cancel) => self.cancel(who, cancel),
+            Item::Replace(replace) => self.replace(name, replace),
+            Item::Seal(seal) => self.seal(who, nonce, seal),
+            Item::Rate(rate) => self.rate(who, rate),
+            Item::Grid(grid) => self.countersign(who, grid),
+            Item::Meter(reading) => self.read_meter(who, reading),
+            Item::Configure(configure) => self.configure(who, configure),
+            Item::Order(order) => self.market_order(who, order),
+            Item::Refused(reject) => Err(*reject),
+        }
+    }
+
+    /// When the next gate opens.
+    pub(crate) fn next_gate(&self) -> (TimeNs, ContractId) {
+        let id = ContractId::new(
+            self.state.next_period,
+            ContractId::PRODUCT_QUARTER_HOUR,
+            self.state.area,
+        );
+        (gate_opening(id, &self.state.params), id)
+    }
+
+    pub(crate) fn touch(&mut self, page: PageKey) {
+        self.state.touch(page);
+    }
+}
