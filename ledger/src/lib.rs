@@ -1,1 +1,61 @@
-//! Placeholder.
+//! The ledger: an append-only, memory-mapped log of blocks that is its own proof.
+//!
+//! The ledger knows nothing of markets: a record is bytes with a kind, a version and a sequence number.
+//!
+//! # Format
+//! * A directory: `genesis.bin`, segments `00000000.seg`, `00000001.seg`, ..., `commits.log`, `lock`; byte map in
+//!   docs/ledger-format.md.
+//! * A block is its record frames followed by one frame that holds its header B\[352\] ([`RawBlockHeader`]); block 0 is
+//!   genesis. A header names its parent, its records (`record_root`) and every header before it (`log_root`).
+//! * `commits.log` holds one entry a block, (height, length, block digest) signed with the log key, written after the
+//!   block's bytes are durable.
+//!
+//! # Invariants
+//! * One writer: [`Store`] holds the directory's lock exclusively.
+//! * Readers see only bytes below the published length, which never change.
+//! * Every byte is determined by the genesis bytes, the log key, the segment size and the blocks; whatever is no
+//!   content is zero. So [`check()`] finds any changed byte.
+//! * A log shorter than its newest commit entry is damage, never a shorter log.
+//! * After a failed write or sync the store refuses everything: what reached the disk is unknown until it is opened
+//!   again.
+//!
+//! # Recovery
+//! [`Store::open`] reads everything and keeps the longest valid prefix of complete blocks.
+//! * Committed blocks (with an entry) must all be there and right; else [`Error::Damaged`] says which file, offset,
+//!   block and kind, and nothing is changed, except that a last segment cut short beyond them is filled up with
+//!   zeros first.
+//! * Complete blocks beyond the newest entry are kept and get their entries.
+//! * Other bytes beyond are torn, for no entry ever acknowledged them: zeroed in the last segment, whole files removed
+//!   after it.
+//! * A commit entry is torn only if it is the last, its block is there, and each of its bytes is zero or what the entry
+//!   must say; it is then written again. Any other wrong entry is damage.
+//! * [`Recovery`] says in one sentence what was done.
+
+mod block;
+mod check;
+mod commits;
+mod error;
+mod files;
+#[cfg(test)]
+mod format_doc;
+mod frame;
+mod log;
+mod read;
+mod recover;
+mod scan;
+mod segment;
+mod store;
+
+pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
+pub use check::{CheckError, Checked, check, check_with};
+pub use commits::{COMMIT_SIZE, Commit};
+pub use error::{Error, Fault, FaultKind};
+pub use files::{COMMITS_FILE, GENESIS_FILE, LOCK_FILE};
+pub use frame::{
+    FRAME_ALIGN, FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, Record, RecordRef, frame_size, record_leaf_hash, record_root,
+};
+pub use read::{Blocks, Reader};
+pub use recover::Recovery;
+pub use scan::Block;
+pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};

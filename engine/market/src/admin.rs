@@ -4,16 +4,15 @@ use crate::account::{Account, Nonces};
 use crate::market::{Market, Refusal};
 use crate::reputation::Window;
 use crate::state::{MeterState, MintAccount, PageKey};
+use std::collections::BTreeSet;
 use wattbook_types::command::{Configure, MarketAction, MarketOrder};
 use wattbook_types::{
-    CloseReason, ContractId, Event, Hash, Money, Param, Params, ParticipantId, Registration, Reject, Roles,
+    CloseReason, ContractId, Energy, Event, Hash, Meter, Money, Param, Params, ParticipantId, Registration, Reject,
+    Roles,
 };
 
 impl Market {
     pub(crate) fn register(&mut self, registration: &Registration) -> Result<(), Refusal> {
-        if registration.not_after < self.state.time {
-            return Err(Reject::AdmissionExpired.into());
-        }
         self.open_account(registration, false)?;
         Ok(())
     }
@@ -21,20 +20,20 @@ impl Market {
     /// Opens an account and mints what it is due.
     pub(crate) fn open_account(&mut self, registration: &Registration, genesis: bool) -> Result<(), Reject> {
         let id = registration.participant;
+        if !meters_stand_together(&registration.meters) {
+            return Err(Reject::BadMeters);
+        }
         if self.state.accounts.get(id).is_some() {
             return Err(Reject::AlreadyRegistered);
         }
         if self.state.keys.contains(&registration.public_key) {
             return Err(Reject::KeyTaken);
         }
-        let mut seen = std::collections::BTreeSet::new();
-        for meter in &registration.meters {
-            if self.state.meters.contains_key(&meter.meter) {
-                return Err(Reject::MeterTaken);
-            }
-            if !seen.insert(meter.meter) {
-                return Err(Reject::BadMeters);
-            }
+        if (registration.meters.iter()).any(|meter| self.state.meters.contains_key(&meter.meter)) {
+            return Err(Reject::MeterTaken);
+        }
+        if !genesis && registration.not_after < self.state.time {
+            return Err(Reject::AdmissionExpired);
         }
         if id.get() == 0 || registration.roles.bits() & !Roles::ALL_BITS != 0 || registration.flags != 0 {
             return Err(Reject::BadRoles);
@@ -199,6 +198,14 @@ impl Market {
         }
         Ok(())
     }
+}
+
+/// Whether no meter is named twice and the capacities have a sum.
+fn meters_stand_together(meters: &[Meter]) -> bool {
+    let numbers: BTreeSet<u64> = meters.iter().map(|meter| meter.meter).collect();
+    let sum =
+        |cap: fn(&Meter) -> Energy| (meters.iter()).try_fold(Energy::ZERO, |sum, meter| sum.checked_add(cap(meter)));
+    numbers.len() == meters.len() && sum(|meter| meter.import_cap).is_some() && sum(|meter| meter.export_cap).is_some()
 }
 
 /// The parameters with pending ones set; `None` where one lies beyond its bounds.

@@ -355,13 +355,13 @@ impl Book {
                 passed_over = true;
                 continue;
             }
-            if (rules.affiliated)(incoming.id.participant, resting.id.participant) {
-                plan.rest = Rest::SelfTrade;
-                break;
-            }
             let energy = left.min(resting.leaves);
             if energy < incoming.min_fill.min(left) || energy < resting.min_fill.min(resting.leaves) {
                 continue;
+            }
+            if (rules.affiliated)(incoming.id.participant, resting.id.participant) {
+                plan.rest = Rest::SelfTrade;
+                break;
             }
             plan.executions.push(Execution {
                 resting: resting.id,

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use wattbook_types::command::Seal;
 use wattbook_types::digest::Prefix;
-use wattbook_types::ids::REVEALED_INDEX;
+use wattbook_types::ids::{PERIOD_S, REVEALED_INDEX};
 use wattbook_types::params::FloorRule;
 use wattbook_types::units::{NANO_PER_TICK_WH, NS_PER_S, PPM_ONE};
 use wattbook_types::{
@@ -45,18 +45,15 @@ impl Market {
         if time <= now || time.get() - now.get() > TICK_MAX_NS {
             return Err(Reject::StepRefused.into());
         }
-        self.state.time = time;
+        self.ticked = time;
         self.out.push(Event::Ticked { time });
-        let epoch_ns = self.state.params.get(Param::EpochCycles) as u64 * 900 * NS_PER_S;
-        let epoch = (time.get() - self.state.genesis_time.get()) / epoch_ns;
-        if epoch != self.state.supply.epoch {
-            self.state.supply.epoch = epoch;
-            self.state.supply.minted_in_epoch = [0; 3];
-        }
         while let Some((at, due)) = self.next_due() {
             if at > time {
                 break;
             }
+            // What falls due together falls due as if it had been ticked one by one; changed parameters can put a border
+            // into the past.
+            self.reach(at.max(self.state.time));
             match due {
                 Due::Expiry(contract, order) => self.expire(contract, order),
                 Due::Countersign(contract, height) => self.void_batch(contract, height),
@@ -64,7 +61,34 @@ impl Market {
                 Due::Gate(contract) => self.open_gate(contract, at),
             }
         }
+        self.reach(time);
         Ok(())
+    }
+
+    /// Moves the state's time on and begins the epoch it lies in.
+    fn reach(&mut self, time: TimeNs) {
+        self.state.time = time;
+        let epoch_ns = self.state.params.get(Param::EpochCycles) as u64 * PERIOD_S * NS_PER_S;
+        let epoch = (time.get() - self.state.genesis_time.get()) / epoch_ns;
+        if epoch != self.state.supply.epoch {
+            self.state.supply.epoch = epoch;
+            self.state.supply.minted_in_epoch = [0; 3];
+        }
+    }
+
+    /// When the next border falls due.
+    pub fn next_due_time(&self) -> TimeNs {
+        self.next_due().map_or(TimeNs::new(u64::MAX), |(at, _)| at)
+    }
+
+    /// Whether a Tick at `time` would close a SEAL and so open REVEAL.
+    pub fn opens_reveal(&self, time: TimeNs) -> bool {
+        let closes = |contract: &Contract| {
+            contract
+                .next_border()
+                .is_some_and(|(at, b)| b == Border::SealCloses && at <= time)
+        };
+        self.state.contracts.values().any(|contract| closes(contract))
     }
 
     fn next_due(&self) -> Option<(TimeNs, Due)> {
@@ -118,6 +142,8 @@ impl Market {
         contract.floor = floor_of.and_then(|other| self.low_of(other));
         if let Some(before) = self.state.contracts.get(&preceding) {
             contract.trail = before.own_trail();
+            let n = contract.params.get(Param::CepDeals) as usize;
+            contract.trail.drain(..contract.trail.len().saturating_sub(n));
             contract.previous_cep = before.cep;
         }
         let share_rule = contract.params.on(Param::CounterpartyShare);
@@ -380,7 +406,8 @@ impl Market {
         let account = self.state.accounts.known_mut(participant);
         account.release_bond(bond);
         account.free = account.free.minus(bond);
-        account.locked = account.locked.min(account.free);
+        let left = Money::new(i64::try_from(account.total()).unwrap_or(i64::MAX));
+        account.locked = account.locked.min(left);
         self.state.supply.burned += i128::from(bond.get());
         contract.position_mut(participant).declined = true;
         self.out.push(Event::BondBurned {
@@ -475,9 +502,6 @@ impl Market {
         within_bond: bool,
     ) -> Result<Order, Reject> {
         self.require(id.participant, role_of(quote.side))?;
-        if matches!(quote.time_in_force, TimeInForce::Fok | TimeInForce::PostOnly) {
-            return Err(Reject::TimeInForceNotSealed);
-        }
         let charge_cap = check_terms(
             &c.params,
             quote.side,
@@ -513,6 +537,9 @@ impl Market {
         }
         if !within_bond {
             return Err(Reject::BondExceeded);
+        }
+        if matches!(quote.time_in_force, TimeInForce::Fok | TimeInForce::PostOnly) {
+            return Err(Reject::TimeInForceNotSealed);
         }
         Ok(Order {
             id,
@@ -556,6 +583,8 @@ impl Market {
     /// MATCH: clears the round and books its deals.
     fn match_round(&mut self, contract: &mut Contract) {
         if self.state.halted || contract.halted {
+            // No round, no rest: what was to be immediate does not stay for the book.
+            self.cancel_immediate(contract);
             return;
         }
         let field = Field::new(contract, &self.state.accounts);
@@ -602,14 +631,8 @@ impl Market {
                 leaves: left.energy,
                 reason: left.reason,
             });
-            let ioc = contract
-                .book
-                .get(&order)
-                .is_some_and(|o| o.time_in_force == TimeInForce::Ioc);
-            if ioc {
-                self.close_order(contract, &order, CloseReason::ImmediateOrCancel);
-            }
         }
+        self.cancel_immediate(contract);
         if let (DealPriceRule::Uniform, Some(price)) = (rules.deal_price, cleared.price) {
             let dealt = Energy::new(cleared.deals.iter().map(|deal| deal.energy.get()).sum());
             let (id, round, volume) = (contract.id, contract.round, cleared.uniform_volume);
@@ -621,6 +644,16 @@ impl Market {
                 volume,
                 lost,
             });
+        }
+    }
+
+    /// Takes out what is left of immediate-or-cancel orders of the round.
+    fn cancel_immediate(&mut self, contract: &mut Contract) {
+        let resting = contract.book.side(Side::Buy).chain(contract.book.side(Side::Sell));
+        let immediate = resting.filter(|order| order.time_in_force == TimeInForce::Ioc);
+        let ids: Vec<OrderId> = immediate.map(|order| order.id).collect();
+        for id in &ids {
+            self.close_order(contract, id, CloseReason::ImmediateOrCancel);
         }
     }
 

@@ -52,6 +52,9 @@ pub struct Market {
     pub(crate) seq: u64,
     /// Arrivals handed out within it.
     pub(crate) rank: u32,
+    /// Time of the last Tick. While that Tick runs its borders, [`State::time`] is that of the border under way; what
+    /// somebody must answer is due from here, since nobody could answer earlier.
+    pub(crate) ticked: TimeNs,
     /// Accounts that sent items in the block under way.
     senders: BTreeSet<ParticipantId>,
     /// Contracts with deals in the block under way.
@@ -73,6 +76,7 @@ impl Market {
             out: Vec::new(),
             seq: 0,
             rank: 0,
+            ticked: genesis.time,
             senders: BTreeSet::new(),
             dealt: BTreeSet::new(),
         };
@@ -168,6 +172,7 @@ impl Market {
             },
         );
         contract.unsealed_from = contract.deals.len();
+        contract.unsealed_since = TimeNs::ZERO;
         self.state.touch_contract(id);
         self.out.push(Event::DealsSealed {
             contract: id,

@@ -121,11 +121,14 @@ pub fn reputation(counts: Counts, decline_penalty: u32) -> Ppm {
     )
 }
 
-/// Percentiles by descending R (ties: larger T, then earlier registration): `floor(1e6 (rank - 1) / P)`.
+/// Percentiles by descending R (ties: larger T, then earlier registration, then the lower serial, which tells genesis
+/// accounts apart): `floor(1e6 (rank - 1) / P)`.
 ///
 /// `active` is `(participant, R, T, registration sequence)`.
 pub fn percentiles(mut active: Vec<(ParticipantId, Ppm, u32, u64)>) -> Vec<(ParticipantId, Ppm, Ppm)> {
-    active.sort_unstable_by_key(|&(_, r, t, registered)| (core::cmp::Reverse(r), core::cmp::Reverse(t), registered));
+    active.sort_unstable_by_key(|&(who, r, t, registered)| {
+        (core::cmp::Reverse(r), core::cmp::Reverse(t), registered, who)
+    });
     let p = active.len() as u64;
     let place = |i: usize| Ppm::new((u64::from(PPM_ONE) * i as u64 / p.max(1)) as u32);
     active

@@ -102,8 +102,11 @@ impl Market {
 
     pub(crate) fn read_meter(&mut self, who: ParticipantId, reading: &Reading) -> Result<(), Reject> {
         self.require(who, Roles::METER)?;
-        let meter = *self.state.meters.get(&reading.meter).ok_or(Reject::UnknownMeter)?;
         let id = ContractId::new(reading.period, ContractId::PRODUCT_QUARTER_HOUR, self.state.area);
+        if !self.state.contracts.contains_key(&id) {
+            return Err(Reject::UnknownContract);
+        }
+        let meter = *self.state.meters.get(&reading.meter).ok_or(Reject::UnknownMeter)?;
         let conflict = self.on_contract(id, |market, contract| {
             if contract.phase != Phase::Metering {
                 return Err(Reject::MeterNotInPeriod);
@@ -115,12 +118,12 @@ impl Market {
                 if old.revision > reading.revision || old == reading {
                     return Err(Reject::StaleRevision);
                 }
-                if old.revision == reading.revision {
-                    return Ok(true);
-                }
             }
             if meter.frozen {
                 return Err(Reject::MeterFrozen);
+            }
+            if (contract.readings.get(&reading.meter)).is_some_and(|old| old.revision == reading.revision) {
+                return Ok(true);
             }
             contract.readings.insert(reading.meter, *reading);
             market.out.push(Event::Metered {
@@ -182,6 +185,8 @@ impl Market {
             }
         }
         contract.batches.clear();
+        // Deals that the same Tick made and voided are not sealed for the grid company any more.
+        contract.unsealed_from = contract.deals.len();
         let Some(grid) = self.state.grid else { return };
         for (who, left) in metered {
             if !left.balancing {

@@ -416,11 +416,12 @@ impl Market {
         let seller = contract.position_mut(m.ask.id.participant);
         seller.sold = seller.sold.plus(m.energy);
         seller.open_asks = seller.open_asks.minus(m.energy);
-        if m.energy.get() >= min_lot {
+        let outside = !(self.state.accounts).affiliated(m.bid.id.participant, m.ask.id.participant, true);
+        if m.energy.get() >= min_lot && outside {
             contract.count_deal(m.price, m.energy);
         }
         if contract.unsealed_from == contract.deals.len() {
-            contract.unsealed_since = self.state.time;
+            contract.unsealed_since = self.ticked;
         }
         contract.deals.push(DealState {
             deal,
@@ -493,16 +494,18 @@ impl Market {
         };
         self.on_contract(replace.contract, |market, contract| {
             market.check_open(contract)?;
-            let old = contract.book.get(&target).copied().ok_or(Reject::UnknownOrder)?;
+            let old = contract.book.get(&target).copied();
             let params = &contract.params;
+            // Terms that no order could have are refused before the order is looked for.
             let cap = check_terms(
                 params,
-                old.side,
+                old.map_or(Side::Sell, |old| old.side),
                 replace.price,
                 replace.charge_cap,
                 replace.energy,
                 replace.min_fill,
             )?;
+            let old = old.ok_or(Reject::UnknownOrder)?;
             let held = reservation(params, old.side, old.price, old.charge_cap, old.leaves);
             let order = Order {
                 id: name,
@@ -524,7 +527,13 @@ impl Market {
                 return Ok(());
             }
             if order.time_in_force == TimeInForce::PostOnly {
-                let plan = with_book(contract, &market.state.accounts, |book, rules| book.plan(&order, rules));
+                // As `enter` will find the book: without the order that goes. Put back, it has its place again.
+                let plan = with_book(contract, &market.state.accounts, |book, rules| {
+                    book.remove(&target, rules);
+                    let plan = book.plan(&order, rules);
+                    book.insert(old, rules);
+                    plan
+                });
                 if !plan.executions.is_empty() {
                     return Err(Reject::WouldCross);
                 }
@@ -574,6 +583,10 @@ pub(crate) fn within_capacity(
     more: Energy,
     credit: Energy,
 ) -> bool {
+    if account.roles.contains(Roles::GRID) {
+        // The balancing party has no metering point of its own; its capacity is the upstream grid's.
+        return true;
+    }
     let position = contract.position(who);
     let sum = |parts: [Energy; 3]| parts.iter().map(|e| u128::from(e.get())).sum::<u128>();
     sum([position.sold, position.open_asks, more]) <= sum([account.export_capacity(), position.bought, credit])

@@ -1,3 +1,14 @@
 //! The process: the one place with threads, sockets, clocks and configuration.
+//!
+//! # Map
+//! `topology` which stage runs where · `stage` the stages, one file each · `ring` what joins them · `execute` records to
+//! state, the one path of node, `replay` and `verify` · `chain` a new one · `config`, `keys` what a node is given · `cli` the commands.
 
+pub mod chain;
 pub mod cli;
+pub mod config;
+pub mod execute;
+pub mod keys;
+pub mod ring;
+pub mod stage;
+pub mod topology;

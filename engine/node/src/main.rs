@@ -2,8 +2,12 @@
 
 use clap::Parser;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 use wattbook_node::cli::{Cli, run};
 
 fn main() -> ExitCode {
+    // WATTBOOK_LOG=debug shows more; messages never mix with data on stdout.
+    let filter = EnvFilter::try_from_env("WATTBOOK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     run(Cli::parse())
 }

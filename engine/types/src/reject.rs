@@ -59,7 +59,7 @@ rejects! {
     4 UnknownMessage "No inbound message has this template, schema or version.";
     5 MalformedMessage "A length, count or reserved field of the message is wrong.";
     6 NotLoggedOn "Only Register is taken before Logon.";
-    7 LogonRefused "The logon's signature, participant or grade is wrong.";
+    7 LogonRefused "The logon's signature, participant, grade or sequence number is wrong.";
     8 NotThisParticipant "The envelope names another participant than the session.";
     9 StepRefused "Step is for the regulator's session of a demo node in lockstep, and time must move forward.";
     10 TooManySessions "The node holds as many sessions as it is configured for.";

@@ -65,8 +65,15 @@ pub(crate) fn places(owners: &[Owner], orders: &[RoundOrder]) -> Places {
 /// Demand and supply at a price.
 fn curves_at(orders: &[RoundOrder], at: i128) -> (i128, i128) {
     let open = orders.iter().filter(|o| o.charge_covered);
-    let demand = open.clone().filter(|o| o.side == Side::Buy && price(o) >= at).map(energy).sum();
-    let supply = open.filter(|o| o.side == Side::Sell && price(o) <= at).map(energy).sum();
+    let demand = open
+        .clone()
+        .filter(|o| o.side == Side::Buy && price(o) >= at)
+        .map(energy)
+        .sum();
+    let supply = open
+        .filter(|o| o.side == Side::Sell && price(o) <= at)
+        .map(energy)
+        .sum();
     (demand, supply)
 }
 
@@ -88,17 +95,30 @@ pub(crate) fn uniform_price(orders: &[RoundOrder], reference: Option<MicroPrice>
 fn fills_at(orders: &[RoundOrder], at: i128, volume: i128) -> Vec<i128> {
     let mut fills = vec![0; orders.len()];
     for side in [Side::Buy, Side::Sell] {
-        let better = |o: &RoundOrder| if side == Side::Buy { price(o) > at } else { price(o) < at };
-        let mine: Vec<usize> =
-            (0..orders.len()).filter(|&i| orders[i].side == side && orders[i].charge_covered).collect();
+        let better = |o: &RoundOrder| {
+            if side == Side::Buy {
+                price(o) > at
+            } else {
+                price(o) < at
+            }
+        };
+        let mine: Vec<usize> = (0..orders.len())
+            .filter(|&i| orders[i].side == side && orders[i].charge_covered)
+            .collect();
         for &i in mine.iter().filter(|&&i| better(&orders[i])) {
             fills[i] = energy(&orders[i]);
         }
         let mut equal: Vec<usize> = mine.into_iter().filter(|&i| price(&orders[i]) == at).collect();
         equal.sort_by_key(|&i| orders[i].spare_rank);
         let total: i128 = equal.iter().map(|&i| energy(&orders[i])).sum();
-        let left = (volume - fills.iter().zip(orders).filter(|(_, o)| o.side == side).map(|(f, _)| f).sum::<i128>())
-            .clamp(0, total);
+        let left = (volume
+            - fills
+                .iter()
+                .zip(orders)
+                .filter(|(_, o)| o.side == side)
+                .map(|(f, _)| f)
+                .sum::<i128>())
+        .clamp(0, total);
         for &i in &equal {
             fills[i] = left * energy(&orders[i]) / total;
         }
@@ -151,26 +171,42 @@ impl Pairs<'_> {
 pub(crate) fn clear(pairs: &Pairs<'_>) -> Outcome {
     let (orders, rules) = (pairs.orders, pairs.rules);
     let uniform = rules.deal_price == DealPriceRule::Uniform;
-    let call = if uniform { uniform_price(orders, rules.reference) } else { None };
+    let call = if uniform {
+        uniform_price(orders, rules.reference)
+    } else {
+        None
+    };
     let mut left: Vec<i128> = match (uniform, call) {
         (true, Some((at, volume))) => fills_at(orders, at, volume),
         (true, None) => vec![0; orders.len()],
-        (false, _) => orders.iter().map(|o| if o.charge_covered { energy(o) } else { 0 }).collect(),
+        (false, _) => orders
+            .iter()
+            .map(|o| if o.charge_covered { energy(o) } else { 0 })
+            .collect(),
     };
 
     let mut buys: Vec<usize> = (0..orders.len()).filter(|&i| orders[i].side == Side::Buy).collect();
-    buys.sort_by_key(|&i| (pairs.places[&(orders[i].owner, Side::Buy)].0, badness(&orders[i]), orders[i].index));
+    buys.sort_by_key(|&i| {
+        (
+            pairs.places[&(orders[i].owner, Side::Buy)].0,
+            badness(&orders[i]),
+            orders[i].index,
+        )
+    });
     let mut sells: Vec<usize> = (0..orders.len()).filter(|&i| orders[i].side == Side::Sell).collect();
     sells.sort_by_key(|&i| {
-        (badness(&orders[i]), pairs.owners[orders[i].owner as usize].priority, orders[i].index)
+        (
+            badness(&orders[i]),
+            pairs.owners[orders[i].owner as usize].priority,
+            orders[i].index,
+        )
     });
     let mut deals = Vec::new();
     for &buy in &buys {
         for &sell in &sells {
             let q = left[buy].min(left[sell]);
             let least = |i: usize| left[i].min(orders[i].min_fill.get().into());
-            if q == 0 || !pairs.eligible(buy, sell) || !pairs.in_range(buy, sell) || q < least(buy) || q < least(sell)
-            {
+            if q == 0 || !pairs.eligible(buy, sell) || !pairs.in_range(buy, sell) || q < least(buy) || q < least(sell) {
                 continue;
             }
             left[buy] -= q;
@@ -204,17 +240,27 @@ pub(crate) fn clear(pairs: &Pairs<'_>) -> Outcome {
 fn reason(pairs: &Pairs<'_>, call: Option<i128>, left: &[i128], i: usize) -> CloseReason {
     let (orders, order) = (pairs.orders, &pairs.orders[i]);
     let uniform = pairs.rules.deal_price == DealPriceRule::Uniform;
-    let as_pair = |other: usize| if order.side == Side::Buy { (i, other) } else { (other, i) };
-    let opposite: Vec<(usize, usize)> =
-        (0..orders.len()).filter(|&other| orders[other].side != order.side).map(as_pair).collect();
+    let as_pair = |other: usize| {
+        if order.side == Side::Buy {
+            (i, other)
+        } else {
+            (other, i)
+        }
+    };
+    let opposite: Vec<(usize, usize)> = (0..orders.len())
+        .filter(|&other| orders[other].side != order.side)
+        .map(as_pair)
+        .collect();
     let other = |&(buy, sell): &(usize, usize)| if order.side == Side::Buy { sell } else { buy };
     let price_met = match call {
         Some(at) if order.side == Side::Buy => price(order) >= at,
         Some(at) => price(order) <= at,
         None => !uniform && opposite.iter().any(|&(buy, sell)| pairs.closes(buy, sell)),
     };
-    let live: Vec<&(usize, usize)> =
-        opposite.iter().filter(|pair| left[other(pair)] > 0 && pairs.eligible(pair.0, pair.1)).collect();
+    let live: Vec<&(usize, usize)> = opposite
+        .iter()
+        .filter(|pair| left[other(pair)] > 0 && pairs.eligible(pair.0, pair.1))
+        .collect();
     if opposite.is_empty() {
         CloseReason::NoCounterparty
     } else if !order.charge_covered {
@@ -235,7 +281,11 @@ pub(crate) fn welfare_max(orders: &[RoundOrder]) -> i128 {
     limits.sort_unstable();
     limits.dedup();
     let sum = |side: Side, open: &dyn Fn(i128) -> bool| -> i128 {
-        orders.iter().filter(|o| o.side == side && open(price(o))).map(energy).sum()
+        orders
+            .iter()
+            .filter(|o| o.side == side && open(price(o)))
+            .map(energy)
+            .sum()
     };
     limits
         .windows(2)

@@ -1,0 +1,91 @@
+//! `wattbook init`: a new chain.
+
+use crate::chain::{self, Secrets, Spec};
+use crate::keys::KEYS_DIR;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+use wattbook_types::{Param, TimeNs};
+
+/// Makes a chain: keys, genesis, an empty ledger.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Directory of the node; created if there is none.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Name of the network, at most 32 bytes.
+    #[arg(long, default_value = "wattbook")]
+    network: String,
+    /// Energy Identification Code of the delivery area, at most 16 bytes.
+    #[arg(long, default_value = "")]
+    eic: String,
+    /// Number of the delivery area in contracts.
+    #[arg(long, default_value_t = 1)]
+    area: u16,
+    /// A parameter that differs from its default, as `key=value` in its raw unit; may be repeated.
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = parse_param)]
+    params: Vec<(Param, i64)>,
+    /// Size of a ledger segment, bytes.
+    #[arg(long, default_value_t = 64 << 20)]
+    segment_size: u64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_param(text: &str) -> Result<(Param, i64), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+    let param = Param::ALL.iter().copied().find(|param| param.key() == key).ok_or_else(|| {
+        let keys: Vec<&str> = Param::ALL.iter().map(|param| param.key()).collect();
+        format!("no parameter is called `{key}`; there are: {}", keys.join(", "))
+    })?;
+    let value: i64 = value.parse().map_err(|_| format!("`{value}` is not a whole number"))?;
+    let (min, max) = param.bounds();
+    if (min..=max).contains(&value) { Ok((param, value)) } else { Err(format!("{key} lies between {min} and {max}")) }
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let spec = Spec {
+        network: args.network.clone(),
+        eic: args.eic.clone(),
+        area: args.area,
+        demo: false,
+        time: TimeNs::from_secs(since.as_secs()),
+        params: args.params.clone(),
+        segment_size: args.segment_size,
+    };
+    let made = Secrets::random().and_then(|secrets| {
+        let chain = chain::create(&args.dir, &spec, &secrets)?;
+        Ok((chain, secrets))
+    });
+    let (chain, secrets) = match made {
+        Ok(made) => made,
+        Err(error) => return super::fail(&error),
+    };
+    let registrar = hex::encode(secrets.registrar().verifying_key().to_bytes());
+    let log_key = hex::encode(wattbook_feed::keys::log_key(&secrets.seed).verifying_key().to_bytes());
+    let accounts = [chain::REGULATOR, chain::GRID_COMPANY, chain::METER_AUTHORITY];
+    let public = |i: usize| hex::encode(chain::participant_key(&secrets.accounts[i], accounts[i]).public_key());
+    let keys_dir = args.dir.join(KEYS_DIR);
+    if args.json {
+        let out = json!({
+            "chain_id": chain.0.to_string(), "registrar": registrar, "log_key": log_key,
+            "regulator": public(0), "grid_company": public(1), "meter_authority": public(2),
+            "keys": keys_dir.display().to_string(),
+        });
+        println!("{out}");
+    } else {
+        println!("chain id        {}", chain.0);
+        println!("registrar       {registrar}");
+        println!("log key         {log_key}");
+        for (i, name) in ["regulator     1", "grid company  2", "meter auth.   3"].iter().enumerate() {
+            println!("{name} {}", public(i));
+        }
+        println!("secrets         {} (mode 600; move registrar.key and participant-*.key off this machine)", keys_dir.display());
+        println!("next            wattbook run {}", args.dir.display());
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,266 @@
+//! Configuration of a node: addresses, paths, buffers, deadlines. Nothing here can change a verdict of the core; whatever
+//! can is a parameter of the state. Unknown keys are refused by name.
+
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// File name of the configuration inside a node's directory.
+pub const CONFIG_FILE: &str = "wattbook.toml";
+
+/// Where time comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// The machine's clock, a Tick every 100 ms while there is something to do.
+    Live,
+    /// `Step` messages of the regulator's session; for demo chains only.
+    Lockstep,
+}
+
+/// How a stage waits for its ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wait {
+    /// Busy: least latency, one core each.
+    Spin,
+    /// Busy, but gives way to others.
+    Yield,
+    /// Sleeps: an idle node uses no core.
+    Park,
+}
+
+/// Which path verifies batches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifyPolicy {
+    /// By batch size.
+    Auto,
+    /// One by one.
+    OneByOne,
+    /// In batches grouped by key.
+    Batch,
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address of the session port.
+    pub listen: SocketAddr,
+    /// Where time comes from.
+    pub clock: Clock,
+    /// How stages wait.
+    pub wait: Wait,
+    /// The ingest stage.
+    pub ingest: Ingest,
+    /// The verify stage.
+    pub verify: Verify,
+    /// The seal stage.
+    pub seal: Seal,
+    /// The publish stage.
+    pub publish: Publish,
+}
+
+/// The ingest stage.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingest {
+    /// Most sessions at once.
+    pub sessions_max: usize,
+    /// Longest packet taken, bytes.
+    pub packet_size_max: usize,
+    /// Time to log in, ms.
+    pub login_timeout_ms: u64,
+    /// Silence after which a session is closed, ms.
+    pub idle_timeout_ms: u64,
+    /// Silence after which a heartbeat is sent, ms.
+    pub heartbeat_ms: u64,
+    /// Most bytes that wait for a slow session before it is cut off.
+    pub session_buffer_max: usize,
+    /// Slots of the ring to the verify stage.
+    pub ring_len: usize,
+}
+
+/// The verify stage.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Verify {
+    /// Which path.
+    pub policy: VerifyPolicy,
+    /// Most messages in a batch.
+    pub batch_len_max: usize,
+    /// Longest wait for a batch to fill, us.
+    pub batch_deadline_us: u64,
+    /// Invalid signatures after which a session is closed.
+    pub bad_signatures_max: u32,
+    /// Slots of the ring to the match stage.
+    pub ring_len: usize,
+}
+
+/// The seal stage.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Seal {
+    /// Most records in a block (live clock).
+    pub block_records_max: usize,
+    /// Longest time a record waits for its block, ms (live clock).
+    pub block_ms: u64,
+    /// Longest time between Ticks of an idle node, ms (live clock).
+    pub idle_tick_ms: u64,
+    /// Size of a ledger segment, bytes; an existing ledger keeps its own.
+    pub segment_size: u64,
+    /// Slots of the ring from the match stage.
+    pub ring_len: usize,
+}
+
+/// The publish stage.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Publish {
+    /// Messages kept per stream for sessions that come back.
+    pub history_len: usize,
+    /// Slots of the ring into this stage and of the one back to the sockets.
+    pub ring_len: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7_411)),
+            clock: Clock::Live,
+            wait: Wait::Park,
+            ingest: Ingest::default(),
+            verify: Verify::default(),
+            seal: Seal::default(),
+            publish: Publish::default(),
+        }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            sessions_max: 10_000,
+            packet_size_max: 60_000,
+            login_timeout_ms: 10_000,
+            idle_timeout_ms: 15_000,
+            heartbeat_ms: 1_000,
+            session_buffer_max: 8 << 20,
+            ring_len: 16_384,
+        }
+    }
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self {
+            policy: VerifyPolicy::Auto,
+            batch_len_max: 4_096,
+            batch_deadline_us: 2_000,
+            bad_signatures_max: 16,
+            ring_len: 16_384,
+        }
+    }
+}
+
+impl Default for Seal {
+    fn default() -> Self {
+        Self { block_records_max: 16_384, block_ms: 100, idle_tick_ms: 10_000, segment_size: 64 << 20, ring_len: 64 }
+    }
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self { history_len: 65_536, ring_len: 16_384 }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The file is not valid; the parser names line, column and key.
+    #[error("{} is not a valid configuration: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        message: String,
+    },
+    /// A value cannot work.
+    #[error("configuration key `{key}` {problem}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong, and what to do.
+        problem: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads `path`; a missing file means defaults only if it is the one inside the node's directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: Option<&Path>, dir: &Path) -> Result<Self, ConfigError> {
+        let inside = dir.join(CONFIG_FILE);
+        let path = match path {
+            Some(path) => path.to_owned(),
+            None if inside.exists() => inside,
+            None => return Ok(Self::default()),
+        };
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let config: Self =
+            toml::from_str(&text).map_err(|error| ConfigError::Syntax { path, message: error.to_string() })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let nonzero = [
+            ("ingest.sessions_max", self.ingest.sessions_max),
+            ("ingest.ring_len", self.ingest.ring_len),
+            ("verify.batch_len_max", self.verify.batch_len_max),
+            ("verify.ring_len", self.verify.ring_len),
+            ("seal.block_records_max", self.seal.block_records_max),
+            ("seal.ring_len", self.seal.ring_len),
+            ("publish.history_len", self.publish.history_len),
+            ("publish.ring_len", self.publish.ring_len),
+        ];
+        if let Some((key, _)) = nonzero.into_iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::Value { key, problem: "must be at least 1" });
+        }
+        if !(512..=65_535).contains(&self.ingest.packet_size_max) {
+            let problem = "must lie between 512 and 65535, the bounds of a SoupBinTCP packet";
+            return Err(ConfigError::Value { key: "ingest.packet_size_max", problem });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(CONFIG_FILE);
+        std::fs::write(&path, "[verify]\nbatch_deadline_ms = 2\n").unwrap();
+        let error = Config::load(None, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("batch_deadline_ms") && error.contains("line 2"), "{error}");
+        std::fs::write(&path, "clock = \"lockstep\"\n[ingest]\nring_len = 0\n").unwrap();
+        assert!(Config::load(None, dir.path()).unwrap_err().to_string().contains("ingest.ring_len"));
+        std::fs::write(&path, "clock = \"lockstep\"\n").unwrap();
+        assert_eq!(Config::load(None, dir.path()).unwrap().clock, Clock::Lockstep);
+    }
+}

@@ -1,0 +1,169 @@
+//! Execution of records: the one path by which a running node, `replay` and `verify` turn records into state.
+
+use thiserror::Error;
+use wattbook_feed::signed::{Alias, Genesis, GenesisError, RegisterRecord, RevealRecord, SealedEnvelope, decode_tick, record_kind};
+use wattbook_feed::sbe::encode_public;
+use wattbook_ledger::GenesisRoots;
+use wattbook_market::{Market, Refusal};
+use wattbook_types::tree::{self, Frontier};
+use wattbook_types::{ChainId, Command, Event, Hash, Reject, Sequenced, digest};
+
+/// Why genesis cannot start a market.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The bytes are no genesis.
+    #[error("genesis.bin is not a genesis: {0}")]
+    Genesis(#[from] GenesisError),
+    /// An account or a parameter of it cannot stand.
+    #[error("genesis.bin cannot start a market: {0}")]
+    Market(Reject),
+}
+
+/// A market and the chain it belongs to.
+#[derive(Debug)]
+pub struct Executor {
+    market: Market,
+    chain: ChainId,
+    genesis: Genesis,
+}
+
+/// What a block's end says.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Events of the end itself, with the last record's number.
+    pub events: Vec<Sequenced>,
+    /// Root of the state.
+    pub state_root: Hash,
+    /// Digest of the parameters in force.
+    pub params_hash: Hash,
+}
+
+impl Executor {
+    /// The market at genesis, and what block 0 says.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(genesis_bytes: &[u8]) -> Result<(Self, GenesisRoots), StartError> {
+        let genesis = Genesis::decode(genesis_bytes)?;
+        genesis.verify()?;
+        let chain = wattbook_feed::signed::genesis::chain_id(genesis_bytes);
+        let params = genesis.to_params()?;
+        let time = genesis.time;
+        let start = wattbook_market::Genesis {
+            chain,
+            area: genesis.area,
+            time,
+            params,
+            accounts: genesis.registrations(),
+        };
+        let market = Market::new(start).map_err(StartError::Market)?;
+        let mut executor = Self { market, chain, genesis };
+        let roots = GenesisRoots {
+            time_ns: time,
+            state_root: executor.market.root(),
+            event_root: tree::empty_root(),
+            params_hash: executor.params_hash(),
+            dpos_hash: dpos_hash(chain),
+        };
+        Ok((executor, roots))
+    }
+
+    /// The market.
+    pub fn market(&self) -> &Market {
+        &self.market
+    }
+
+    /// The chain.
+    pub const fn chain(&self) -> ChainId {
+        self.chain
+    }
+
+    /// Its genesis.
+    pub const fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// Digest of the parameters in force.
+    pub fn params_hash(&self) -> Hash {
+        self.market.state().params.digest(self.chain)
+    }
+
+    /// Applies a command as record `seq`.
+    ///
+    /// # Errors
+    /// The refusal of a command that is not to be recorded.
+    pub fn apply(&mut self, seq: u64, command: &Command) -> Result<Vec<Sequenced>, Refusal> {
+        let events = self.market.apply(seq, command)?;
+        Ok(sequenced(seq, events))
+    }
+
+    /// Ends the block `height`, whose last record was `seq`.
+    pub fn end_block(&mut self, height: u64, seq: u64) -> Ended {
+        let events = sequenced(seq, self.market.end_block(height));
+        Ended { events, state_root: self.market.root(), params_hash: self.params_hash() }
+    }
+}
+
+fn sequenced(seq: u64, events: Vec<Event>) -> Vec<Sequenced> {
+    events.into_iter().map(|event| Sequenced { seq, event }).collect()
+}
+
+/// `D("dpos", empty)`: the delegates' state of a node that runs alone (DETAILS 2).
+pub fn dpos_hash(chain: ChainId) -> Hash {
+    digest(chain, "dpos", &[])
+}
+
+/// Decodes the payload of a record into its command; signatures are not checked here.
+///
+/// # Errors
+/// [`Reject::UnknownMessage`] for another kind or version, or what the payload's decoder says.
+pub fn decode_record(chain: ChainId, kind: u16, version: u16, payload: &[u8]) -> Result<Command, Reject> {
+    if version != record_kind::VERSION {
+        return Err(Reject::UnknownMessage);
+    }
+    match kind {
+        record_kind::REGISTER => RegisterRecord::decode(payload)?.to_registration().map(Command::Register),
+        record_kind::ENVELOPE => SealedEnvelope::decode(payload).map(|envelope| Command::Envelope(envelope.to_command())),
+        record_kind::REVEAL => RevealRecord::decode(payload)?.to_command(chain).map(Command::Reveal),
+        record_kind::TICK => decode_tick(payload).map(Command::Tick),
+        _ => Err(Reject::UnknownMessage),
+    }
+}
+
+/// Root and number of the public events of a block.
+#[derive(Debug)]
+pub struct EventTree {
+    frontier: Frontier,
+    scratch: Vec<u8>,
+}
+
+impl EventTree {
+    /// Over no events yet.
+    pub const fn new() -> Self {
+        Self { frontier: Frontier::new(), scratch: Vec::new() }
+    }
+
+    /// Adds the public form of an event, if it has one.
+    pub fn push(&mut self, event: &Sequenced, alias: &Alias) {
+        self.scratch.clear();
+        if encode_public(event, alias, &mut self.scratch) {
+            self.frontier.push(tree::leaf_hash(&self.scratch));
+        }
+    }
+
+    /// Number of public events.
+    pub const fn count(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Their root.
+    pub fn root(&self) -> Hash {
+        self.frontier.root()
+    }
+}
+
+impl Default for EventTree {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,296 @@
+//! Match and settle: the single writer. Gives sequence numbers, applies commands, ends blocks.
+//!
+//! # Invariants
+//! * Only commands the market accepts get a number and a record.
+//! * The Tick that opens REVEAL is withheld until the block with the last seals is durable.
+
+use super::verify::Keys;
+use super::{Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand};
+use crate::config::{self, Clock};
+use crate::execute::Executor;
+use crate::ring::{Gone, Receiver, Sender};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use wattbook_feed::sbe::session::HaltReason;
+use wattbook_feed::signed::{record_kind, tick_payload};
+use wattbook_shaders::PublicKey;
+use wattbook_types::{Command, ParticipantId, Reject, Roles, Sequenced, TimeNs};
+
+/// Interval of Ticks while there is something to do (DETAILS 1).
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The stage.
+#[derive(Debug)]
+pub struct Matching {
+    checked: Receiver<Checked>,
+    blocks: Sender<Draft>,
+    publish: Sender<Publication>,
+    executor: Executor,
+    keys: Keys,
+    durable: Arc<DurableHeight>,
+    clock: Clock,
+    settings: config::Seal,
+    next_seq: u64,
+    next_height: u64,
+    block: Block,
+    /// Verified messages that wait for the next Step, and the sessions they came over.
+    held: Vec<(SessionId, Box<VerifiedCommand>)>,
+}
+
+/// The block under way.
+#[derive(Debug, Default)]
+struct Block {
+    records: Vec<OwnedRecord>,
+    events: Vec<Arc<Vec<Sequenced>>>,
+    since: Option<Instant>,
+}
+
+/// What the stage is wired to.
+#[derive(Debug)]
+pub struct Wiring {
+    /// From verify.
+    pub checked: Receiver<Checked>,
+    /// To seal.
+    pub blocks: Sender<Draft>,
+    /// To publish.
+    pub publish: Sender<Publication>,
+    /// Keys that verify reads.
+    pub keys: Keys,
+    /// Moved by seal.
+    pub durable: Arc<DurableHeight>,
+}
+
+impl Matching {
+    /// Wires the stage to a market that stands at the ledger's tip.
+    pub fn new(
+        wiring: Wiring,
+        executor: Executor,
+        clock: Clock,
+        settings: config::Seal,
+        next_seq: u64,
+        next_height: u64,
+    ) -> Self {
+        let Wiring { checked, blocks, publish, keys, durable } = wiring;
+        let (block, held) = (Block::default(), Vec::new());
+        Self { checked, blocks, publish, executor, keys, durable, clock, settings, next_seq, next_height, block, held }
+    }
+
+    /// Runs until verify is gone or a stop comes.
+    pub fn run(mut self) {
+        let end = match self.clock {
+            Clock::Lockstep => self.run_lockstep(),
+            Clock::Live => self.run_live(),
+        };
+        if end == Ok(()) {
+            // A stop: what is sequenced is sealed; what is held was never promised.
+            let closed = self.close_block().is_ok() && self.durable.wait(self.next_height - 1);
+            let reason = if closed { HaltReason::Stopping } else { HaltReason::LedgerFailed };
+            let _ = self.publish.send(Publication::Halt { reason, seq: self.next_seq - 1 });
+        }
+    }
+
+    fn run_lockstep(&mut self) -> Result<(), Gone> {
+        loop {
+            let Checked { session, outcome } = self.checked.recv()?;
+            match outcome {
+                Outcome::Command(command) => {
+                    let (about, kind) = (command.about, command.held);
+                    self.publish.send(Publication::Held { session, about, kind })?;
+                    self.held.push((session, command));
+                }
+                Outcome::Step { participant, time } => {
+                    if self.may_step(participant, time) {
+                        self.step(time)?;
+                    } else {
+                        self.refuse_step(session)?;
+                    }
+                }
+                Outcome::Stop => return Ok(()),
+                other => self.relay(session, other)?,
+            }
+        }
+    }
+
+    /// Only a regulator of a demo chain moves time, and only forward.
+    fn may_step(&self, participant: Option<ParticipantId>, time: TimeNs) -> bool {
+        let state = self.executor.market().state();
+        let account = participant.and_then(|id| state.accounts.get(id));
+        account.is_some_and(|a| a.roles.contains(Roles::REGULATOR)) && time > state.time
+    }
+
+    fn refuse_step(&self, session: SessionId) -> Result<(), Gone> {
+        let (about, reject) = (Default::default(), Reject::StepRefused);
+        self.publish.send(Publication::Refused { session, about, reject, original_seq: 0, close: false })
+    }
+
+    /// Sequences what is held, then moves time on; the block ends with that Tick (DETAILS 1).
+    fn step(&mut self, time: TimeNs) -> Result<(), Gone> {
+        let mut held = core::mem::take(&mut self.held);
+        held.sort_by_key(|(_, command)| order_in_step(&command.command));
+        for (session, command) in held {
+            self.sequence(session, *command)?;
+        }
+        self.tick(time)?;
+        self.close_block()?;
+        let height = self.next_height - 1;
+        if !self.durable.wait(height) {
+            return Err(Gone);
+        }
+        self.publish.send(Publication::Stepped { time, height, seq: self.next_seq - 1 })
+    }
+
+    fn run_live(&mut self) -> Result<(), Gone> {
+        let mut next_tick = Instant::now();
+        let mut last_tick = Instant::now();
+        loop {
+            let until = match self.block.since {
+                Some(since) => next_tick.min(since + Duration::from_millis(self.settings.block_ms)),
+                None => next_tick,
+            };
+            let received = self.checked.recv_deadline(until)?;
+            if Instant::now() >= next_tick {
+                let idle_for = last_tick.elapsed() >= Duration::from_millis(self.settings.idle_tick_ms);
+                if received.is_some() || !self.block.records.is_empty() || idle_for || self.due() {
+                    self.live_tick()?;
+                    last_tick = Instant::now();
+                }
+                next_tick = Instant::now() + TICK_INTERVAL;
+            }
+            if let Some(Checked { session, outcome }) = received {
+                match outcome {
+                    Outcome::Command(command) => self.sequence(session, *command)?,
+                    Outcome::Step { .. } => self.refuse_step(session)?,
+                    Outcome::Stop => return Ok(()),
+                    other => self.relay(session, other)?,
+                }
+            }
+            let full = self.block.records.len() >= self.settings.block_records_max;
+            let old = self.block.since.is_some_and(|t| t.elapsed() >= Duration::from_millis(self.settings.block_ms));
+            if full || old {
+                self.close_block()?;
+            }
+        }
+    }
+
+    /// Whether a border of the timetable has passed.
+    fn due(&self) -> bool {
+        self.executor.market().next_due_time() <= now()
+    }
+
+    fn live_tick(&mut self) -> Result<(), Gone> {
+        let time = now();
+        if time <= self.executor.market().state().time {
+            return Ok(());
+        }
+        if self.executor.market().opens_reveal(time) {
+            self.close_block()?;
+            if !self.durable.wait(self.next_height - 1) {
+                return Err(Gone);
+            }
+        }
+        self.tick(time)
+    }
+
+    /// What needs no sequence number.
+    fn relay(&mut self, session: SessionId, outcome: Outcome) -> Result<(), Gone> {
+        let publication = match outcome {
+            Outcome::Subscribe { from } => Publication::Subscribe { session, from },
+            Outcome::LoggedOn { participant, grade, from } => {
+                let base = self.executor.market().state().accounts.get(participant).map_or(0, |a| {
+                    a.nonces.used().map(|(nonce, _)| nonce).max().unwrap_or(0).max(a.nonces.base())
+                });
+                Publication::Open { session, participant, next_nonce: base + 1, grade, from }
+            }
+            Outcome::Refused { about, reject, close } => {
+                Publication::Refused { session, about, reject, original_seq: 0, close }
+            }
+            Outcome::Closed => Publication::Closed(session),
+            Outcome::Command(_) | Outcome::Step { .. } | Outcome::Stop => return Ok(()),
+        };
+        self.publish.send(publication)
+    }
+
+    /// Applies a command; if it stands, it is recorded.
+    fn sequence(&mut self, session: SessionId, verified: VerifiedCommand) -> Result<(), Gone> {
+        match self.executor.apply(self.next_seq, &verified.command) {
+            Ok(events) => {
+                if let Command::Register(registration) = &verified.command {
+                    // The verify stage proved this key; decompressing it again cannot fail.
+                    if let Ok(key) = PublicKey::new(&registration.public_key) {
+                        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+                        keys.insert(registration.participant, key);
+                    }
+                }
+                self.record(verified.kind, verified.payload, events)
+            }
+            Err(refusal) => self.publish.send(Publication::Refused {
+                session,
+                about: verified.about,
+                reject: refusal.reject,
+                original_seq: refusal.original_seq,
+                close: false,
+            }),
+        }
+    }
+
+    fn tick(&mut self, time: TimeNs) -> Result<(), Gone> {
+        match self.executor.apply(self.next_seq, &Command::Tick(time)) {
+            Ok(events) => self.record(record_kind::TICK, tick_payload(time).to_vec(), events),
+            Err(refusal) => {
+                tracing::error!(time = time.get(), reject = %refusal.reject, "a Tick was refused");
+                Ok(())
+            }
+        }
+    }
+
+    fn record(&mut self, kind: u16, payload: Vec<u8>, events: Vec<Sequenced>) -> Result<(), Gone> {
+        self.block.records.push(OwnedRecord { kind, seq: self.next_seq, payload });
+        self.block.since.get_or_insert_with(Instant::now);
+        self.next_seq += 1;
+        self.announce(events)
+    }
+
+    fn announce(&mut self, events: Vec<Sequenced>) -> Result<(), Gone> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let events = Arc::new(events);
+        self.block.events.push(Arc::clone(&events));
+        self.publish.send(Publication::Events { height: self.next_height, events })
+    }
+
+    /// Ends the block under way, if it has a record, and hands it to seal.
+    fn close_block(&mut self) -> Result<(), Gone> {
+        if self.block.records.is_empty() {
+            return Ok(());
+        }
+        let height = self.next_height;
+        let ended = self.executor.end_block(height, self.next_seq - 1);
+        self.announce(ended.events)?;
+        let block = core::mem::take(&mut self.block);
+        self.next_height += 1;
+        self.blocks.send(Draft {
+            height,
+            time: self.executor.market().state().time,
+            records: block.records,
+            events: block.events,
+            state_root: ended.state_root,
+            params_hash: ended.params_hash,
+        })
+    }
+}
+
+/// Order within a Step: registrations by serial, envelopes by (participant, nonce), reveals last.
+fn order_in_step(command: &Command) -> (u8, u64, u64) {
+    match command {
+        Command::Register(r) => (0, r.participant.get(), 0),
+        Command::Envelope(e) => (1, e.participant.get(), e.nonce),
+        Command::Reveal(r) => (2, r.participant.get(), r.contract.get()),
+        Command::Tick(time) => (3, time.get(), 0),
+    }
+}
+
+fn now() -> TimeNs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimeNs::new(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

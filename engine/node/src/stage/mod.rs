@@ -1,0 +1,310 @@
+//! The stages of the data path, one file each, and what they hand to one another.
+//!
+//! `ingest -> verify -> matching -> seal -> publish -> ingest's sockets`; [`crate::topology`] wires them.
+
+pub mod ingest;
+pub mod matching;
+pub mod publish;
+pub mod seal;
+pub mod verify;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use wattbook_feed::sbe::session::{HaltReason, HeldKind};
+use wattbook_feed::signed::{Grade, RegisterRecord, RevealRecord, SealedEnvelope};
+use wattbook_types::{Command, ContractId, Hash, ParticipantId, Reject, Sequenced, TimeNs};
+
+/// A connection, numbered as accepted.
+pub type SessionId = u64;
+
+/// From ingest to verify, in ticket order.
+#[derive(Debug)]
+pub struct Job {
+    /// The session it came over.
+    pub session: SessionId,
+    /// What it asks for.
+    pub request: Request,
+}
+
+/// A request as decoded.
+#[derive(Debug)]
+pub enum Request {
+    /// A public session wants the feed from a sequence number on (0: from now).
+    Subscribe {
+        /// First message wanted.
+        from: u64,
+    },
+    /// A private session logs on.
+    Logon {
+        /// Who.
+        participant: ParticipantId,
+        /// Grade of its acknowledgements.
+        grade: Grade,
+        /// First message wanted.
+        from: u64,
+        /// What must be signed.
+        digest: Hash,
+        /// The signature.
+        signature: [u8; 48],
+    },
+    /// A registration.
+    Register(Box<RegisterRecord>),
+    /// An envelope.
+    Envelope(Box<SealedEnvelope>),
+    /// A reveal.
+    Reveal(Box<RevealRecord>),
+    /// Time moves on (lockstep).
+    Step(TimeNs),
+    /// A message that is none: answered in order with the others.
+    Refused(About, Reject),
+    /// The session is gone.
+    Closed,
+    /// The node stops: finish the block, tell everyone.
+    Stop,
+}
+
+/// What a refusal is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct About {
+    /// Sender, as far as known.
+    pub participant: u64,
+    /// Nonce of an envelope.
+    pub nonce: u64,
+    /// Contract of a reveal.
+    pub contract: u64,
+}
+
+impl About {
+    /// An envelope.
+    pub fn envelope(envelope: &SealedEnvelope) -> Self {
+        Self { participant: envelope.header.participant, nonce: envelope.header.nonce, contract: 0 }
+    }
+
+    /// A reveal.
+    pub fn reveal(participant: ParticipantId, contract: ContractId) -> Self {
+        Self { participant: participant.get(), nonce: 0, contract: contract.get() }
+    }
+}
+
+/// From verify to matching, in ticket order.
+#[derive(Debug)]
+pub struct Checked {
+    /// The session it came over.
+    pub session: SessionId,
+    /// What was found.
+    pub outcome: Outcome,
+}
+
+/// A request as verified.
+#[derive(Debug)]
+pub enum Outcome {
+    /// See [`Request::Subscribe`].
+    Subscribe {
+        /// First message wanted.
+        from: u64,
+    },
+    /// A logon that holds.
+    LoggedOn {
+        /// Who.
+        participant: ParticipantId,
+        /// Grade of its acknowledgements.
+        grade: Grade,
+        /// First message wanted.
+        from: u64,
+    },
+    /// A command whose signatures hold.
+    Command(Box<VerifiedCommand>),
+    /// Time moves on, asked for by this participant.
+    Step {
+        /// Who asks, if logged on.
+        participant: Option<ParticipantId>,
+        /// To when.
+        time: TimeNs,
+    },
+    /// A refusal; `close`: the session ends with it.
+    Refused {
+        /// What it is about.
+        about: About,
+        /// Why.
+        reject: Reject,
+        /// Whether the session is closed.
+        close: bool,
+    },
+    /// The session is gone.
+    Closed,
+    /// The node stops.
+    Stop,
+}
+
+/// A command and the bytes it is recorded by.
+#[derive(Debug)]
+pub struct VerifiedCommand {
+    /// What is applied.
+    pub command: Command,
+    /// Kind of its record.
+    pub kind: u16,
+    /// Payload of its record.
+    pub payload: Vec<u8>,
+    /// How it is answered when held.
+    pub held: HeldKind,
+    /// What a refusal is about.
+    pub about: About,
+}
+
+/// A record of a block under way.
+#[derive(Debug)]
+pub struct OwnedRecord {
+    /// Kind.
+    pub kind: u16,
+    /// Sequence number.
+    pub seq: u64,
+    /// Payload.
+    pub payload: Vec<u8>,
+}
+
+/// From matching to seal: a block whose state is known.
+#[derive(Debug)]
+pub struct Draft {
+    /// Its height.
+    pub height: u64,
+    /// Time of its last Tick.
+    pub time: TimeNs,
+    /// Its records.
+    pub records: Vec<OwnedRecord>,
+    /// Its events.
+    pub events: Vec<Arc<Vec<Sequenced>>>,
+    /// State root after it.
+    pub state_root: Hash,
+    /// Digest of the parameters in force.
+    pub params_hash: Hash,
+}
+
+/// Into publish, from matching and seal.
+#[derive(Debug)]
+pub enum Publication {
+    /// Events of a block under way: `matched`.
+    Events {
+        /// The block.
+        height: u64,
+        /// The events.
+        events: Arc<Vec<Sequenced>>,
+    },
+    /// A block is on this machine's disk: `durable`.
+    Durable {
+        /// The block's header.
+        header: Box<wattbook_ledger::BlockHeader>,
+        /// Its digest.
+        digest: Hash,
+        /// Its last record.
+        seq: u64,
+    },
+    /// A public session subscribes.
+    Subscribe {
+        /// The session.
+        session: SessionId,
+        /// First message wanted.
+        from: u64,
+    },
+    /// A participant logged on.
+    Open {
+        /// The session.
+        session: SessionId,
+        /// Who.
+        participant: ParticipantId,
+        /// Least nonce surely unused.
+        next_nonce: u64,
+        /// Grade.
+        grade: Grade,
+        /// First message wanted.
+        from: u64,
+    },
+    /// A verified command is held until the next Step.
+    Held {
+        /// The session.
+        session: SessionId,
+        /// What about.
+        about: About,
+        /// What.
+        kind: HeldKind,
+    },
+    /// A message was refused.
+    Refused {
+        /// The session.
+        session: SessionId,
+        /// What about.
+        about: About,
+        /// Why.
+        reject: Reject,
+        /// With a duplicate, the record that used the nonce.
+        original_seq: u64,
+        /// Whether the session is closed.
+        close: bool,
+    },
+    /// A Step has been carried out.
+    Stepped {
+        /// Time now.
+        time: TimeNs,
+        /// Last block.
+        height: u64,
+        /// Last record.
+        seq: u64,
+    },
+    /// The session is gone.
+    Closed(SessionId),
+    /// Nothing more is taken; every session ends.
+    Halt {
+        /// Why.
+        reason: HaltReason,
+        /// Last record.
+        seq: u64,
+    },
+}
+
+/// From publish to the sockets.
+#[derive(Debug)]
+pub enum ToSocket {
+    /// Framed packets.
+    Packets(SessionId, Vec<u8>),
+    /// Framed packets, then the session ends.
+    Last(SessionId, Vec<u8>),
+    /// Every session has been told; the sockets' stage may end.
+    Finished,
+}
+
+/// The newest durable block, for those who must wait for it.
+#[derive(Debug, Default)]
+pub struct DurableHeight {
+    height: AtomicU64,
+    failed: AtomicBool,
+    gate: Mutex<()>,
+    moved: Condvar,
+}
+
+impl DurableHeight {
+    /// Publishes a height.
+    pub fn set(&self, height: u64) {
+        let _guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.height.store(height, Ordering::Release);
+        self.moved.notify_all();
+    }
+
+    /// Wakes everyone: no height will come any more.
+    pub fn fail(&self) {
+        let _guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.failed.store(true, Ordering::Release);
+        self.moved.notify_all();
+    }
+
+    /// Waits until `height` is durable; `false` if it never will be.
+    pub fn wait(&self, height: u64) -> bool {
+        let mut guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.height.load(Ordering::Acquire) < height {
+            if self.failed.load(Ordering::Acquire) {
+                return false;
+            }
+            guard = self.moved.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+}

@@ -1,0 +1,344 @@
+//! Publish: turns events into messages, keeps each stream's recent history, releases by watermark.
+//!
+//! # Invariants
+//! * A stream's sequenced messages follow from the ledger alone, so a restarted node numbers them the same.
+//! * A session of grade `durable` or `final` gets a message only once its block is on disk; alone, durable is final.
+
+use super::{About, Publication, SessionId, ToSocket};
+use crate::ring::{Gone, Receiver, Sender};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use wattbook_feed::sbe::session::{
+    BlockSealed, DealRecord, Halted, HeldKind, Held, LoggedOn, RejectedMessage, Stepped, Watermark,
+};
+use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_public, parties};
+use wattbook_feed::signed::{Alias, DealEntry, Grade};
+use wattbook_feed::soupbin::{self, LoginAccepted, LoginRefusal};
+use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
+
+/// Wakes the sockets' stage after something was handed to it.
+pub type Wake = Box<dyn Fn() + Send>;
+
+/// The stage.
+pub struct Publish {
+    input: Receiver<Publication>,
+    sockets: Sender<ToSocket>,
+    wake: Wake,
+    alias: Alias,
+    history_len: usize,
+    durable: u64,
+    public: Stream,
+    private: BTreeMap<ParticipantId, Stream>,
+    sessions: BTreeMap<SessionId, Subscription>,
+    /// Accounts that see every deal as it will be signed: grid companies and regulators.
+    readers: BTreeSet<ParticipantId>,
+}
+
+/// Which stream a session follows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum StreamKey {
+    Public,
+    Private(ParticipantId),
+}
+
+#[derive(Debug)]
+struct Subscription {
+    stream: StreamKey,
+    grade: Grade,
+    next: u64,
+}
+
+/// The recent messages of a stream; numbers count from 1.
+#[derive(Debug)]
+struct Stream {
+    first: u64,
+    items: VecDeque<(u64, Arc<[u8]>)>,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { first: 1, items: VecDeque::new() }
+    }
+}
+
+impl Stream {
+    fn push(&mut self, height: u64, message: &[u8], keep: usize) {
+        self.items.push_back((height, message.into()));
+        if self.items.len() > keep {
+            self.items.pop_front();
+            self.first += 1;
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.items.len() as u64
+    }
+
+    fn get(&self, number: u64) -> Option<&(u64, Arc<[u8]>)> {
+        self.items.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+}
+
+impl Publish {
+    /// Wires the stage.
+    pub fn new(
+        input: Receiver<Publication>,
+        sockets: Sender<ToSocket>,
+        wake: Wake,
+        alias: Alias,
+        history_len: usize,
+        readers: BTreeSet<ParticipantId>,
+    ) -> Self {
+        Self {
+            input,
+            sockets,
+            wake,
+            alias,
+            history_len,
+            durable: 0,
+            public: Stream::default(),
+            private: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            readers,
+        }
+    }
+
+    /// Takes in a block of the ledger before any session is there.
+    pub fn replay(&mut self, header: &wattbook_ledger::BlockHeader, digest: Hash, events: &[Sequenced]) {
+        for event in events {
+            self.take_event(header.height, event);
+        }
+        self.take_block(header, digest);
+        self.durable = header.height;
+    }
+
+    /// Runs until matching and seal are gone.
+    pub fn run(mut self) {
+        while let Ok(publication) = self.input.recv() {
+            let mut next = Some(publication);
+            while let Some(publication) = next {
+                if self.take(publication).is_err() {
+                    return;
+                }
+                next = self.input.try_recv().unwrap_or(None);
+            }
+            if self.flush().is_err() {
+                return;
+            }
+            (self.wake)();
+        }
+        let _ = self.sockets.send(ToSocket::Finished);
+        (self.wake)();
+    }
+
+    fn take(&mut self, publication: Publication) -> Result<(), Gone> {
+        match publication {
+            Publication::Events { height, events } => {
+                for event in events.iter() {
+                    self.take_event(height, event);
+                }
+                Ok(())
+            }
+            Publication::Durable { header, digest, seq } => {
+                self.take_block(&header, digest);
+                self.durable = header.height;
+                self.flush()?;
+                let watermark =
+                    Watermark { grade: Grade::Durable as u8, reserved: [0; 7], height: header.height, seq };
+                self.tell_private(&watermark)
+            }
+            Publication::Subscribe { session, from } => self.subscribe(session, from),
+            Publication::Open { session, participant, next_nonce, grade, from } => {
+                self.open(session, participant, next_nonce, grade, from)
+            }
+            Publication::Held { session, about, kind } => self.held(session, about, kind),
+            Publication::Refused { session, about, reject, original_seq, close } => {
+                let packets = framed(&rejected(about, reject, original_seq));
+                self.sockets.send(if close { ToSocket::Last(session, packets) } else { ToSocket::Packets(session, packets) })
+            }
+            Publication::Stepped { time, height, seq } => {
+                self.flush()?;
+                self.tell_private(&Stepped { time_ns: time.get(), height, seq })
+            }
+            Publication::Closed(session) => {
+                self.sessions.remove(&session);
+                Ok(())
+            }
+            Publication::Halt { reason, seq } => {
+                self.flush()?;
+                let halted = framed(&Halted { reason: reason as u8, reserved: [0; 7], seq });
+                for (session, _) in core::mem::take(&mut self.sessions) {
+                    let mut packets = halted.clone();
+                    soupbin::put_end_of_session(&mut packets);
+                    self.sockets.send(ToSocket::Last(session, packets))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn take_event(&mut self, height: u64, event: &Sequenced) {
+        if let Event::Registered { participant, roles, .. } = &event.event
+            && sees_deals(*roles)
+        {
+            self.readers.insert(*participant);
+        }
+        let mut message = Vec::with_capacity(256);
+        if encode_public(event, &self.alias, &mut message) {
+            self.public.push(height, &message, self.history_len);
+        }
+        let mut recipients: BTreeSet<ParticipantId> = parties(&event.event).into_iter().flatten().collect();
+        for recipient in &recipients {
+            message.clear();
+            if encode_private(event, *recipient, &self.alias, &mut message) {
+                self.private.entry(*recipient).or_default().push(height, &message, self.history_len);
+            }
+        }
+        // Whoever signs or audits deals sees them with real accounts, and the digest they add up to.
+        message.clear();
+        match &event.event {
+            Event::Executed { deal, deal_id, .. } => {
+                let record = DealEntry::new(deal);
+                encode_outbound(&DealRecord { seq: event.seq, height, record, deal_id: deal_id.0 }, &mut message);
+            }
+            Event::DealsSealed { .. } => {
+                encode_public(event, &self.alias, &mut message);
+                recipients.clear();
+            }
+            _ => return,
+        }
+        for reader in &self.readers {
+            self.private.entry(*reader).or_default().push(height, &message, self.history_len);
+        }
+    }
+
+    fn take_block(&mut self, header: &wattbook_ledger::BlockHeader, digest: Hash) {
+        let sealed = BlockSealed {
+            height: header.height,
+            time_ns: header.time.get(),
+            record_count: header.record_count,
+            event_count: header.event_count,
+            first_seq: header.first_seq,
+            block_digest: digest.0,
+            state_root: header.state_root.0,
+        };
+        let mut message = Vec::with_capacity(128);
+        encode_outbound(&sealed, &mut message);
+        self.public.push(header.height, &message, self.history_len);
+    }
+
+    fn subscribe(&mut self, session: SessionId, from: u64) -> Result<(), Gone> {
+        let (first, end) = (self.public.first, self.public.end());
+        let next = if from == 0 { end } else { from };
+        let mut packets = Vec::new();
+        if next < first || next > end {
+            soupbin::put_login_rejected(LoginRefusal::SessionNotAvailable, &mut packets);
+            return self.sockets.send(ToSocket::Last(session, packets));
+        }
+        soupbin::put_login_accepted(
+            &LoginAccepted { session: soupbin::SESSION_PUBLIC.into(), sequence: next },
+            &mut packets,
+        );
+        let grade = Grade::Matched;
+        self.sessions.insert(session, Subscription { stream: StreamKey::Public, grade, next });
+        self.sockets.send(ToSocket::Packets(session, packets))
+    }
+
+    fn open(
+        &mut self,
+        session: SessionId,
+        participant: ParticipantId,
+        next_nonce: u64,
+        grade: Grade,
+        from: u64,
+    ) -> Result<(), Gone> {
+        let stream = self.private.entry(participant).or_default();
+        if from < stream.first || from > stream.end() {
+            let about = About { participant: participant.get(), ..About::default() };
+            let packets = framed(&rejected(about, Reject::LogonRefused, 0));
+            return self.sockets.send(ToSocket::Last(session, packets));
+        }
+        let stream = StreamKey::Private(participant);
+        self.sessions.insert(session, Subscription { stream, grade, next: from });
+        let logged_on =
+            LoggedOn { participant: participant.get(), next_nonce, grade: grade as u8, reserved: [0; 7] };
+        self.sockets.send(ToSocket::Packets(session, framed(&logged_on)))
+    }
+
+    fn held(&mut self, session: SessionId, about: About, kind: HeldKind) -> Result<(), Gone> {
+        let held =
+            Held { participant: about.participant, nonce: about.nonce, kind: kind as u8, reserved: [0; 7] };
+        self.sockets.send(ToSocket::Packets(session, framed(&held)))
+    }
+
+    fn tell_private<M: Message>(&mut self, message: &M) -> Result<(), Gone> {
+        let packets = framed(message);
+        for (session, subscription) in &self.sessions {
+            if subscription.stream != StreamKey::Public {
+                self.sockets.send(ToSocket::Packets(*session, packets.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends every session what its stream and its grade release.
+    fn flush(&mut self) -> Result<(), Gone> {
+        let mut behind = Vec::new();
+        for (session, subscription) in &mut self.sessions {
+            let stream = match subscription.stream {
+                StreamKey::Public => &self.public,
+                StreamKey::Private(participant) => match self.private.get(&participant) {
+                    Some(stream) => stream,
+                    None => continue,
+                },
+            };
+            if subscription.next < stream.first {
+                behind.push(*session);
+                continue;
+            }
+            let mut packets = Vec::new();
+            while let Some((height, message)) = stream.get(subscription.next) {
+                if subscription.grade != Grade::Matched && *height > self.durable {
+                    break;
+                }
+                soupbin::put_sequenced(message, &mut packets);
+                subscription.next += 1;
+            }
+            if !packets.is_empty() {
+                self.sockets.send(ToSocket::Packets(*session, packets))?;
+            }
+        }
+        for session in behind {
+            let mut packets = Vec::new();
+            soupbin::put_debug("too slow: messages you have not seen have left the history", &mut packets);
+            self.sessions.remove(&session);
+            self.sockets.send(ToSocket::Last(session, packets))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether an account sees every deal with real accounts.
+pub const fn sees_deals(roles: Roles) -> bool {
+    roles.contains(Roles::GRID) || roles.contains(Roles::REGULATOR)
+}
+
+/// The refusal of a message.
+pub fn rejected(about: About, reject: Reject, original_seq: u64) -> RejectedMessage {
+    RejectedMessage {
+        participant: about.participant,
+        nonce: about.nonce,
+        contract: about.contract,
+        code: reject.code(),
+        reserved: [0; 6],
+        original_seq,
+    }
+}
+
+/// A message in an unsequenced packet.
+pub fn framed<M: Message>(message: &M) -> Vec<u8> {
+    let (mut bytes, mut packet) = (Vec::with_capacity(160), Vec::with_capacity(160));
+    encode_outbound(message, &mut bytes);
+    soupbin::put_unsequenced(&bytes, &mut packet);
+    packet
+}

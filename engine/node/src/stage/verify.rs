@@ -1,0 +1,211 @@
+//! Verify: gathers a batch until it is full or its time is up, checks trees and signatures, passes everything on in
+//! ticket order with a verdict each.
+
+use super::{About, Checked, Job, Outcome, Request, SessionId, VerifiedCommand};
+use crate::config;
+use crate::ring::{Gone, Receiver, Sender};
+use ed25519_dalek::VerifyingKey;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use wattbook_feed::sbe::session::HeldKind;
+use wattbook_feed::signed::{SealedEnvelope, record_kind};
+use wattbook_shaders::{Candidate, Policy, PublicKey, Verdict, Verifier, verify_one};
+use wattbook_types::{ChainId, Command, ParticipantId, Reject};
+
+/// Registered keys, decompressed. Matching adds to them as registrations are applied; this stage reads them once per
+/// batch, so the lock is never contended on the data path.
+pub type Keys = Arc<RwLock<BTreeMap<ParticipantId, PublicKey>>>;
+
+/// The stage.
+#[derive(Debug)]
+pub struct Verify {
+    jobs: Receiver<Job>,
+    checked: Sender<Checked>,
+    chain: ChainId,
+    registrar: VerifyingKey,
+    keys: Keys,
+    verifier: Verifier,
+    settings: config::Verify,
+    sessions: BTreeMap<SessionId, Session>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Session {
+    participant: Option<ParticipantId>,
+    bad_signatures: u32,
+}
+
+impl Verify {
+    /// Wires the stage.
+    pub fn new(
+        jobs: Receiver<Job>,
+        checked: Sender<Checked>,
+        chain: ChainId,
+        registrar: VerifyingKey,
+        keys: Keys,
+        settings: config::Verify,
+    ) -> Self {
+        let policy = match settings.policy {
+            config::VerifyPolicy::Auto => Policy::Auto,
+            config::VerifyPolicy::OneByOne => Policy::OneByOne,
+            config::VerifyPolicy::Batch => Policy::Batch,
+        };
+        let verifier = Verifier::new(policy);
+        Self { jobs, checked, chain, registrar, keys, verifier, settings, sessions: BTreeMap::new() }
+    }
+
+    /// Runs until ingest is gone.
+    pub fn run(mut self) {
+        while self.batch().is_ok() {}
+        tracing::debug!(stats = ?self.verifier.stats(), "verify ends");
+    }
+
+    fn batch(&mut self) -> Result<(), Gone> {
+        let first = self.jobs.recv()?;
+        let deadline = Instant::now() + Duration::from_micros(self.settings.batch_deadline_us);
+        let mut jobs = vec![first];
+        // A Step cuts the batch without waiting; nothing before it is waited for either.
+        while jobs.len() < self.settings.batch_len_max && !matches!(jobs.last(), Some(Job { request: Request::Step(_) | Request::Stop, .. })) {
+            match self.jobs.recv_deadline(deadline) {
+                Ok(Some(job)) => jobs.push(job),
+                Ok(None) => break,
+                // What was gathered is still handed on.
+                Err(Gone) => break,
+            }
+        }
+        let keys = Arc::clone(&self.keys);
+        let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
+        let screened: Vec<(SessionId, Screened)> =
+            jobs.into_iter().map(|job| (job.session, self.screen(job.session, job.request, &keys))).collect();
+        let candidates: Vec<Candidate<'_>> = screened
+            .iter()
+            .filter_map(|(session, screened)| match screened {
+                Screened::Envelope(envelope, key) => Some(Candidate {
+                    header: &envelope.header,
+                    signature: &envelope.signature,
+                    leaves: envelope.leaves.as_flattened(),
+                    key,
+                    source: *session,
+                }),
+                Screened::Done(_) => None,
+            })
+            .collect();
+        let mut verdicts = self.verifier.verify(self.chain, &candidates).into_iter();
+        for (session, screened) in screened {
+            let outcome = match screened {
+                Screened::Done(outcome) => outcome,
+                Screened::Envelope(envelope, _) => {
+                    let verdict = verdicts.next().unwrap_or(Verdict::BadCount);
+                    self.judge(session, &envelope, verdict)
+                }
+            };
+            self.checked.send(Checked { session, outcome })?;
+        }
+        Ok(())
+    }
+
+    /// Everything but the signatures of envelopes.
+    fn screen<'k>(
+        &mut self,
+        session: SessionId,
+        request: Request,
+        keys: &'k BTreeMap<ParticipantId, PublicKey>,
+    ) -> Screened<'k> {
+        let state = self.sessions.entry(session).or_default();
+        let outcome = match request {
+            Request::Subscribe { from } => Outcome::Subscribe { from },
+            Request::Logon { participant, grade, from, digest, signature } => {
+                let about = About { participant: participant.get(), ..About::default() };
+                match keys.get(&participant) {
+                    None => refused(about, Reject::UnknownParticipant),
+                    Some(key) if verify_one(key, &digest, &signature).is_err() => refused(about, Reject::LogonRefused),
+                    Some(_) => {
+                        state.participant = Some(participant);
+                        Outcome::LoggedOn { participant, grade, from }
+                    }
+                }
+            }
+            Request::Register(record) => {
+                let about = About { participant: record.register.admit_serial, ..About::default() };
+                let registration = record.verify(self.chain, &self.registrar).and_then(|()| record.to_registration());
+                match registration {
+                    Ok(registration) => Outcome::Command(Box::new(VerifiedCommand {
+                        command: Command::Register(registration),
+                        kind: record_kind::REGISTER,
+                        payload: record.to_payload(),
+                        held: HeldKind::Register,
+                        about,
+                    })),
+                    Err(reject) => refused(about, reject),
+                }
+            }
+            Request::Envelope(envelope) => {
+                let about = About::envelope(&envelope);
+                let sender = ParticipantId::new(envelope.header.participant);
+                let reject = match state.participant {
+                    None => Reject::NotLoggedOn,
+                    Some(participant) if participant != sender => Reject::NotThisParticipant,
+                    Some(_) => match keys.get(&sender) {
+                        None => Reject::UnknownParticipant,
+                        Some(key) => return Screened::Envelope(envelope, key),
+                    },
+                };
+                refused(about, reject)
+            }
+            Request::Reveal(record) => {
+                let about = About { participant: record.participant.get(), nonce: 0, contract: record.contract.get() };
+                match (state.participant, record.to_command(self.chain)) {
+                    (None, _) => refused(about, Reject::NotLoggedOn),
+                    (Some(_), Err(reject)) => refused(about, reject),
+                    (Some(_), Ok(reveal)) => Outcome::Command(Box::new(VerifiedCommand {
+                        command: Command::Reveal(reveal),
+                        kind: record_kind::REVEAL,
+                        payload: record.to_payload(),
+                        held: HeldKind::Reveal,
+                        about,
+                    })),
+                }
+            }
+            Request::Step(time) => Outcome::Step { participant: state.participant, time },
+            Request::Refused(about, reject) => refused(about, reject),
+            Request::Closed => {
+                self.sessions.remove(&session);
+                Outcome::Closed
+            }
+            Request::Stop => Outcome::Stop,
+        };
+        Screened::Done(outcome)
+    }
+
+    fn judge(&mut self, session: SessionId, envelope: &SealedEnvelope, verdict: Verdict) -> Outcome {
+        let about = About::envelope(envelope);
+        match verdict {
+            Verdict::Valid => Outcome::Command(Box::new(VerifiedCommand {
+                command: Command::Envelope(envelope.to_command()),
+                kind: record_kind::ENVELOPE,
+                payload: envelope.to_payload(),
+                held: HeldKind::Envelope,
+                about,
+            })),
+            Verdict::BadCount => refused(about, Reject::BadCount),
+            Verdict::BadRoot => refused(about, Reject::BadRoot),
+            Verdict::BadSignature(_) => {
+                let state = self.sessions.entry(session).or_default();
+                state.bad_signatures += 1;
+                let close = state.bad_signatures >= self.settings.bad_signatures_max;
+                let reject = if close { Reject::SessionSuspended } else { Reject::BadSignature };
+                Outcome::Refused { about, reject, close }
+            }
+        }
+    }
+}
+
+enum Screened<'k> {
+    Envelope(Box<SealedEnvelope>, &'k PublicKey),
+    Done(Outcome),
+}
+
+const fn refused(about: About, reject: Reject) -> Outcome {
+    Outcome::Refused { about, reject, close: false }
+}

@@ -1,0 +1,242 @@
+//! The topology, in one place: which stage runs on which thread, and the rings between them.
+//!
+//! | ring | from | to | carries |
+//! |---|---|---|---|
+//! | jobs | ingest | verify | decoded requests, in ticket order |
+//! | checked | verify | matching | verdicts, in ticket order |
+//! | blocks | matching | seal | blocks whose state is known |
+//! | publications | matching, seal | publish | events, answers, watermarks |
+//! | sockets | publish | ingest | framed packets |
+
+use crate::config::{Clock, Config};
+use crate::execute::{Executor, StartError, decode_record};
+use crate::keys::{self, KeyFileError};
+use crate::ring::ring;
+use crate::stage::ingest::{ChainFacts, Ingest, WAKER};
+use crate::stage::matching::{Matching, Wiring};
+use crate::stage::publish::{Publish, sees_deals};
+use crate::stage::seal::Seal;
+use crate::stage::verify::{Keys, Verify};
+use crate::stage::DurableHeight;
+use ed25519_dalek::VerifyingKey;
+use mio::net::TcpListener;
+use mio::{Poll, Waker};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
+use std::thread::{self, JoinHandle};
+use thiserror::Error;
+use wattbook_feed::signed::Alias;
+use wattbook_ledger::{Fault, Options, Reader, Recovery, Store};
+use wattbook_shaders::PublicKey;
+use wattbook_types::Reject;
+
+/// Why a node does not start, or stopped.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] wattbook_ledger::Error),
+    /// Damage met while replaying.
+    #[error("the ledger is damaged: {0}")]
+    Damaged(#[from] Fault),
+    /// Genesis.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A record of the ledger is refused by the market.
+    #[error("record {seq} of block {height} does not replay: {reject}")]
+    Replay {
+        /// The block.
+        height: u64,
+        /// The record.
+        seq: u64,
+        /// Why.
+        reject: Reject,
+    },
+    /// Re-execution gives another root than the block says.
+    #[error("block {height} does not replay to the state root it names; run `wattbook verify` on the directory")]
+    StateRoot {
+        /// The block.
+        height: u64,
+    },
+    /// The port.
+    #[error("cannot listen on {addr}: {source}; is another node running there? choose another with --listen")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A demo chain off loopback, or a lockstep clock on a real one.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// The system refuses a thread, a poll or a signal handler.
+    #[error("the system refuses: {0}")]
+    System(#[from] io::Error),
+    /// A stage ended in a panic.
+    #[error("the {0} stage failed; the ledger up to its last durable block is safe, a restart recovers it")]
+    Stage(&'static str),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// What recovery found.
+    pub recovery: Recovery,
+    /// Height of the ledger at start.
+    pub height: u64,
+    stop: Arc<AtomicBool>,
+    threads: Vec<(&'static str, JoinHandle<Result<(), NodeError>>)>,
+}
+
+impl Node {
+    /// Opens the ledger in `dir`, replays it, binds the port, starts the stages.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing runs then.
+    pub fn start(dir: &Path, config: &Config, stop: Arc<AtomicBool>) -> Result<Self, NodeError> {
+        let log_key = keys::log_key(dir)?;
+        let alias_key = keys::read_named(dir, keys::ALIAS_KEY)?;
+        let options = Options { segment_size: config.seal.segment_size };
+        let (store, recovery) = Store::open(dir, &log_key, options)?;
+        let (mut executor, _) = Executor::start(store.genesis())?;
+        let chain = executor.chain();
+        let genesis = executor.genesis().clone();
+        let demo = genesis.is_demo();
+        if demo && !config.listen.ip().is_loopback() {
+            return Err(NodeError::Refused("a demo chain runs on loopback only; set `listen` to 127.0.0.1"));
+        }
+        if !demo && config.clock == Clock::Lockstep {
+            return Err(NodeError::Refused("clock = \"lockstep\" is for demo chains only; set `clock` to \"live\""));
+        }
+        let registrar = VerifyingKey::from_bytes(&genesis.registrar)
+            .map_err(|_| NodeError::Refused("genesis names a registrar key that is no Ed25519 key"))?;
+        let alias = Alias::new(alias_key, chain);
+        if Alias::commitment(&alias_key) != genesis.alias_commitment {
+            return Err(NodeError::Refused("keys/alias.key is not the key that genesis commits to"));
+        }
+
+        // Bind before replaying: a second node on the port should fail at once.
+        let listener = TcpListener::bind(config.listen)
+            .map_err(|source| NodeError::Listen { addr: config.listen, source })?;
+        let addr = listener.local_addr()?;
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+
+        let wait = config.wait;
+        let (jobs_in, jobs) = ring(config.ingest.ring_len, wait);
+        let (checked_in, checked) = ring(config.verify.ring_len, wait);
+        let (blocks_in, blocks) = ring(config.seal.ring_len, wait);
+        let (publications_in, publications) = ring(config.publish.ring_len, wait);
+        let (sockets_in, sockets) = ring(config.publish.ring_len, wait);
+
+        let readers = executor.market().state().accounts.iter();
+        let readers = readers.filter(|(_, account)| sees_deals(account.roles)).map(|(id, _)| id).collect();
+        let wake = Box::new(move || {
+            // A failed wake only delays the sockets until their next turn.
+            let _ = waker.wake();
+        });
+        let mut publish =
+            Publish::new(publications, sockets_in, wake, alias.clone(), config.publish.history_len, readers);
+        replay(dir, &mut executor, &mut publish)?;
+
+        let keys: Keys = Arc::new(RwLock::new(decompress(&executor)));
+        let durable = Arc::new(DurableHeight::default());
+        durable.set(store.tip().height);
+        let (next_seq, next_height) = (store.next_seq(), store.next_height());
+        let height = store.tip().height;
+        let facts = ChainFacts { chain, demo };
+        let ingest = Ingest::new(poll, listener, jobs_in, sockets, config.ingest.clone(), facts, Arc::clone(&stop))?;
+        let verify = Verify::new(jobs, checked_in, chain, registrar, Arc::clone(&keys), config.verify.clone());
+        let wiring =
+            Wiring { checked, blocks: blocks_in, publish: publications_in.clone(), keys, durable: Arc::clone(&durable) };
+        let matching =
+            Matching::new(wiring, executor, config.clock, config.seal.clone(), next_seq, next_height);
+        let seal = Seal::new(blocks, publications_in, durable, store, alias);
+
+        let threads = vec![
+            spawn("ingest", move || ingest.run().map_err(NodeError::System))?,
+            spawn("verify", move || {
+                verify.run();
+                Ok(())
+            })?,
+            spawn("matching", move || {
+                matching.run();
+                Ok(())
+            })?,
+            spawn("seal", move || seal.run().map_err(NodeError::Ledger))?,
+            spawn("publish", move || {
+                publish.run();
+                Ok(())
+            })?,
+        ];
+        Ok(Self { addr, recovery, height, stop, threads })
+    }
+
+    /// Asks the node to stop: it seals what is sequenced and tells its sessions.
+    pub fn stop(&self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Waits until every stage has ended.
+    ///
+    /// # Errors
+    /// What ended the first stage that did not end well.
+    pub fn join(self) -> Result<(), NodeError> {
+        let mut first = Ok(());
+        for (name, thread) in self.threads {
+            let ended = thread.join().unwrap_or(Err(NodeError::Stage(name)));
+            if first.is_ok() {
+                first = ended;
+            }
+        }
+        first
+    }
+}
+
+type Stage = (&'static str, JoinHandle<Result<(), NodeError>>);
+
+fn spawn(name: &'static str, run: impl FnOnce() -> Result<(), NodeError> + Send + 'static) -> Result<Stage, NodeError> {
+    Ok((name, thread::Builder::new().name(name.into()).spawn(run)?))
+}
+
+/// Rebuilds market and streams from the ledger; the roots of every block are held against its header.
+fn replay(dir: &Path, executor: &mut Executor, publish: &mut Publish) -> Result<(), NodeError> {
+    let reader = Reader::open(dir)?;
+    for block in reader.blocks() {
+        let block = block?;
+        let height = block.header.height;
+        if height == 0 {
+            continue;
+        }
+        let mut events = Vec::new();
+        for record in &block.records {
+            let seq = record.seq;
+            let refused = |reject| NodeError::Replay { height, seq, reject };
+            let command =
+                decode_record(executor.chain(), record.kind, record.version, record.payload).map_err(refused)?;
+            events.extend(executor.apply(seq, &command).map_err(|refusal| refused(refusal.reject))?);
+        }
+        let last = block.records.last().map_or(0, |record| record.seq);
+        let ended = executor.end_block(height, last);
+        events.extend(ended.events);
+        if ended.state_root != block.header.state_root {
+            return Err(NodeError::StateRoot { height });
+        }
+        publish.replay(&block.header, block.digest, &events);
+    }
+    Ok(())
+}
+
+/// The keys of every account.
+fn decompress(executor: &Executor) -> std::collections::BTreeMap<wattbook_types::ParticipantId, PublicKey> {
+    let accounts = executor.market().state().accounts.iter();
+    accounts.filter_map(|(id, account)| Some((id, PublicKey::new(&account.public_key).ok()?))).collect()
+}

@@ -1,0 +1,335 @@
+//! A blocking client: one TCP connection, one SoupBinTCP session.
+//!
+//! # Recovery
+//! [`Client::next_seq`] is the number of the next sequenced message; a new connection with it resumes without a gap or
+//! a repetition. What was sent and not answered is sent again: nonces make it idempotent.
+//!
+//! # Invariants
+//! * Heartbeats are sent whenever [`Client::next`] or [`Client::next_raw`] waits; a caller that neither sends nor calls
+//!   them for long loses its session.
+
+use crate::keys::BlsSecret;
+use crate::sbe::{self, DecodeError, LogonMessage, Outbound, session};
+use crate::signed::{Grade, RegisterRecord, RevealRecord, SealedEnvelope, logon_digest};
+use crate::soupbin::{self, Decoder, LoginAccepted, LoginRefusal, LoginRequest, PACKET_MAX, Packet, Peer};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+use wattbook_types::{ChainId, Hash, ParticipantId, Reject, TimeNs};
+
+/// Silence after which a client sends a heartbeat.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Silence after which a server counts as gone.
+const SERVER_SILENCE: Duration = Duration::from_secs(15);
+/// Longest wait for a message: keeps instants representable.
+const WAIT_MAX: Duration = Duration::from_secs(86_400 * 365);
+/// How long a server may take over login and challenge.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which session to log in to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamKind {
+    /// A participant's answers and execution reports.
+    Private,
+    /// The public feed.
+    Public,
+}
+
+impl StreamKind {
+    /// Name of the SoupBinTCP session.
+    pub const fn session(self) -> &'static str {
+        match self {
+            Self::Private => soupbin::SESSION_PRIVATE,
+            Self::Public => soupbin::SESSION_PUBLIC,
+        }
+    }
+}
+
+/// What went wrong with a session. All but [`Self::Decode`] end it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The connection failed.
+    #[error("connection: {0}")]
+    Io(#[from] io::Error),
+    /// The server closed the connection without ending the session.
+    #[error("the server closed the connection")]
+    Disconnected,
+    /// The server ended the session.
+    #[error("the server ended the session")]
+    EndOfSession,
+    /// The server has been silent for 15 seconds.
+    #[error("the server sends no heartbeats")]
+    Silent,
+    /// The server did not answer the login or send its challenge.
+    #[error("the server did not answer the login within 10 s")]
+    LoginTimeout,
+    /// The server refused the login.
+    #[error("the server refused the login: {0:?}")]
+    LoginRefused(LoginRefusal),
+    /// The bytes are no SoupBinTCP packets.
+    #[error("the server's packets are malformed: {0}")]
+    Protocol(Reject),
+    /// Another packet or message was due.
+    #[error("the server sent {0} where something else was due")]
+    Unexpected(&'static str),
+    /// A message is malformed; the next one can be read.
+    #[error("message: {0}")]
+    Decode(#[from] DecodeError),
+    /// The server serves another chain.
+    #[error("the server serves chain {0}, not the one expected")]
+    WrongChain(Hash),
+    /// A message to send exceeds a packet.
+    #[error("a message of {0} bytes exceeds a packet")]
+    TooLarge(usize),
+    /// A logon needs the challenge of a private session.
+    #[error("a public session has no challenge to log on with")]
+    NoChallenge,
+}
+
+/// What a private session begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Greeting {
+    challenge: [u8; 32],
+    chain: ChainId,
+    demo: bool,
+}
+
+/// A message with its sequence number; `None` for an unsequenced one.
+pub type Numbered<T> = (Option<u64>, T);
+
+/// A session with a node.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    decoder: Decoder,
+    next_seq: u64,
+    greeting: Option<Greeting>,
+    last_sent: Instant,
+    last_heard: Instant,
+    out: Vec<u8>,
+}
+
+/// A packet that the session's user sees, copied from the decoder.
+enum Heard {
+    Accepted(LoginAccepted),
+    Refused(LoginRefusal),
+    Message(Numbered<Vec<u8>>),
+    End,
+}
+
+impl Client {
+    /// Connects, logs in, and on a private session takes the challenge. `next_seq` is the first sequenced message
+    /// wanted: 1 from the beginning, 0 whatever comes next.
+    pub fn connect(addr: impl ToSocketAddrs, kind: StreamKind, next_seq: u64) -> Result<Self, ClientError> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        let now = Instant::now();
+        let mut client = Self {
+            stream,
+            decoder: Decoder::new(Peer::Server, PACKET_MAX),
+            next_seq,
+            greeting: None,
+            last_sent: now,
+            last_heard: now,
+            out: Vec::new(),
+        };
+        let login = LoginRequest {
+            username: String::new(),
+            password: String::new(),
+            session: kind.session().to_owned(),
+            sequence: next_seq,
+        };
+        soupbin::put_login_request(&login, &mut client.out);
+        client.flush()?;
+        let deadline = now + LOGIN_TIMEOUT;
+        match client.hear(deadline)?.ok_or(ClientError::LoginTimeout)? {
+            Heard::Accepted(accepted) => client.next_seq = accepted.sequence,
+            Heard::Refused(refusal) => return Err(ClientError::LoginRefused(refusal)),
+            Heard::Message(_) => return Err(ClientError::Unexpected("a message")),
+            Heard::End => return Err(ClientError::EndOfSession),
+        }
+        if kind == StreamKind::Private {
+            client.greeting = Some(client.await_challenge(deadline)?);
+        }
+        Ok(client)
+    }
+
+    fn await_challenge(&mut self, deadline: Instant) -> Result<Greeting, ClientError> {
+        let Some(Heard::Message((None, message))) = self.hear(deadline)? else {
+            return Err(ClientError::Unexpected("no challenge"));
+        };
+        match sbe::decode_outbound(&message)? {
+            Outbound::Challenge(session::Challenge {
+                challenge,
+                chain_id,
+                demo,
+                ..
+            }) => Ok(Greeting {
+                challenge,
+                chain: ChainId(Hash(chain_id)),
+                demo: demo != 0,
+            }),
+            other => Err(ClientError::Unexpected(other.name())),
+        }
+    }
+
+    /// The chain that the node says it serves; `None` on a public session.
+    pub fn chain(&self) -> Option<ChainId> {
+        self.greeting.map(|greeting| greeting.chain)
+    }
+
+    /// Whether the node serves a demonstration; `None` on a public session.
+    pub fn is_demo(&self) -> Option<bool> {
+        self.greeting.map(|greeting| greeting.demo)
+    }
+
+    /// Number of the next sequenced message: where a new connection resumes.
+    pub const fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Fails unless the node serves this chain; do so before anything is signed.
+    pub fn expect_chain(&self, chain: ChainId) -> Result<(), ClientError> {
+        match self.chain() {
+            Some(served) if served == chain => Ok(()),
+            Some(served) => Err(ClientError::WrongChain(served.0)),
+            None => Err(ClientError::NoChallenge),
+        }
+    }
+
+    /// Sends a logon; the answer is [`Outbound::LoggedOn`] or [`Outbound::RejectedMessage`].
+    pub fn logon(&mut self, participant: ParticipantId, secret: &BlsSecret, grade: Grade) -> Result<(), ClientError> {
+        let Greeting { challenge, chain, .. } = self.greeting.ok_or(ClientError::NoChallenge)?;
+        let grade = grade as u8;
+        let signature = secret.sign(&logon_digest(chain, &challenge, participant, grade));
+        let logon = LogonMessage {
+            participant: participant.get(),
+            grade,
+            reserved: [0; 7],
+            signature,
+        };
+        self.send(|out| sbe::encode_logon(&logon, out))
+    }
+
+    /// Sends a registration.
+    pub fn send_register(&mut self, record: &RegisterRecord) -> Result<(), ClientError> {
+        self.send(|out| sbe::encode_register(record, out))
+    }
+
+    /// Sends an envelope.
+    pub fn send_envelope(&mut self, envelope: &SealedEnvelope) -> Result<(), ClientError> {
+        self.send(|out| sbe::encode_envelope(envelope, out))
+    }
+
+    /// Sends a reveal.
+    pub fn send_reveal(&mut self, reveal: &RevealRecord) -> Result<(), ClientError> {
+        self.send(|out| sbe::encode_reveal(reveal, out))
+    }
+
+    /// Sends a Step.
+    pub fn send_step(&mut self, time: TimeNs) -> Result<(), ClientError> {
+        self.send(|out| sbe::encode_step(time, out))
+    }
+
+    /// Sends any bytes as one message.
+    pub fn send_raw(&mut self, message: &[u8]) -> Result<(), ClientError> {
+        self.send(|out| out.extend_from_slice(message))
+    }
+
+    fn send(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), ClientError> {
+        let mut message = Vec::new();
+        encode(&mut message);
+        if message.len() >= PACKET_MAX {
+            return Err(ClientError::TooLarge(message.len()));
+        }
+        soupbin::put_unsequenced(&message, &mut self.out);
+        self.flush()
+    }
+
+    /// The next message, waiting at most `timeout`; `None` when that is over.
+    pub fn next(&mut self, timeout: Duration) -> Result<Option<Numbered<Outbound>>, ClientError> {
+        match self.next_raw(timeout)? {
+            Some((seq, message)) => Ok(Some((seq, sbe::decode_outbound(&message)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// The next message as it came, for recording.
+    pub fn next_raw(&mut self, timeout: Duration) -> Result<Option<Numbered<Vec<u8>>>, ClientError> {
+        match self.hear(Instant::now() + timeout.min(WAIT_MAX))? {
+            None => Ok(None),
+            Some(Heard::Message(message)) => Ok(Some(message)),
+            Some(Heard::End) => Err(ClientError::EndOfSession),
+            Some(Heard::Accepted(_) | Heard::Refused(_)) => Err(ClientError::Unexpected("a second login answer")),
+        }
+    }
+
+    /// Says goodbye and closes the connection.
+    pub fn logout(mut self) -> Result<(), ClientError> {
+        soupbin::put_logout(&mut self.out);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), ClientError> {
+        let written = self.stream.write_all(&self.out);
+        self.out.clear();
+        self.last_sent = Instant::now();
+        Ok(written?)
+    }
+
+    /// The next packet that is no heartbeat or debug text, until `deadline`.
+    fn hear(&mut self, deadline: Instant) -> Result<Option<Heard>, ClientError> {
+        loop {
+            if let Some(heard) = self.take()? {
+                return Ok(Some(heard));
+            }
+            let now = Instant::now();
+            if now.duration_since(self.last_heard) >= SERVER_SILENCE {
+                return Err(ClientError::Silent);
+            }
+            if now >= self.last_sent + HEARTBEAT {
+                soupbin::put_client_heartbeat(&mut self.out);
+                self.flush()?;
+            }
+            // One look at the socket even when the deadline has passed, so that a zero timeout polls.
+            let wait = deadline.min(self.last_sent + HEARTBEAT).saturating_duration_since(now);
+            self.stream.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
+            match self.stream.read(self.decoder.spare()) {
+                Ok(0) => return Err(ClientError::Disconnected),
+                Ok(len) => {
+                    self.decoder.filled(len);
+                    self.last_heard = Instant::now();
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut if now >= deadline => return Ok(None),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                    _ => return Err(error.into()),
+                },
+            }
+        }
+    }
+
+    /// The next packet already received.
+    fn take(&mut self) -> Result<Option<Heard>, ClientError> {
+        loop {
+            let heard = match self.decoder.next_packet().map_err(ClientError::Protocol)? {
+                None => return Ok(None),
+                Some(Packet::ServerHeartbeat | Packet::Debug(_)) => continue,
+                Some(Packet::Sequenced(message)) => {
+                    let seq = self.next_seq;
+                    self.next_seq += 1;
+                    Heard::Message((Some(seq), message.to_vec()))
+                }
+                Some(Packet::Unsequenced(message)) => Heard::Message((None, message.to_vec())),
+                Some(Packet::LoginAccepted(accepted)) => Heard::Accepted(accepted),
+                Some(Packet::LoginRejected(refusal)) => Heard::Refused(refusal),
+                Some(Packet::EndOfSession) => Heard::End,
+                // The decoder refuses what only clients send.
+                Some(Packet::LoginRequest(_) | Packet::ClientHeartbeat | Packet::Logout) => {
+                    return Err(ClientError::Unexpected("a client's packet"));
+                }
+            };
+            return Ok(Some(heard));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The book and its deals.
+
+use super::Lens;
+use crate::sbe::event as m;
+use crate::sbe::outbound::encode_outbound;
+use wattbook_types::{Event, Side};
+
+impl Lens<'_> {
+    /// `false` for an event of another kind.
+    pub(super) fn encode_book(&self, seq: u64, event: &Event, out: &mut Vec<u8>) -> bool {
+        match event {
+            Event::Opened {
+                order,
+                contract,
+                side,
+                price,
+                leaves,
+            } => {
+                let message = m::Opened {
+                    seq,
+                    order: self.order(*contract, *order),
+                    contract: contract.get(),
+                    price: price.get().into(),
+                    leaves_wh: leaves.get(),
+                    side: *side as u8,
+                    reserved: [0; 7],
+                };
+                encode_outbound(&message, out);
+            }
+            Event::Reduced {
+                order,
+                was,
+                contract,
+                side,
+                price,
+                leaves,
+            } => {
+                let message = m::Reduced {
+                    seq,
+                    order: self.order(*contract, *order),
+                    was: self.order(*contract, *was),
+                    contract: contract.get(),
+                    price: price.get().into(),
+                    leaves_wh: leaves.get(),
+                    side: *side as u8,
+                    reserved: [0; 7],
+                };
+                encode_outbound(&message, out);
+            }
+            Event::Closed {
+                order,
+                contract,
+                side,
+                price,
+                leaves,
+                reason,
+                resting,
+            } => {
+                let message = m::Closed {
+                    seq,
+                    order: self.order(*contract, *order),
+                    contract: contract.get(),
+                    price: price.get().into(),
+                    leaves_wh: leaves.get(),
+                    side: *side as u8,
+                    reason: *reason as u8,
+                    resting: (*resting).into(),
+                    reserved: [0; 5],
+                };
+                encode_outbound(&message, out);
+            }
+            Event::Unmatched {
+                order,
+                contract,
+                side,
+                leaves,
+                reason,
+            } => {
+                let message = m::Unmatched {
+                    seq,
+                    order: self.order(*contract, *order),
+                    contract: contract.get(),
+                    leaves_wh: leaves.get(),
+                    side: *side as u8,
+                    reason: *reason as u8,
+                    reserved: [0; 6],
+                };
+                encode_outbound(&message, out);
+            }
+            Event::Executed {
+                deal,
+                deal_id,
+                bid,
+                ask,
+                buyer_leaves,
+                seller_leaves,
+                aggressor,
+            } => {
+                let buyer = self.order(deal.contract, deal.buyer);
+                let seller = self.order(deal.contract, deal.seller);
+                // The id hashes accounts and nonces, few enough to be searched for.
+                let told = buyer.named != 0 || seller.named != 0;
+                let [c1, c2, c3, congestion] = deal.charges;
+                let message = m::Executed {
+                    seq,
+                    contract: deal.contract.get(),
+                    ordinal: deal.ordinal,
+                    buyer,
+                    seller,
+                    price: deal.price.get(),
+                    energy_wh: deal.energy.get(),
+                    bid: bid.get().into(),
+                    ask: ask.get().into(),
+                    buyer_leaves_wh: buyer_leaves.get(),
+                    seller_leaves_wh: seller_leaves.get(),
+                    deal_id: if told { deal_id.0 } else { [0; 32] },
+                    c1,
+                    c2,
+                    c3,
+                    congestion,
+                    aggressor: aggressor.map_or(0, |side: Side| side as u8),
+                    reserved: [0; 7],
+                };
+                encode_outbound(&message, out);
+            }
+            _ => return false,
+        }
+        true
+    }
+}

@@ -1,0 +1,159 @@
+//! The outbound messages by template id, and their decoder.
+
+use super::{HEADER_SIZE, MessageHeader, OUTBOUND_MAX, SCHEMA_ID, SCHEMA_VERSION, event, session};
+use crate::layout::{Layout, MessageSpec};
+
+/// An outbound message: a block, no groups.
+pub trait Message: Layout {
+    /// Its template id.
+    const TEMPLATE: u16;
+}
+
+/// Why bytes are no outbound message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// They end before the message does.
+    #[error("{0} bytes end before the message does")]
+    Short(usize),
+    /// Bytes follow the message.
+    #[error("bytes follow the message of template {0}")]
+    Trailing(u16),
+    /// Another schema, or version 0.
+    #[error("schema {0} version {1} is not schema 1 version 1 or later")]
+    Schema(u16, u16),
+    /// An unknown template.
+    #[error("template {0} is unknown")]
+    Template(u16),
+    /// A block length, reserved byte or enumeration that the template does not allow.
+    #[error("a field of template {0} has a value it cannot have")]
+    Malformed(u16),
+}
+
+/// Appends a message with its header.
+pub fn encode_outbound<M: Message>(message: &M, out: &mut Vec<u8>) {
+    const { assert!(HEADER_SIZE + size_of::<M>() <= OUTBOUND_MAX) };
+    let header = MessageHeader {
+        block_length: size_of::<M>() as u16,
+        template_id: M::TEMPLATE,
+        schema_id: SCHEMA_ID,
+        version: SCHEMA_VERSION,
+    };
+    out.extend_from_slice(header.bytes());
+    out.extend_from_slice(message.bytes());
+}
+
+fn read<M: Message>(header: &MessageHeader, block: &[u8]) -> Result<M, DecodeError> {
+    let malformed = DecodeError::Malformed(M::TEMPLATE);
+    // Later versions append fields; ours are the first ones.
+    let fits = header.version != SCHEMA_VERSION || block.len() == size_of::<M>();
+    let known = block.get(..size_of::<M>()).filter(|_| fits).ok_or(malformed)?;
+    M::read(known).ok_or(malformed)
+}
+
+macro_rules! outbound {
+    ($($id:literal $module:ident::$layout:ident as $name:ident;)*) => {
+        $(impl Message for $module::$layout {
+            const TEMPLATE: u16 = $id;
+        })*
+
+        /// An outbound message.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Outbound {
+            $(#[doc = concat!("Template ", $id, ".")] $name($module::$layout),)*
+        }
+
+        /// Every outbound message.
+        pub const MESSAGES: &[MessageSpec] =
+            &[$(MessageSpec::of::<$module::$layout>($id, stringify!($name), None),)*];
+
+        /// Decodes one message, which the bytes fill exactly.
+        pub fn decode_outbound(bytes: &[u8]) -> Result<Outbound, DecodeError> {
+            let (header, rest) = bytes.split_at_checked(HEADER_SIZE).ok_or(DecodeError::Short(bytes.len()))?;
+            let header: MessageHeader = bytemuck::pod_read_unaligned(header);
+            if header.schema_id != SCHEMA_ID || header.version < SCHEMA_VERSION {
+                return Err(DecodeError::Schema(header.schema_id, header.version));
+            }
+            let length = usize::from(header.block_length);
+            let block = rest.get(..length).ok_or(DecodeError::Short(bytes.len()))?;
+            if rest.len() > length && header.version == SCHEMA_VERSION {
+                return Err(DecodeError::Trailing(header.template_id));
+            }
+            match header.template_id {
+                $($id => read(&header, block).map(Outbound::$name),)*
+                unknown => Err(DecodeError::Template(unknown)),
+            }
+        }
+
+        impl Outbound {
+            /// Its template id.
+            pub const fn template(&self) -> u16 {
+                match self {
+                    $(Self::$name(_) => $id,)*
+                }
+            }
+
+            /// Its name.
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($name),)*
+                }
+            }
+
+            /// Appends it with its header.
+            pub fn encode(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$name(message) => encode_outbound(message, out),)*
+                }
+            }
+        }
+    };
+}
+
+outbound! {
+    20 session::Challenge as Challenge;
+    21 session::LoggedOn as LoggedOn;
+    22 session::Held as Held;
+    23 session::RejectedMessage as RejectedMessage;
+    24 session::Watermark as Watermark;
+    25 session::BlockSealed as BlockSealed;
+    26 session::Stepped as Stepped;
+    27 session::DealRecord as DealRecord;
+    28 session::Halted as Halted;
+    100 event::Registered as Registered;
+    101 event::Accepted as Accepted;
+    102 event::Rejected as Rejected;
+    103 event::RevealAccepted as RevealAccepted;
+    104 event::Sealed as Sealed;
+    105 event::SealVoided as SealVoided;
+    106 event::BondReleased as BondReleased;
+    107 event::BondBurned as BondBurned;
+    108 event::QuoteVoided as QuoteVoided;
+    109 event::PhaseChanged as PhaseChanged;
+    110 event::Ranked as Ranked;
+    111 event::Range as Range;
+    112 event::Charges as Charges;
+    113 event::Cep as Cep;
+    114 event::VolatilityAlarm as VolatilityAlarm;
+    115 event::UniformPrice as UniformPrice;
+    116 event::Opened as Opened;
+    117 event::Reduced as Reduced;
+    118 event::Closed as Closed;
+    119 event::Unmatched as Unmatched;
+    120 event::Executed as Executed;
+    121 event::DealsSealed as DealsSealed;
+    122 event::Contracted as Contracted;
+    123 event::DealVoided as DealVoided;
+    124 event::Metered as Metered;
+    125 event::MeterFrozen as MeterFrozen;
+    126 event::Settled as Settled;
+    127 event::Balanced as Balanced;
+    128 event::CleanMinted as CleanMinted;
+    129 event::DealRated as DealRated;
+    130 event::Rated as Rated;
+    131 event::Configured as Configured;
+    132 event::ParamsInForce as ParamsInForce;
+    133 event::MarketHalted as MarketHalted;
+    134 event::MarketResumed as MarketResumed;
+    135 event::Suspension as Suspension;
+    136 event::Ticked as Ticked;
+}

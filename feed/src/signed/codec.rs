@@ -1,0 +1,355 @@
+//! Leaves to items of the market core, and back.
+
+use super::leaf::*;
+use core::num::TryFromIntError;
+use wattbook_types::command::{
+    Cancel, Configure, GridSignature, MarketAction, MarketOrder, Rate, Reading, Replace, Seal,
+};
+use wattbook_types::{ContractId, Energy, Hash, Item, ParticipantId, Price, Quote, Reject, Side, TimeInForce};
+
+const SIDE_BITS: u8 = 0b11;
+const TIME_IN_FORCE_SHIFT: u32 = 2;
+const TIME_IN_FORCE_BITS: u8 = 0b111;
+const MARKET_TO_LIMIT: u8 = 1 << 5;
+const SELF_TRADE_BITS: u8 = 0b11 << 6;
+
+/// Why an item has no leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// An energy does not fit the leaf's 32 bits.
+    #[error("an energy exceeds the 4,294,967,295 Wh of a leaf")]
+    EnergyTooLarge,
+    /// A refused leaf has lost its bytes.
+    #[error("a refused leaf has no bytes")]
+    Refused,
+}
+
+impl From<TryFromIntError> for EncodeError {
+    fn from(_: TryFromIntError) -> Self {
+        Self::EnergyTooLarge
+    }
+}
+
+/// The item of the leaf at `position`; what cannot be taken is [`Item::Refused`].
+///
+/// Precedence is that of [`Reject`]: malformed, unknown, not enabled, unknown action.
+pub fn decode_leaf(bytes: &LeafBytes, position: u32) -> Item {
+    item(bytes, position).unwrap_or_else(Item::Refused)
+}
+
+fn item(bytes: &LeafBytes, position: u32) -> Result<Item, Reject> {
+    Ok(match Leaf::read(bytes, position)? {
+        Leaf::Quote(leaf) => Item::Quote(quote(&leaf)?),
+        Leaf::Cancel(leaf) => Item::Cancel(Cancel {
+            contract: contract_or_all(leaf.contract),
+            target_nonce: leaf.target_nonce,
+            target_index: leaf.target_index,
+        }),
+        Leaf::Replace(leaf) => {
+            if leaf.display != 0 {
+                return Err(Reject::NotEnabled);
+            }
+            Item::Replace(Replace {
+                contract: ContractId::from_raw(leaf.contract),
+                target_nonce: leaf.target_nonce,
+                target_index: leaf.target_index,
+                price: Price::new(leaf.price),
+                charge_cap: leaf.charge_cap,
+                energy: energy(leaf.energy_wh),
+                min_fill: energy(leaf.min_fill),
+            })
+        }
+        Leaf::Seal(leaf) => Item::Seal(Seal {
+            contract: ContractId::from_raw(leaf.contract),
+            round: leaf.round,
+            bond_class: leaf.bond_class,
+            commitment: Hash(leaf.commitment),
+        }),
+        Leaf::Rate(leaf) => Item::Rate(Rate {
+            deal_id: Hash(leaf.deal_id),
+            good: leaf.good != 0,
+        }),
+        Leaf::Grid(leaf) => Item::Grid(GridSignature {
+            height: leaf.height,
+            deals_digest: Hash(leaf.deals_digest),
+        }),
+        Leaf::Meter(leaf) => Item::Meter(Reading {
+            meter: leaf.meter,
+            period: leaf.period,
+            revision: leaf.revision,
+            import: energy(leaf.import_wh),
+            export: energy(leaf.export_wh),
+        }),
+        Leaf::Configure(leaf) => Item::Configure(Configure {
+            param: leaf.param,
+            value: leaf.value,
+        }),
+        Leaf::Order(leaf) => Item::Order(MarketOrder {
+            action: action(leaf.action).ok_or(Reject::UnknownAction)?,
+            contract: contract_or_all(leaf.contract),
+            participant: ParticipantId::new(leaf.participant),
+            reason: leaf.reason,
+        }),
+        Leaf::Transfer(leaf) if leaf.amount <= 0 => return Err(Reject::MalformedItem),
+        Leaf::Confirm(_)
+        | Leaf::Transfer(_)
+        | Leaf::Redeem(_)
+        | Leaf::Vote(_)
+        | Leaf::Key(_)
+        | Leaf::Call(_)
+        | Leaf::Emission(_)
+        | Leaf::Dispute(_) => return Err(Reject::NotEnabled),
+    })
+}
+
+/// The order of a quote leaf; options that do not exist yet are [`Reject::NotEnabled`].
+pub(super) fn quote(leaf: &QuoteLeaf) -> Result<Quote, Reject> {
+    let side = match leaf.flags & SIDE_BITS {
+        1 => Side::Buy,
+        2 => Side::Sell,
+        _ => return Err(Reject::MalformedItem),
+    };
+    let time_in_force =
+        TimeInForce::from_raw(leaf.flags >> TIME_IN_FORCE_SHIFT & TIME_IN_FORCE_BITS).ok_or(Reject::MalformedItem)?;
+    if leaf.flags & (MARKET_TO_LIMIT | SELF_TRADE_BITS) != 0 || leaf.display != 0 {
+        return Err(Reject::NotEnabled);
+    }
+    Ok(Quote {
+        contract: ContractId::from_raw(leaf.contract),
+        client_order_id: leaf.client_order_id,
+        round: leaf.round,
+        side,
+        time_in_force,
+        price: Price::new(leaf.price),
+        charge_cap: leaf.charge_cap,
+        energy: energy(leaf.energy_wh),
+        min_fill: energy(leaf.min_fill),
+        valid_until_s: leaf.valid_until_s,
+    })
+}
+
+const fn energy(wh: u32) -> Energy {
+    Energy::new(wh as u64)
+}
+
+const fn contract_or_all(raw: u64) -> Option<ContractId> {
+    if raw == 0 {
+        None
+    } else {
+        Some(ContractId::from_raw(raw))
+    }
+}
+
+const fn action(raw: u8) -> Option<MarketAction> {
+    match raw {
+        1 => Some(MarketAction::Halt),
+        2 => Some(MarketAction::Resume),
+        3 => Some(MarketAction::Suspend),
+        4 => Some(MarketAction::Reinstate),
+        _ => None,
+    }
+}
+
+/// The leaf of any item at `index`.
+pub fn encode_item(index: u32, item: &Item) -> Result<LeafBytes, EncodeError> {
+    match item {
+        Item::Quote(quote) => encode_quote(index, quote),
+        Item::Cancel(cancel) => Ok(encode_cancel(index, cancel)),
+        Item::Replace(replace) => encode_replace(index, replace),
+        Item::Seal(seal) => Ok(encode_seal(index, seal)),
+        Item::Rate(rate) => Ok(encode_rate(index, rate)),
+        Item::Grid(grid) => Ok(encode_grid(index, grid)),
+        Item::Meter(reading) => encode_reading(index, reading),
+        Item::Configure(configure) => Ok(encode_configure(index, configure)),
+        Item::Order(order) => Ok(encode_market_order(index, order)),
+        Item::Refused(_) => Err(EncodeError::Refused),
+    }
+}
+
+/// Leaf 1.
+pub fn encode_quote(index: u32, quote: &Quote) -> Result<LeafBytes, EncodeError> {
+    Ok(bytemuck::cast(QuoteLeaf {
+        kind: QUOTE,
+        flags: quote.side as u8 | (quote.time_in_force as u8) << TIME_IN_FORCE_SHIFT,
+        round: quote.round,
+        index,
+        contract: quote.contract.get(),
+        client_order_id: quote.client_order_id,
+        price: quote.price.get(),
+        charge_cap: quote.charge_cap,
+        energy_wh: quote.energy.get().try_into()?,
+        min_fill: quote.min_fill.get().try_into()?,
+        display: 0,
+        valid_until_s: quote.valid_until_s,
+    }))
+}
+
+/// Leaf 2.
+pub fn encode_cancel(index: u32, cancel: &Cancel) -> LeafBytes {
+    bytemuck::cast(CancelLeaf {
+        kind: CANCEL,
+        flags: 0,
+        round: 0,
+        index,
+        contract: cancel.contract.map_or(0, ContractId::get),
+        target_nonce: cancel.target_nonce,
+        target_index: cancel.target_index,
+        reserved: [0; 20],
+    })
+}
+
+/// Leaf 3.
+pub fn encode_replace(index: u32, replace: &Replace) -> Result<LeafBytes, EncodeError> {
+    Ok(bytemuck::cast(ReplaceLeaf {
+        kind: REPLACE,
+        flags: 0,
+        round: 0,
+        index,
+        contract: replace.contract.get(),
+        target_nonce: replace.target_nonce,
+        target_index: replace.target_index,
+        price: replace.price.get(),
+        charge_cap: replace.charge_cap,
+        energy_wh: replace.energy.get().try_into()?,
+        min_fill: replace.min_fill.get().try_into()?,
+        display: 0,
+    }))
+}
+
+/// Leaf 4.
+pub fn encode_seal(index: u32, seal: &Seal) -> LeafBytes {
+    bytemuck::cast(SealLeaf {
+        kind: SEAL,
+        bond_class: seal.bond_class,
+        round: seal.round,
+        index,
+        contract: seal.contract.get(),
+        commitment: seal.commitment.0,
+    })
+}
+
+/// Leaf 6.
+pub fn encode_rate(index: u32, rate: &Rate) -> LeafBytes {
+    bytemuck::cast(RateLeaf {
+        kind: RATE,
+        flags: 0,
+        round: 0,
+        index,
+        deal_id: rate.deal_id.0,
+        good: rate.good.into(),
+        reserved: [0; 7],
+    })
+}
+
+/// Leaf 10.
+pub fn encode_grid(index: u32, grid: &GridSignature) -> LeafBytes {
+    bytemuck::cast(GridLeaf {
+        kind: GRID,
+        flags: 0,
+        round: 0,
+        index,
+        height: grid.height,
+        deals_digest: grid.deals_digest.0,
+    })
+}
+
+/// Leaf 12.
+pub fn encode_reading(index: u32, reading: &Reading) -> Result<LeafBytes, EncodeError> {
+    Ok(bytemuck::cast(MeterLeaf {
+        kind: METER,
+        flags: 0,
+        round: 0,
+        index,
+        meter: reading.meter,
+        period: reading.period,
+        revision: reading.revision,
+        import_wh: reading.import.get().try_into()?,
+        export_wh: reading.export.get().try_into()?,
+        reserved: [0; 16],
+    }))
+}
+
+/// Leaf 14.
+pub fn encode_configure(index: u32, configure: &Configure) -> LeafBytes {
+    bytemuck::cast(ConfigureLeaf {
+        kind: CONFIGURE,
+        flags: 0,
+        round: 0,
+        index,
+        param: configure.param,
+        reserved0: 0,
+        value: configure.value,
+        reserved1: [0; 24],
+    })
+}
+
+/// Leaf 15.
+pub fn encode_market_order(index: u32, order: &MarketOrder) -> LeafBytes {
+    bytemuck::cast(OrderLeaf {
+        kind: ORDER,
+        flags: 0,
+        round: 0,
+        index,
+        action: order.action as u8,
+        reserved0: [0; 7],
+        contract: order.contract.map_or(0, ContractId::get),
+        participant: order.participant.get(),
+        reason: order.reason,
+        reserved1: [0; 12],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quote_leaf(flags: u8, display: u32) -> LeafBytes {
+        let mut leaf = bytemuck::cast::<LeafBytes, QuoteLeaf>([0; 48]);
+        (leaf.kind, leaf.flags, leaf.display, leaf.index) = (QUOTE, flags, display, 3);
+        bytemuck::cast(leaf)
+    }
+
+    #[test]
+    fn quotes_are_refused_in_order_of_precedence() {
+        for (flags, display, reject) in [
+            (0, 0, Reject::MalformedItem),
+            (3, 0, Reject::MalformedItem),
+            (1 | 5 << 2, 0, Reject::MalformedItem),
+            (MARKET_TO_LIMIT, 1, Reject::MalformedItem),
+            (1 | MARKET_TO_LIMIT, 0, Reject::NotEnabled),
+            (1 | 1 << 6, 0, Reject::NotEnabled),
+            (2, 1, Reject::NotEnabled),
+        ] {
+            assert_eq!(
+                decode_leaf(&quote_leaf(flags, display), 3),
+                Item::Refused(reject),
+                "{flags:08b} {display}"
+            );
+        }
+        assert!(matches!(decode_leaf(&quote_leaf(2 | 4 << 2, 0), 3), Item::Quote(_)));
+        assert_eq!(decode_leaf(&quote_leaf(2, 0), 2), Item::Refused(Reject::MalformedItem));
+    }
+
+    #[test]
+    fn unknown_kinds_and_actions_are_refused() {
+        for kind in [0, 18, 255] {
+            let mut leaf = [0; 48];
+            leaf[0] = kind;
+            assert_eq!(decode_leaf(&leaf, 0), Item::Refused(Reject::UnknownItem));
+        }
+        let mut leaf = [0; 48];
+        (leaf[0], leaf[8]) = (ORDER, 5);
+        assert_eq!(decode_leaf(&leaf, 0), Item::Refused(Reject::UnknownAction));
+    }
+
+    #[test]
+    fn leaves_to_come_are_not_enabled_yet() {
+        for kind in [CONFIRM, TRANSFER, REDEEM, VOTE, KEY, CALL, EMISSION, DISPUTE] {
+            let mut leaf = [0; 48];
+            (leaf[0], leaf[16]) = (kind, 1);
+            assert_eq!(decode_leaf(&leaf, 0), Item::Refused(Reject::NotEnabled), "{kind}");
+            leaf[3] = 1;
+            assert_eq!(decode_leaf(&leaf, 0), Item::Refused(Reject::MalformedItem), "{kind}");
+        }
+    }
+}

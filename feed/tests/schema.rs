@@ -1,0 +1,190 @@
+//! The schema file is what the structs say, read by an XML parser that knows neither.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::collections::BTreeMap;
+use wattbook_feed::layout::{Field, Kind, MessageSpec};
+use wattbook_feed::sbe::{inbound, outbound, schema_xml};
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/wattbook.xml");
+
+fn file() -> String {
+    std::fs::read_to_string(PATH).unwrap()
+}
+
+#[test]
+fn schema_is_current() {
+    if std::env::var_os("WATTBOOK_BLESS").is_some() {
+        std::fs::write(PATH, schema_xml()).unwrap();
+    }
+    assert_eq!(
+        file(),
+        schema_xml(),
+        "run `WATTBOOK_BLESS=1 cargo test -p wattbook-feed` and review the change"
+    );
+}
+
+type Node<'a> = roxmltree::Node<'a, 'a>;
+
+fn attr<'a>(node: Node<'a>, name: &str) -> &'a str {
+    node.attribute(name).unwrap_or_else(|| panic!("{node:?} has no {name}"))
+}
+
+fn number(node: Node<'_>, name: &str) -> usize {
+    attr(node, name).parse().unwrap()
+}
+
+fn primitive(name: &str) -> Option<usize> {
+    Some(match name {
+        "uint8" => 1,
+        "uint16" => 2,
+        "uint32" | "int32" => 4,
+        "uint64" | "int64" => 8,
+        _ => return None,
+    })
+}
+
+/// Size of every named type, computed from the XML alone.
+fn sizes<'a>(types: Node<'a>) -> BTreeMap<&'a str, usize> {
+    let mut sizes = BTreeMap::new();
+    for ty in types.children().filter(Node::is_element) {
+        let size = match ty.tag_name().name() {
+            "type" => primitive(attr(ty, "primitiveType")).unwrap() * number(ty, "length"),
+            "enum" => primitive(attr(ty, "encodingType")).unwrap(),
+            "composite" => ty.children().filter(Node::is_element).fold(0, |end, member| {
+                assert_eq!(
+                    number(member, "offset"),
+                    end,
+                    "{}.{}",
+                    attr(ty, "name"),
+                    attr(member, "name")
+                );
+                end + match member.tag_name().name() {
+                    "type" => primitive(attr(member, "primitiveType")).unwrap(),
+                    _ => *sizes.get(attr(member, "type")).expect("a type stands before its use"),
+                }
+            }),
+            other => panic!("<{other}>"),
+        };
+        assert!(
+            sizes.insert(attr(ty, "name"), size).is_none(),
+            "{} twice",
+            attr(ty, "name")
+        );
+    }
+    sizes
+}
+
+fn compare(nodes: Vec<Node<'_>>, fields: &[Field], block_length: usize, sizes: &BTreeMap<&str, usize>) {
+    assert_eq!(nodes.len(), fields.len());
+    let mut end = 0;
+    for (node, field) in nodes.iter().zip(fields) {
+        let ty = attr(*node, "type");
+        let size = primitive(ty).unwrap_or_else(|| sizes[ty]);
+        assert_eq!(attr(*node, "name").to_lowercase(), field.name.replace('_', ""));
+        assert_eq!(
+            (number(*node, "offset"), size),
+            (field.offset, field.ty.size),
+            "{}",
+            field.name
+        );
+        assert_eq!(field.offset, end, "no gap before {}", field.name);
+        end += size;
+    }
+    assert_eq!(end, block_length);
+}
+
+fn children<'a>(node: Node<'a>, name: &str) -> Vec<Node<'a>> {
+    node.children()
+        .filter(|child| child.tag_name().name() == name)
+        .collect()
+}
+
+#[test]
+fn every_message_of_the_file_has_the_size_and_offsets_of_its_struct() {
+    let text = file();
+    let document = roxmltree::Document::parse(&text).unwrap();
+    let root = document.root_element();
+    assert_eq!(
+        (attr(root, "id"), attr(root, "version"), attr(root, "byteOrder")),
+        ("1", "1", "littleEndian")
+    );
+    let sizes = sizes(children(root, "types")[0]);
+    assert_eq!((sizes["messageHeader"], sizes["groupSizeEncoding"]), (8, 4));
+    assert_eq!(
+        (
+            sizes["Register"],
+            sizes["EnvelopeHeader"],
+            sizes["DealEntry"],
+            sizes["Hash"]
+        ),
+        (216, 72, 96, 32)
+    );
+    for leaf in wattbook_feed::signed::leaf::LAYOUTS {
+        assert_eq!(sizes[leaf.1], 48);
+    }
+    let messages = children(root, "message");
+    let specs: Vec<&MessageSpec> = inbound::MESSAGES.iter().chain(outbound::MESSAGES).collect();
+    assert_eq!(messages.len(), specs.len());
+    for (node, spec) in messages.iter().zip(specs) {
+        assert_eq!(
+            (number(*node, "id"), attr(*node, "name")),
+            (usize::from(spec.id), spec.name)
+        );
+        assert_eq!(number(*node, "blockLength"), spec.block_length);
+        assert!(
+            !sizes.contains_key(spec.name),
+            "generated code would have {} twice",
+            spec.name
+        );
+        compare(children(*node, "field"), spec.fields, spec.block_length, &sizes);
+        let groups = children(*node, "group");
+        assert_eq!(groups.len(), usize::from(spec.group.is_some()));
+        for (node, spec) in groups.iter().zip(spec.group) {
+            assert_eq!(
+                (attr(*node, "name"), number(*node, "blockLength")),
+                (spec.name, spec.block_length)
+            );
+            compare(children(*node, "field"), spec.fields, spec.block_length, &sizes);
+        }
+    }
+}
+
+#[test]
+fn everything_is_described_and_numbered_once() {
+    let text = file();
+    let document = roxmltree::Document::parse(&text).unwrap();
+    for node in document.root_element().descendants().filter(Node::is_element) {
+        if node.tag_name().name() != "types" {
+            assert!(!attr(node, "description").is_empty(), "{node:?}");
+        }
+    }
+    let mut ids: Vec<u16> = inbound::MESSAGES
+        .iter()
+        .chain(outbound::MESSAGES)
+        .map(|message| message.id)
+        .collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+    for message in inbound::MESSAGES.iter().chain(outbound::MESSAGES) {
+        for field in message.fields {
+            assert_eq!(
+                matches!(field.ty.kind, Kind::Zero),
+                field.name.starts_with("reserved"),
+                "{}",
+                message.name
+            );
+        }
+    }
+}
+
+#[test]
+fn the_page_names_every_template() {
+    let page = include_str!("../../docs/feed.md");
+    for message in inbound::MESSAGES.iter().chain(outbound::MESSAGES) {
+        let row = format!("| {} | {} | {} |", message.id, message.name, message.block_length);
+        assert!(page.contains(&row), "docs/feed.md lacks {row:?}");
+    }
+}

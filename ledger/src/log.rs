@@ -1,0 +1,299 @@
+//! The segments as one address space: placing frames, reading them, and what a byte must be.
+//!
+//! # Format
+//! Log offset `o` is byte `o mod S` of segment `o div S`, S the segment size. Every segment starts with its header. A
+//! frame lies in one segment: one that does not fit in what is left starts the next segment, and what is left is zero.
+//!
+//! # Invariants
+//! * The place of a frame follows from the sizes of the frames before it, so every byte of a log is determined.
+//! * In a store, every byte from the end of the log to the end of the last segment is zero.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use wattbook_types::ChainId;
+
+use crate::error::{Error, Fault, FaultKind};
+use crate::files::{GENESIS_FILE, segment_path, sync_dir};
+use crate::frame::{FRAME_HEADER_SIZE, LEAF_OFFSET, RawFrameHeader, frame_size};
+use crate::segment::{RawSegmentHeader, SEGMENT_HEADER_SIZE, Segment, preallocate};
+
+/// Where the log's first frame stands.
+pub(crate) const LOG_START: u64 = SEGMENT_HEADER_SIZE;
+
+/// How far a reading goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// To this length, where a block ends.
+    Published(u64),
+    /// To wherever the frames end.
+    Open,
+}
+
+/// One frame, checksum and padding checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u16,
+    pub(crate) version: u16,
+    pub(crate) seq: u64,
+    pub(crate) leaf: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    pub(crate) offset: u64,
+    pub(crate) end: u64,
+}
+
+/// The mapped segments of one ledger.
+#[derive(Debug)]
+pub(crate) struct Log {
+    dir: PathBuf,
+    chain: ChainId,
+    segment_size: u64,
+    segments: Vec<Segment>,
+}
+
+/// Segment size of the ledger in `dir`, after checking that its genesis is the one given.
+pub(crate) fn recorded_segment_size(dir: &Path, chain: ChainId) -> Result<u64, Fault> {
+    let header = RawSegmentHeader::read(&segment_path(dir, 0))?;
+    if header.chain_id != chain.0.0 {
+        return Err(Fault::new(FaultKind::Genesis, dir.join(GENESIS_FILE), 0));
+    }
+    Ok(header.segment_size)
+}
+
+impl Log {
+    /// A log without segments.
+    pub(crate) fn new(dir: &Path, chain: ChainId, segment_size: u64) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            chain,
+            segment_size,
+            segments: Vec::new(),
+        }
+    }
+
+    /// Maps segments until there are `count`.
+    pub(crate) fn map(&mut self, count: u64, writable: bool) -> Result<(), Fault> {
+        for index in self.segments.len() as u64..count {
+            let path = segment_path(&self.dir, index);
+            self.segments
+                .push(Segment::open(&path, index, self.segment_size, self.chain, writable)?);
+        }
+        Ok(())
+    }
+
+    /// Number of mapped segments.
+    pub(crate) fn segment_count(&self) -> u64 {
+        self.segments.len() as u64
+    }
+
+    /// Size of a segment, bytes.
+    pub(crate) const fn segment_size(&self) -> u64 {
+        self.segment_size
+    }
+
+    /// Bytes of every mapped segment together.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.segment_count() * self.segment_size
+    }
+
+    /// Number of segments a log of this length has.
+    pub(crate) const fn segments_of(&self, length: u64) -> u64 {
+        length.div_ceil(self.segment_size)
+    }
+
+    /// Largest payload of a record, bytes.
+    pub(crate) const fn payload_max(&self) -> u64 {
+        self.segment_size - SEGMENT_HEADER_SIZE - FRAME_HEADER_SIZE
+    }
+
+    /// Segment and offset in its file of a log offset.
+    pub(crate) fn locate(&self, at: u64) -> (PathBuf, u64) {
+        let (index, offset) = (at / self.segment_size, at % self.segment_size);
+        if offset == 0 && index > 0 && index >= self.segment_count() {
+            return (segment_path(&self.dir, index - 1), self.segment_size);
+        }
+        (segment_path(&self.dir, index), offset)
+    }
+
+    /// A fault at a log offset.
+    pub(crate) fn fault(&self, kind: FaultKind, at: u64, height: u64) -> Fault {
+        let (file, offset) = self.locate(at);
+        Fault::new(kind, file, offset).at_height(height)
+    }
+
+    /// `len` bytes at a log offset; they must lie in one mapped segment.
+    pub(crate) fn bytes(&self, at: u64, len: u64) -> &[u8] {
+        self.segments[(at / self.segment_size) as usize].bytes(at % self.segment_size, len as usize)
+    }
+
+    /// Bytes left in the segment where a log of length `at` ends.
+    pub(crate) const fn left(&self, at: u64) -> u64 {
+        at.next_multiple_of(self.segment_size) - at
+    }
+
+    /// Where a frame of `size` bytes stands when the log's length is `at`.
+    pub(crate) const fn place(&self, at: u64, size: u64) -> u64 {
+        let left = self.left(at);
+        if size <= left {
+            at
+        } else {
+            at + left + SEGMENT_HEADER_SIZE
+        }
+    }
+
+    /// The first byte of a range in one segment that is not zero.
+    pub(crate) fn first_nonzero(&self, at: u64, len: u64) -> Option<u64> {
+        if len == 0 {
+            return None;
+        }
+        let bytes = self.bytes(at, len);
+        let chunk = bytes
+            .chunks(4096)
+            .position(|chunk| chunk.iter().fold(0, |any, byte| any | byte) != 0)?;
+        let start = chunk * 4096;
+        bytes[start..]
+            .iter()
+            .position(|byte| *byte != 0)
+            .map(|found| at + (start + found) as u64)
+    }
+
+    /// The frame that follows a log of length `from`; `None` at the end of the log.
+    pub(crate) fn frame_at(&self, from: u64, end: End, height: u64) -> Result<Option<Frame<'_>>, Fault> {
+        let fault = |kind, at| self.fault(kind, at, height);
+        let limit = match end {
+            End::Published(length) => length,
+            End::Open => self.capacity(),
+        };
+        let left = self.left(from);
+        if from >= limit {
+            return Ok(None);
+        }
+        if from >= self.capacity() {
+            return Err(fault(FaultKind::Truncated, from));
+        }
+        let (mut at, mut skipped) = (from, None);
+        if left >= FRAME_HEADER_SIZE && limit - from < FRAME_HEADER_SIZE {
+            return Err(fault(FaultKind::FrameLength, from));
+        }
+        if left < FRAME_HEADER_SIZE || self.is_blank(from) {
+            if let Some(bad) = self.first_nonzero(from, left.min(limit - from)) {
+                return Err(fault(FaultKind::Padding, bad));
+            }
+            (at, skipped) = (from + left + SEGMENT_HEADER_SIZE, Some(left));
+            if at >= limit {
+                return Ok(None);
+            }
+            if at >= self.capacity() {
+                return Err(fault(FaultKind::Truncated, from + left));
+            }
+            if limit - at < FRAME_HEADER_SIZE {
+                return Err(fault(FaultKind::FrameLength, at));
+            }
+            if self.is_blank(at) {
+                return match self.first_nonzero(at, self.left(at).min(limit - at)) {
+                    Some(bad) => Err(fault(FaultKind::Padding, bad)),
+                    None => Ok(None),
+                };
+            }
+        }
+        let room = self.left(at).min(limit - at);
+        debug_assert!(room >= FRAME_HEADER_SIZE, "the fixed part lies below the limit");
+        let head: RawFrameHeader = bytemuck::pod_read_unaligned(self.bytes(at, FRAME_HEADER_SIZE));
+        let size = frame_size(u64::from(head.len));
+        if size > room {
+            return Err(fault(FaultKind::FrameLength, at));
+        }
+        let bytes = self.bytes(at, size);
+        let (content, padding) = bytes.split_at((FRAME_HEADER_SIZE + u64::from(head.len)) as usize);
+        if crc32c::crc32c(&content[crate::frame::CRC_START..]) != head.crc32c {
+            return Err(fault(FaultKind::FrameChecksum, at));
+        }
+        if head.zero != 0 || padding.iter().any(|byte| *byte != 0) {
+            return Err(fault(FaultKind::Padding, at));
+        }
+        if skipped.is_some_and(|left| size <= left) {
+            return Err(fault(FaultKind::Layout, from));
+        }
+        Ok(Some(Frame {
+            kind: head.kind,
+            version: head.version,
+            seq: head.seq,
+            leaf: &content[LEAF_OFFSET..],
+            payload: &content[FRAME_HEADER_SIZE as usize..],
+            offset: at,
+            end: at + size,
+        }))
+    }
+
+    /// Whether a frame's fixed part is all zero.
+    fn is_blank(&self, at: u64) -> bool {
+        self.bytes(at, FRAME_HEADER_SIZE).iter().all(|byte| *byte == 0)
+    }
+
+    /// Creates segments until a log of this length fits.
+    pub(crate) fn grow(&mut self, length: u64) -> Result<(), Error> {
+        while self.capacity() < length {
+            let index = self.segment_count();
+            let path = segment_path(&self.dir, index);
+            let segment = Segment::create(&path, index, self.segment_size, self.chain)?;
+            sync_dir(&self.dir)?;
+            self.segments.push(segment);
+        }
+        Ok(())
+    }
+
+    /// Writes a frame where `place` put it; the bytes there must be zero.
+    pub(crate) fn write_frame(&mut self, at: u64, head: &RawFrameHeader, payload: &[u8]) {
+        let (index, offset) = ((at / self.segment_size) as usize, at % self.segment_size);
+        let segment = &mut self.segments[index];
+        segment.write(offset, bytemuck::bytes_of(head));
+        segment.write(offset + FRAME_HEADER_SIZE, payload);
+    }
+
+    /// Zeroes from a log offset to the end of its segment, durably.
+    pub(crate) fn zero_rest(&mut self, at: u64) -> Result<(), Error> {
+        let (left, offset) = (self.left(at), at % self.segment_size);
+        if left > 0 {
+            let segment = &mut self.segments[(at / self.segment_size) as usize];
+            segment.zero(offset, left as usize);
+            segment
+                .sync(offset, left as usize)
+                .map_err(Error::io("sync the segment", segment.path()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the log durable between two lengths.
+    pub(crate) fn sync(&self, from: u64, to: u64) -> Result<(), Error> {
+        let mut at = from;
+        while at < to {
+            let offset = at % self.segment_size;
+            let len = (self.segment_size - offset).min(to - at);
+            let segment = &self.segments[(at / self.segment_size) as usize];
+            segment
+                .sync(offset, len as usize)
+                .map_err(Error::io("sync the segment", segment.path()))?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// Removes the segments beyond the first `count`, last first.
+    pub(crate) fn remove_beyond(&mut self, count: u64, on_disk: u64) -> Result<(), Error> {
+        self.segments.truncate(count as usize);
+        for index in (count..on_disk).rev() {
+            let path = segment_path(&self.dir, index);
+            std::fs::remove_file(&path).map_err(Error::io("remove the torn segment", &path))?;
+        }
+        if on_disk > count { sync_dir(&self.dir) } else { Ok(()) }
+    }
+}
+
+/// Gives a segment file that was cut short its size back; the new bytes are zero.
+pub(crate) fn restore_size(path: &Path, size: u64) -> Result<(), Error> {
+    let restored = File::options().write(true).open(path).and_then(|file| {
+        preallocate(&file, size)?;
+        file.sync_all()
+    });
+    restored.map_err(Error::io("restore the segment", path))
+}

@@ -1,0 +1,174 @@
+//! Reading a ledger, beside a live writer or offline.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use wattbook_types::ChainId;
+
+use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
+use crate::error::{Error, Fault, FaultKind};
+use crate::files::{COMMITS_FILE, count_segments, lock_shared, read_genesis};
+use crate::log::{End, LOG_START, Log, recorded_segment_size};
+use crate::scan::{Block, Head};
+
+/// A ledger open for reading. Signatures are not checked here; [`check`](crate::check()) does that.
+#[derive(Debug)]
+pub struct Reader {
+    dir: PathBuf,
+    genesis: Vec<u8>,
+    chain: ChainId,
+    log: Log,
+    committed: Option<Commit>,
+    end: End,
+    /// Held, never read: keeps writers out while everything is being read.
+    _lock: Option<File>,
+}
+
+/// The newest complete entry of the commit file; an incomplete one is being written.
+fn newest_entry(dir: &Path) -> Result<Option<Commit>, Fault> {
+    let path = dir.join(COMMITS_FILE);
+    let unreadable = |source: std::io::Error| Fault::unreadable(&path, &source);
+    let file = File::open(&path).map_err(unreadable)?;
+    let Some(height) = (file.metadata().map_err(unreadable)?.len() / COMMIT_SIZE).checked_sub(1) else {
+        return Ok(None);
+    };
+    let mut bytes = [0; COMMIT_SIZE as usize];
+    file.read_exact_at(&mut bytes, height * COMMIT_SIZE)
+        .map_err(unreadable)?;
+    let commit = bytemuck::pod_read_unaligned::<RawCommit>(&bytes).commit();
+    if commit.height == height && commit.length > LOG_START {
+        Ok(Some(commit))
+    } else {
+        Err(Fault::new(FaultKind::CommitEntry, path, height * COMMIT_SIZE).at_height(height))
+    }
+}
+
+impl Reader {
+    /// Opens what is committed; needs no lock and works beside a live writer.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let (genesis, chain) = read_genesis(dir)?;
+        let log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
+        let mut reader = Self {
+            dir: dir.to_owned(),
+            genesis,
+            chain,
+            log,
+            committed: None,
+            end: End::Published(LOG_START),
+            _lock: None,
+        };
+        reader.refresh()?;
+        Ok(reader)
+    }
+
+    /// Opens everything that is there, committed or not; refused while a writer is live.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], of kind [`FaultKind::Locked`] while a writer is live.
+    pub fn open_whole(dir: &Path) -> Result<Self, Error> {
+        let lock = lock_shared(dir)?;
+        let (genesis, chain) = read_genesis(dir)?;
+        let mut log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
+        log.map(count_segments(dir)?, false)?;
+        let committed = newest_entry(dir)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            genesis,
+            chain,
+            log,
+            committed,
+            end: End::Open,
+            _lock: lock,
+        })
+    }
+
+    /// Looks for blocks committed since; a reader of everything stays as it is. True if there are new blocks.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn refresh(&mut self) -> Result<bool, Error> {
+        if self.end == End::Open {
+            return Ok(false);
+        }
+        let newest = newest_entry(&self.dir)?
+            .ok_or_else(|| Fault::new(FaultKind::Unfinished, self.dir.join(COMMITS_FILE), 0))?;
+        let newer = self.committed.is_none_or(|known| known.height < newest.height);
+        if newer {
+            self.log.map(self.log.segments_of(newest.length), false)?;
+            self.committed = Some(newest);
+            self.end = End::Published(newest.length);
+        }
+        Ok(newer)
+    }
+
+    /// The chain.
+    pub const fn chain(&self) -> ChainId {
+        self.chain
+    }
+
+    /// The genesis bytes.
+    pub fn genesis(&self) -> &[u8] {
+        &self.genesis
+    }
+
+    /// The newest committed block.
+    pub const fn committed(&self) -> Option<Commit> {
+        self.committed
+    }
+
+    /// Size of a segment, bytes.
+    pub const fn segment_size(&self) -> u64 {
+        self.log.segment_size()
+    }
+
+    /// The segment file of a log offset, and the offset in it.
+    pub fn locate(&self, offset: u64) -> (PathBuf, u64) {
+        self.log.locate(offset)
+    }
+
+    /// The blocks from genesis on, each checked before it is given; ends after the first fault.
+    pub const fn blocks(&self) -> Blocks<'_> {
+        Blocks {
+            reader: self,
+            head: Head::new(self.chain),
+            done: false,
+        }
+    }
+}
+
+/// Iterator over a ledger's blocks.
+#[derive(Debug)]
+pub struct Blocks<'a> {
+    reader: &'a Reader,
+    head: Head,
+    done: bool,
+}
+
+impl<'a> Iterator for Blocks<'a> {
+    type Item = Result<Block<'a>, Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let reader = self.reader;
+        let item = self.head.next(&reader.log, reader.end).and_then(|block| {
+            let Some(block) = block else { return Ok(None) };
+            let wrong = reader.committed.is_some_and(|commit| {
+                commit.height == block.header.height && (commit.digest, commit.length) != (block.digest, block.end)
+            });
+            if wrong {
+                let height = block.header.height;
+                let path = reader.dir.join(COMMITS_FILE);
+                return Err(Fault::new(FaultKind::CommitMismatch, path, height * COMMIT_SIZE).at_height(height));
+            }
+            Ok(Some(block))
+        });
+        self.done = !matches!(item, Ok(Some(_)));
+        item.transpose()
+    }
+}

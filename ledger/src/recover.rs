@@ -1,0 +1,282 @@
+//! What a store does with a directory it finds: keep the longest valid prefix, undo what a crash provably tore, refuse
+//! the rest.
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+
+use ed25519_dalek::SigningKey;
+use wattbook_types::ChainId;
+
+use crate::block::BlockHeader;
+use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
+use crate::error::{Error, Fault, FaultKind};
+use crate::files::{COMMITS_FILE, count_segments, read_genesis, segment_path};
+use crate::log::{End, LOG_START, Log, recorded_segment_size, restore_size};
+use crate::scan::Head;
+use crate::segment::RawSegmentHeader;
+use crate::store::write_entry;
+
+/// What recovery found and did; its `Display` is one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Height of the last block.
+    pub height: u64,
+    /// Length of the log, bytes.
+    pub length: u64,
+    /// Complete blocks beyond the newest commit entry, kept and given their entries.
+    pub blocks_kept: u64,
+    /// Why the bytes beyond the last block are no block, if there were any.
+    pub torn: Option<Fault>,
+    /// Bytes, from the first to the last that was not zero, zeroed in the last segment.
+    pub zeroed_size: u64,
+    /// Segment files removed, none of them holding a block.
+    pub segments_removed: u64,
+    /// Zero bytes given back to a last segment that was cut short.
+    pub restored_size: u64,
+    /// Bytes of a torn commit entry, written again.
+    pub entry_torn_size: u64,
+}
+
+impl Recovery {
+    /// Whether the directory was as a clean shutdown leaves it.
+    pub const fn is_clean(&self) -> bool {
+        self.blocks_kept == 0
+            && self.zeroed_size == 0
+            && self.segments_removed == 0
+            && self.restored_size == 0
+            && self.entry_torn_size == 0
+    }
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "opened at block {}, {} bytes", self.height, self.length)?;
+        if self.is_clean() {
+            return write!(f, "; nothing to repair");
+        }
+        if self.blocks_kept > 0 {
+            write!(
+                f,
+                "; kept {} complete blocks that had no commit entry",
+                self.blocks_kept
+            )?;
+        }
+        if self.zeroed_size > 0 {
+            write!(f, "; zeroed {} torn bytes", self.zeroed_size)?;
+        }
+        if self.segments_removed > 0 {
+            write!(f, "; removed {} segment files without a block", self.segments_removed)?;
+        }
+        if self.restored_size > 0 {
+            write!(f, "; restored {} bytes of a segment cut short", self.restored_size)?;
+        }
+        if self.entry_torn_size > 0 {
+            write!(f, "; wrote a torn commit entry again")?;
+        }
+        match &self.torn {
+            Some(fault) => write!(f, " (first torn byte: {fault})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything a store needs to go on.
+pub(crate) struct Recovered {
+    pub(crate) genesis: Vec<u8>,
+    pub(crate) log: Log,
+    pub(crate) head: Head,
+    pub(crate) tip: BlockHeader,
+    pub(crate) commits: File,
+    pub(crate) committed: Commit,
+    pub(crate) recovery: Recovery,
+}
+
+/// Valid entries of the commit file, and the bytes after them: part of one torn entry, at most.
+struct Entries {
+    valid: Vec<Commit>,
+    last: Commit,
+    torn: Vec<u8>,
+}
+
+fn read_entries(dir: &Path, chain: ChainId, key: &SigningKey) -> Result<Entries, Fault> {
+    let path = dir.join(COMMITS_FILE);
+    let bytes = std::fs::read(&path).map_err(|source| Fault::unreadable(&path, &source))?;
+    let public = key.verifying_key();
+    let (mut valid, mut last, mut wrong) = (Vec::new(), None, FaultKind::Unfinished);
+    for (height, chunk) in (0u64..).zip(bytes.chunks_exact(COMMIT_SIZE as usize)) {
+        let entry: RawCommit = bytemuck::pod_read_unaligned(chunk);
+        let before = last.map_or(LOG_START, |commit: Commit| commit.length);
+        match entry.check(height, before, chain, &public) {
+            Ok(commit) => {
+                valid.push(commit);
+                last = Some(commit);
+            }
+            Err(kind) => {
+                wrong = kind;
+                break;
+            }
+        }
+    }
+    let at = valid.len() as u64 * COMMIT_SIZE;
+    let torn = bytes[at as usize..].to_vec();
+    match last {
+        // Entries are synced one by one: whatever is damaged before the last one was not torn.
+        Some(_) if torn.len() as u64 > COMMIT_SIZE => Err(Fault::new(wrong, path, at).at_height(valid.len() as u64)),
+        Some(last) => Ok(Entries { valid, last, torn }),
+        None => Err(Fault::new(wrong, path, 0)),
+    }
+}
+
+/// Number of segments to scan, and the bytes the last of them lacks. What holds committed bytes must be whole; what
+/// lies beyond may be anything.
+fn usable_segments(dir: &Path, chain: ChainId, size: u64, on_disk: u64, length: u64) -> Result<(u64, u64), Fault> {
+    for index in 0..on_disk.max(length.div_ceil(size)) {
+        let path = segment_path(dir, index);
+        let needed = length.saturating_sub(index * size).min(size);
+        let found = std::fs::metadata(&path)
+            .map_err(|source| Fault::unreadable(&path, &source))?
+            .len();
+        let header = RawSegmentHeader::expect(&path, index, size, chain);
+        if needed == 0 && (header.is_err() || found != size) {
+            return Ok((index, 0));
+        }
+        if found > size || found < needed {
+            return Err(Fault::new(FaultKind::FileSize, path, found.min(size)));
+        }
+        header?;
+        if found < size {
+            let holds_end = length <= (index + 1) * size;
+            return if holds_end {
+                Ok((index + 1, size - found))
+            } else {
+                Err(Fault::new(FaultKind::FileSize, path, found))
+            };
+        }
+    }
+    Ok((on_disk, 0))
+}
+
+/// Refuses torn bytes that the writer could not have left: each is zero or what the entry says.
+fn prove_torn(
+    dir: &Path,
+    entries: &Entries,
+    kept: Option<&Commit>,
+    chain: ChainId,
+    key: &SigningKey,
+) -> Result<(), Fault> {
+    let height = entries.valid.len() as u64;
+    let fault = |kind, byte: usize| {
+        Fault::new(kind, dir.join(COMMITS_FILE), height * COMMIT_SIZE + byte as u64).at_height(height)
+    };
+    if entries.torn.is_empty() {
+        return Ok(());
+    }
+    // INVARIANT: any byte of an entry proves that its block was durable before.
+    let commit = kept.ok_or_else(|| fault(FaultKind::CommitMismatch, 0))?;
+    let expected = RawCommit::sign(commit, chain, key);
+    let stray = entries
+        .torn
+        .iter()
+        .zip(bytemuck::bytes_of(&expected))
+        .position(|(found, byte)| *found != 0 && found != byte);
+    stray.map_or(Ok(()), |byte| Err(fault(FaultKind::CommitSignature, byte)))
+}
+
+/// Reads the directory, proves what is torn, and only then repairs it. The caller holds the lock.
+pub(crate) fn recover(dir: &Path, key: &SigningKey) -> Result<Recovered, Error> {
+    let (genesis, chain) = read_genesis(dir)?;
+    let size = recorded_segment_size(dir, chain)?;
+    let entries = read_entries(dir, chain, key)?;
+    let committed = entries.last;
+    let on_disk = count_segments(dir)?;
+    let (usable, restored_size) = usable_segments(dir, chain, size, on_disk, committed.length)?;
+    if restored_size > 0 {
+        restore_size(&segment_path(dir, usable - 1), size)?;
+    }
+    let mut log = Log::new(dir, chain, size);
+    log.map(usable, true)?;
+
+    let mut head = Head::new(chain);
+    let mut tip = None;
+    for commit in &entries.valid {
+        let (at, height) = (head.length, head.height_next);
+        let block = head
+            .next(&log, End::Published(commit.length))?
+            .ok_or_else(|| log.fault(FaultKind::Truncated, at, height))?;
+        if (block.digest, block.end) != (commit.digest, commit.length) {
+            return Err(
+                Fault::new(FaultKind::CommitMismatch, dir.join(COMMITS_FILE), height * COMMIT_SIZE)
+                    .at_height(height)
+                    .into(),
+            );
+        }
+        tip = Some(block.header);
+    }
+    let mut kept = Vec::new();
+    let torn = loop {
+        match head.next(&log, End::Open) {
+            Ok(Some(block)) => {
+                kept.push(Commit {
+                    height: block.header.height,
+                    length: block.end,
+                    digest: block.digest,
+                });
+                tip = Some(block.header);
+            }
+            Ok(None) => break None,
+            Err(fault) => break Some(fault),
+        }
+    };
+    prove_torn(dir, &entries, kept.first(), chain, key)?;
+    let tip = tip.ok_or_else(|| Fault::new(FaultKind::Unfinished, dir.join(COMMITS_FILE), 0))?;
+
+    let needed = log.segments_of(head.length);
+    let zeroed_size = zeroed(&log, head.length);
+    if zeroed_size > 0 {
+        log.zero_rest(head.length)?;
+    }
+    log.remove_beyond(needed, on_disk)?;
+    log.sync(committed.length, head.length)?;
+    let path = dir.join(COMMITS_FILE);
+    let commits = File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(Error::io("open", &path))?;
+    for commit in &kept {
+        write_entry(&commits, dir, &RawCommit::sign(commit, chain, key))?;
+    }
+    let recovery = Recovery {
+        height: tip.height,
+        length: head.length,
+        blocks_kept: kept.len() as u64,
+        torn,
+        zeroed_size,
+        segments_removed: on_disk - needed,
+        restored_size,
+        entry_torn_size: entries.torn.len() as u64,
+    };
+    let committed = kept.last().copied().unwrap_or(committed);
+    Ok(Recovered {
+        genesis,
+        log,
+        head,
+        tip,
+        commits,
+        committed,
+        recovery,
+    })
+}
+
+/// Bytes between the first and the last that is not zero, from a log offset to the end of its segment.
+fn zeroed(log: &Log, at: u64) -> u64 {
+    let left = log.left(at);
+    if left == 0 {
+        return 0;
+    }
+    let bytes = log.bytes(at, left);
+    let last = bytes.iter().rposition(|byte| *byte != 0);
+    let first = bytes.iter().position(|byte| *byte != 0);
+    first.zip(last).map_or(0, |(first, last)| (last - first + 1) as u64)
+}

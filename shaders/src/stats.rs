@@ -1,0 +1,18 @@
+//! What a verifier has done.
+
+/// Counters, never reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Candidates given a verdict.
+    pub envelopes: u64,
+    /// Signatures given a verdict; fewer than envelopes by those with a bad count or root.
+    pub signatures_checked: u64,
+    /// Leaves hashed to compare roots.
+    pub leaves_hashed: u64,
+    /// Batches checked by the equation, parts of failed ones not counted.
+    pub batches: u64,
+    /// Miller loops: two for a signature by itself, one per key and one more for an equation.
+    pub pairings: u64,
+    /// Splits of batches that failed and of their parts.
+    pub bisections: u64,
+}

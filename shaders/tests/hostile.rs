@@ -1,0 +1,248 @@
+//! Senders who try to pass off what blst refuses, or to take others down with them.
+#![allow(clippy::unwrap_used)]
+
+mod signers;
+
+use blst::min_sig::Signature;
+use signers::{Envelope, Signer, add, chain, negate, of_cofactor_order, of_order_three, verify, verify_every_way};
+use wattbook_shaders::{Candidate, Policy, SignatureError, Verdict, Verifier};
+
+const MISMATCH: Verdict = Verdict::BadSignature(SignatureError::Mismatch);
+const NOT_IN_GROUP: Verdict = Verdict::BadSignature(SignatureError::NotInGroup);
+
+/// Valid envelopes: `each` of every signer, sessions by signer.
+fn valid(signers: &[Signer], each: u64) -> Vec<Envelope> {
+    let of = |signer: &Signer| {
+        (0..each)
+            .map(|n| signer.envelope(n, n as u32 % 4 + 1, signer.participant))
+            .collect()
+    };
+    signers
+        .iter()
+        .flat_map(|signer| -> Vec<Envelope> { of(signer) })
+        .collect()
+}
+
+fn signature(envelope: &Envelope) -> Signature {
+    Signature::from_bytes(&envelope.signature).unwrap()
+}
+
+/// Every verdict is `Valid` but those listed.
+fn assert_only(verdicts: &[Verdict], faults: &[(usize, Verdict)]) {
+    for (i, verdict) in verdicts.iter().enumerate() {
+        let expected = faults
+            .iter()
+            .find(|(at, _)| *at == i)
+            .map_or(Verdict::Valid, |(_, fault)| *fault);
+        assert_eq!(*verdict, expected, "envelope {i}");
+    }
+}
+
+#[test]
+fn empty_single_and_pair() {
+    assert_eq!(verify_every_way(&[]), []);
+    let signers = [Signer::new(1), Signer::new(2)];
+    let mut envelopes = valid(&signers, 1);
+    assert_eq!(verify_every_way(&envelopes[..1]), [Verdict::Valid]);
+    assert_eq!(verify_every_way(&envelopes), [Verdict::Valid; 2]);
+    envelopes[0].signature = envelopes[1].signature;
+    assert_eq!(verify_every_way(&envelopes[..1]), [MISMATCH]);
+    assert_eq!(verify_every_way(&envelopes), [MISMATCH, Verdict::Valid]);
+}
+
+#[test]
+fn wrong_counts_and_roots() {
+    let mut envelopes = valid(&[Signer::new(1)], 8);
+    envelopes[0].header.count = 0;
+    envelopes[1].header.count = u32::MAX;
+    envelopes[2].leaves.pop();
+    envelopes[3].leaves.clear();
+    envelopes[4].leaves[0] ^= 1;
+    envelopes[5].header.root[31] ^= 1;
+    // Count goes before root, root before signature.
+    envelopes[6].leaves.push(0);
+    envelopes[6].leaves[0] ^= 1;
+    envelopes[6].signature = [0; 48];
+    envelopes[7].leaves[47] ^= 1;
+    envelopes[7].signature = [0; 48];
+    use Verdict::{BadCount, BadRoot};
+    let expected = [
+        BadCount, BadCount, BadCount, BadCount, BadRoot, BadRoot, BadCount, BadRoot,
+    ];
+    assert_eq!(verify_every_way(&envelopes), expected);
+}
+
+#[test]
+fn encodings_that_are_no_point_of_the_subgroup() {
+    let signer = Signer::new(1);
+    let mut envelopes = valid(&[signer], 24);
+    let mut faults = Vec::new();
+    let mut fault = |at: usize, error, edit: &dyn Fn(&mut [u8; 48])| {
+        edit(&mut envelopes[at].signature);
+        faults.push((at, Verdict::BadSignature(error)));
+    };
+    fault(0, SignatureError::BadEncoding, &|s| s[0] &= 0x7f);
+    fault(2, SignatureError::BadEncoding, &|s| s[0] |= 0x40);
+    fault(4, SignatureError::BadEncoding, &|s| *s = [0; 48]);
+    fault(6, SignatureError::BadEncoding, &|s| *s = [0xff; 48]);
+    fault(8, SignatureError::Infinity, &|s| {
+        *s = [0; 48];
+        s[0] = 0xc0;
+    });
+    fault(10, SignatureError::BadEncoding, &|s| {
+        *s = [0; 48];
+        s[0] = 0xe0;
+    });
+    fault(12, SignatureError::NotOnCurve, &|s| {
+        *s = [0; 48];
+        (s[0], s[47]) = (0x80, 1);
+    });
+    fault(14, SignatureError::NotInGroup, &|s| {
+        *s = [0; 48];
+        s[0] = 0x80;
+    });
+    fault(16, SignatureError::Mismatch, &|s| s[0] ^= 0x20);
+    assert_only(&verify_every_way(&envelopes), &faults);
+    // Nothing but bad encodings: no equation is left to check.
+    envelopes.iter_mut().for_each(|envelope| envelope.signature = [0; 48]);
+    assert!(
+        verify_every_way(&envelopes)
+            .iter()
+            .all(|v| *v == Verdict::BadSignature(SignatureError::BadEncoding))
+    );
+}
+
+#[test]
+fn components_the_pairing_cannot_see() {
+    let mut torsion = vec![of_order_three()];
+    torsion.extend((0..3).map(of_cofactor_order));
+    let signers = [Signer::new(1), Signer::new(2)];
+    for (i, t) in torsion.iter().enumerate() {
+        assert!(!t.subgroup_check(), "torsion {i}");
+        assert!(!signers::is_seen_by_pairing(t), "torsion {i}");
+        for other in [1, 5] {
+            // S + T and S' - T: of one key, then of two; their sum is that of the good signatures.
+            let mut envelopes = valid(&signers, 4);
+            let (first, second) = (signature(&envelopes[0]), signature(&envelopes[other]));
+            envelopes[0].signature = add(&first, t).to_bytes();
+            envelopes[other].signature = add(&second, &negate(t)).to_bytes();
+            assert_only(
+                &verify_every_way(&envelopes),
+                &[(0, NOT_IN_GROUP), (other, NOT_IN_GROUP)],
+            );
+        }
+        let mut envelopes = valid(&signers, 4);
+        for envelope in &mut envelopes {
+            envelope.signature = add(&signature(envelope), t).to_bytes();
+        }
+        assert!(
+            verify_every_way(&envelopes)
+                .iter()
+                .all(|verdict| *verdict == NOT_IN_GROUP),
+            "torsion {i}"
+        );
+        // The torsion itself, and of the subgroup only what cancels.
+        let mut envelopes = valid(&signers, 2);
+        envelopes[1].signature = t.to_bytes();
+        assert_only(&verify_every_way(&envelopes), &[(1, NOT_IN_GROUP)]);
+    }
+}
+
+#[test]
+fn faults_that_cancel_in_the_subgroup() {
+    let signers = [Signer::new(1), Signer::new(2)];
+    for other in [1, 5] {
+        // S + D and S' - D with D in G1.
+        let mut envelopes = valid(&signers, 4);
+        let shift = signature(&envelopes[2]);
+        envelopes[0].signature = add(&signature(&envelopes[0]), &shift).to_bytes();
+        envelopes[other].signature = add(&signature(&envelopes[other]), &negate(&shift)).to_bytes();
+        assert_only(&verify_every_way(&envelopes), &[(0, MISMATCH), (other, MISMATCH)]);
+        // Swapped signatures: of one key, then of two.
+        let mut envelopes = valid(&signers, 4);
+        let (first, second) = (envelopes[0].signature, envelopes[other].signature);
+        (envelopes[0].signature, envelopes[other].signature) = (second, first);
+        assert_only(&verify_every_way(&envelopes), &[(0, MISMATCH), (other, MISMATCH)]);
+    }
+}
+
+#[test]
+fn repeated_envelopes_messages_and_signatures() {
+    let signers = [Signer::new(1), Signer::new(2)];
+    // One envelope many times, over one session and over many.
+    let one = signers[0].envelope(7, 2, 0);
+    for n in [3usize, 31, 32, 40] {
+        let mut envelopes = vec![one.clone(); n];
+        assert!(verify_every_way(&envelopes).iter().all(|v| *v == Verdict::Valid));
+        envelopes
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, envelope)| envelope.source = i as u64);
+        assert!(verify_every_way(&envelopes).iter().all(|v| *v == Verdict::Valid));
+        envelopes[n / 2].signature = signers[1].sign(&one.header);
+        assert_only(&verify_every_way(&envelopes), &[(n / 2, MISMATCH)]);
+    }
+    // One message under two keys, and one signature over two messages.
+    let mut envelopes = valid(&signers, 3);
+    envelopes[3].header = envelopes[0].header;
+    envelopes[3].leaves = envelopes[0].leaves.clone();
+    envelopes[3].signature = signers[1].sign(&envelopes[3].header);
+    envelopes[2].signature = envelopes[1].signature;
+    assert_only(&verify_every_way(&envelopes), &[(2, MISMATCH)]);
+    // S and -S over one message.
+    let mut pair = vec![one.clone(), one.clone(), one.clone(), one];
+    pair[1].signature = negate(&signature(&pair[0])).to_bytes();
+    pair[3].signature = pair[1].signature;
+    assert_only(&verify_every_way(&pair), &[(1, MISMATCH), (3, MISMATCH)]);
+}
+
+#[test]
+fn everything_is_bad() {
+    let signers = [Signer::new(1), Signer::new(2), Signer::new(3)];
+    let mut envelopes = valid(&signers, 5);
+    let moved: Vec<[u8; 48]> = envelopes.iter().map(|envelope| envelope.signature).collect();
+    for (i, envelope) in envelopes.iter_mut().enumerate() {
+        envelope.signature = moved[(i + 1) % moved.len()];
+    }
+    assert!(verify_every_way(&envelopes).iter().all(|verdict| *verdict == MISMATCH));
+}
+
+#[test]
+fn one_sender_of_faults_costs_the_others_one_split() {
+    let signers: Vec<Signer> = (0..2).map(Signer::new).collect();
+    let mut envelopes = valid(&signers, 16);
+    // Sessions interleave in the batch.
+    envelopes.sort_by_key(|envelope| envelope.header.nonce);
+    let candidates: Vec<Candidate<'_>> = envelopes.iter().map(Envelope::candidate).collect();
+    let mut verifier = Verifier::new(Policy::Auto);
+    verifier.verify(chain(), &candidates);
+    let clean = *verifier.stats();
+    assert_eq!(
+        (
+            clean.envelopes,
+            clean.signatures_checked,
+            clean.batches,
+            clean.bisections
+        ),
+        (32, 32, 1, 0)
+    );
+    assert_eq!(clean.leaves_hashed, 2 * (1 + 2 + 3 + 4) * 4);
+    assert_eq!(clean.pairings, 3, "two keys and g2");
+
+    // Every envelope of session 1 is bad: after one split session 0 is through with one equation.
+    for envelope in envelopes.iter_mut().filter(|envelope| envelope.source == 1) {
+        envelope.signature = negate(&signature(envelope)).to_bytes();
+    }
+    let candidates: Vec<Candidate<'_>> = envelopes.iter().map(Envelope::candidate).collect();
+    let mut verifier = Verifier::new(Policy::Batch);
+    let verdicts = verifier.verify(chain(), &candidates);
+    for (envelope, verdict) in envelopes.iter().zip(verdicts) {
+        assert_eq!(verdict, if envelope.source == 1 { MISMATCH } else { Verdict::Valid });
+    }
+    let stats = verifier.stats();
+    // Whole 3; session 0 once 2; of the 16 of session 1 the parts 8, 4, 4, 8, 4, 4 at 2 each; 16 alone at 2 each.
+    // The right-hand siblings of parts that failed are unknown and tried, the left-hand ones are tried first.
+    assert_eq!(stats.bisections, 8);
+    assert_eq!(stats.pairings, 3 + 2 + 6 * 2 + 16 * 2);
+    assert_eq!(verify(Policy::OneByOne, &envelopes), verify(Policy::Auto, &envelopes));
+}
