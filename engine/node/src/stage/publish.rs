@@ -11,7 +11,7 @@ use std::sync::Arc;
 use wattbook_feed::sbe::session::{
     BlockSealed, DealRecord, Halted, HeldKind, Held, LoggedOn, RejectedMessage, Stepped, Watermark,
 };
-use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_public, parties};
+use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_public, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
 use wattbook_feed::soupbin::{self, LoginAccepted, LoginRefusal};
 use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
@@ -187,7 +187,7 @@ impl Publish {
         if encode_public(event, &self.alias, &mut message) {
             self.public.push(height, &message, self.history_len);
         }
-        let mut recipients: BTreeSet<ParticipantId> = parties(&event.event).into_iter().flatten().collect();
+        let recipients: BTreeSet<ParticipantId> = parties(&event.event).into_iter().flatten().collect();
         for recipient in &recipients {
             message.clear();
             if encode_private(event, *recipient, &self.alias, &mut message) {
@@ -202,8 +202,7 @@ impl Publish {
                 encode_outbound(&DealRecord { seq: event.seq, height, record, deal_id: deal_id.0 }, &mut message);
             }
             Event::DealsSealed { .. } => {
-                encode_public(event, &self.alias, &mut message);
-                recipients.clear();
+                encode_reader(event, &self.alias, &mut message);
             }
             _ => return,
         }
