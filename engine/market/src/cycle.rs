@@ -6,6 +6,7 @@ use crate::contract::{Border, Contract, SealState};
 use crate::market::{Market, Refusal};
 use crate::reputation::{percentiles, reputation};
 use crate::round::{self, Owner, Place, RoundOrder, Rules};
+use crate::snapshot::RoundSnapshot;
 use crate::state::{Accounts, PageKey};
 use crate::trade::{Match, above_floor, check_terms, reservation, role_of, spread_min, with_book, within_capacity};
 use std::cmp::Reverse;
@@ -588,17 +589,10 @@ impl Market {
             return;
         }
         let field = Field::new(contract, &self.state.accounts);
-        let rules = Rules {
-            range: contract.params.range(),
-            deal_price: contract.params.deal_price(),
-            reference: contract.cep.or(contract.previous_cep),
-            spread_min: spread_min(&contract.params),
-        };
-        let place_of = |who: &ParticipantId| [0, 1].map(|side: usize| contract.places[side].get(who).copied());
-        let places: Vec<[Option<Place>; 2]> = field.participants.iter().map(place_of).collect();
-        let cleared = round::clear(&field.owners, &field.orders, &places, rules);
+        let RoundSnapshot { orders, ids, owners, places, rules, .. } = field.into_snapshot(contract);
+        let cleared = round::clear(&owners, &orders, &places, rules);
         for made in &cleared.deals {
-            let resting = |i: usize| contract.book.get(&field.ids[i]).copied();
+            let resting = |i: usize| contract.book.get(&ids[i]).copied();
             let (Some(bid), Some(ask)) = (resting(made.buy), resting(made.sell)) else {
                 continue;
             };
@@ -622,8 +616,8 @@ impl Market {
             );
         }
         for left in &cleared.unmatched {
-            let order = field.ids[left.order];
-            let side = field.orders[left.order].side;
+            let order = ids[left.order];
+            let side = orders[left.order].side;
             self.out.push(Event::Unmatched {
                 order,
                 contract: contract.id,
@@ -728,7 +722,7 @@ fn priorities(contract: &Contract, participants: impl Iterator<Item = Participan
 }
 
 /// The book of a contract as the owners and orders of a round.
-struct Field {
+pub(crate) struct Field {
     participants: Vec<ParticipantId>,
     owners: Vec<Owner>,
     orders: Vec<RoundOrder>,
@@ -736,7 +730,7 @@ struct Field {
 }
 
 impl Field {
-    fn new(contract: &Contract, accounts: &Accounts) -> Self {
+    pub(crate) fn new(contract: &Contract, accounts: &Accounts) -> Self {
         let resting: Vec<&Order> = contract
             .book
             .side(Side::Buy)
@@ -793,6 +787,26 @@ impl Field {
             owners,
             participants,
             ids: resting.iter().map(|order| order.id).collect(),
+        }
+    }
+
+    /// With the places fixed at RANK and the rules in force.
+    pub(crate) fn into_snapshot(self, contract: &Contract) -> RoundSnapshot {
+        let place_of = |who: &ParticipantId| [0, 1].map(|side: usize| contract.places[side].get(who).copied());
+        RoundSnapshot {
+            contract: contract.id,
+            round: contract.round,
+            places: self.participants.iter().map(place_of).collect(),
+            participants: self.participants,
+            owners: self.owners,
+            orders: self.orders,
+            ids: self.ids,
+            rules: Rules {
+                range: contract.params.range(),
+                deal_price: contract.params.deal_price(),
+                reference: contract.cep.or(contract.previous_cep),
+                spread_min: spread_min(&contract.params),
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::trade::{buyer_holds, half_ticks, penalty, seller_pays};
 use std::collections::BTreeMap;
 use wattbook_types::command::{GridSignature, Rate, Reading};
 use wattbook_types::units::{NANO_PER_TICK_WH, PPM_ONE};
-use wattbook_types::{ContractId, Energy, Event, MeterKind, Money, Param, ParticipantId, Phase, Reject, Roles, Side};
+use wattbook_types::{ContractId, Energy, Event, MeterKind, Money, Param, ParticipantId, Phase, Reject, Roles, Side, TimeNs};
 
 /// Metered energy of a participant that its deals may still use, and what is left of its clean part.
 #[derive(Clone, Copy, Debug, Default)]
@@ -187,6 +187,7 @@ impl Market {
         contract.batches.clear();
         // Deals that the same Tick made and voided are not sealed for the grid company any more.
         contract.unsealed_from = contract.deals.len();
+        contract.unsealed_since = TimeNs::ZERO;
         let Some(grid) = self.state.grid else { return };
         for (who, left) in metered {
             if !left.balancing {

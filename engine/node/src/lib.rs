@@ -2,13 +2,16 @@
 //!
 //! # Map
 //! `topology` which stage runs where · `stage` the stages, one file each · `ring` what joins them · `execute` records to
-//! state, the one path of node, `replay` and `verify` · `chain` a new one · `config`, `keys` what a node is given · `cli` the commands.
+//! state, the one path of node, `replay` and `verify` · `chain` a new one · `config`, `keys` what a node is given · `cli` the commands ·
+//! `present` messages and records as lines of text or JSON.
 
 pub mod chain;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod execute;
 pub mod keys;
+pub mod present;
 pub mod ring;
 pub mod stage;
 pub mod topology;

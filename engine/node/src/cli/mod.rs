@@ -1,8 +1,11 @@
 //! The command line: one module per command. Data goes to stdout, messages to stderr.
 
 pub mod clear;
+pub mod demo;
 pub mod init;
 pub mod run;
+pub mod send;
+pub mod tail;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -19,10 +22,16 @@ pub struct Cli {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Run one real day of a real grid.
+    Demo(demo::Args),
     /// Make a chain: keys, genesis, an empty ledger.
     Init(init::Args),
     /// Run a node.
     Run(run::Args),
+    /// Sign one quote or cancel, send it, print its answers.
+    Send(send::Args),
+    /// Follow a node's public feed, or print a ledger's records.
+    Tail(tail::Args),
     /// Clear one sealed round from a CSV file.
     Clear(clear::Args),
 }
@@ -30,8 +39,11 @@ pub enum Command {
 /// Runs a command.
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Send(args) => send::run(&args),
+        Command::Tail(args) => tail::run(&args),
         Command::Clear(args) => clear::run(&args),
     }
 }

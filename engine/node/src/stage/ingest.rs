@@ -310,7 +310,6 @@ impl Ingest {
                     soupbin::put_login_rejected(LoginRefusal::SessionNotAvailable, &mut packets);
                     session.say_last(&packets);
                 } else {
-                    let from = from.max(1);
                     session.state = State::Private { challenge, from };
                     let accepted = LoginAccepted { session: soupbin::SESSION_PRIVATE.into(), sequence: from };
                     soupbin::put_login_accepted(&accepted, &mut packets);

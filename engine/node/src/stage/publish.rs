@@ -16,22 +16,45 @@ use wattbook_feed::signed::{Alias, DealEntry, Grade};
 use wattbook_feed::soupbin::{self, LoginAccepted, LoginRefusal};
 use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
 
+/// Most publications between two rounds of sending.
+const FLUSH_LEN: usize = 256;
+
 /// Wakes the sockets' stage after something was handed to it.
 pub type Wake = Box<dyn Fn() + Send>;
 
 /// The stage.
 pub struct Publish {
     input: Receiver<Publication>,
-    sockets: Sender<ToSocket>,
-    wake: Wake,
+    sockets: Sockets,
     alias: Alias,
     history_len: usize,
     durable: u64,
     public: Stream,
+    /// Public messages of blocks whose parent is not sealed yet: its BlockSealed comes before them, as in a replay.
+    early: VecDeque<(u64, Vec<u8>)>,
     private: BTreeMap<ParticipantId, Stream>,
     sessions: BTreeMap<SessionId, Subscription>,
     /// Accounts that see every deal as it will be signed: grid companies and regulators.
     readers: BTreeSet<ParticipantId>,
+}
+
+/// The ring back to the sockets.
+struct Sockets {
+    ring: Sender<ToSocket>,
+    wake: Wake,
+}
+
+impl Sockets {
+    fn send(&self, item: ToSocket) -> Result<(), Gone> {
+        match self.ring.try_send(item)? {
+            None => Ok(()),
+            Some(item) => {
+                // Full: the sockets' stage may be asleep.
+                (self.wake)();
+                self.ring.send(item)
+            }
+        }
+    }
 }
 
 /// Which stream a session follows.
@@ -91,12 +114,12 @@ impl Publish {
     ) -> Self {
         Self {
             input,
-            sockets,
-            wake,
+            sockets: Sockets { ring: sockets, wake },
             alias,
             history_len,
             durable: 0,
             public: Stream::default(),
+            early: VecDeque::new(),
             private: BTreeMap::new(),
             sessions: BTreeMap::new(),
             readers,
@@ -109,26 +132,28 @@ impl Publish {
             self.take_event(header.height, event);
         }
         self.take_block(header, digest);
-        self.durable = header.height;
     }
 
     /// Runs until matching and seal are gone.
     pub fn run(mut self) {
         while let Ok(publication) = self.input.recv() {
             let mut next = Some(publication);
+            let mut taken = 0;
             while let Some(publication) = next {
                 if self.take(publication).is_err() {
                     return;
                 }
-                next = self.input.try_recv().unwrap_or(None);
+                taken += 1;
+                // A ring that never runs empty must not keep the sessions waiting.
+                next = if taken < FLUSH_LEN { self.input.try_recv().unwrap_or(None) } else { None };
             }
             if self.flush().is_err() {
                 return;
             }
-            (self.wake)();
+            (self.sockets.wake)();
         }
         let _ = self.sockets.send(ToSocket::Finished);
-        (self.wake)();
+        (self.sockets.wake)();
     }
 
     fn take(&mut self, publication: Publication) -> Result<(), Gone> {
@@ -141,7 +166,6 @@ impl Publish {
             }
             Publication::Durable { header, digest, seq } => {
                 self.take_block(&header, digest);
-                self.durable = header.height;
                 self.flush()?;
                 let watermark =
                     Watermark { grade: Grade::Durable as u8, reserved: [0; 7], height: header.height, seq };
@@ -185,7 +209,11 @@ impl Publish {
         }
         let mut message = Vec::with_capacity(256);
         if encode_public(event, &self.alias, &mut message) {
-            self.public.push(height, &message, self.history_len);
+            if height <= self.durable + 1 {
+                self.public.push(height, &message, self.history_len);
+            } else {
+                self.early.push_back((height, message.clone()));
+            }
         }
         let recipients: BTreeSet<ParticipantId> = parties(&event.event).into_iter().flatten().collect();
         for recipient in &recipients {
@@ -224,6 +252,10 @@ impl Publish {
         let mut message = Vec::with_capacity(128);
         encode_outbound(&sealed, &mut message);
         self.public.push(header.height, &message, self.history_len);
+        self.durable = header.height;
+        while let Some((height, message)) = self.early.pop_front_if(|(height, _)| *height <= header.height + 1) {
+            self.public.push(height, &message, self.history_len);
+        }
     }
 
     fn subscribe(&mut self, session: SessionId, from: u64) -> Result<(), Gone> {
@@ -252,6 +284,7 @@ impl Publish {
         from: u64,
     ) -> Result<(), Gone> {
         let stream = self.private.entry(participant).or_default();
+        let from = if from == 0 { stream.end() } else { from };
         if from < stream.first || from > stream.end() {
             let about = About { participant: participant.get(), ..About::default() };
             let packets = framed(&rejected(about, Reject::LogonRefused, 0));

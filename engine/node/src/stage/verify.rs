@@ -92,7 +92,7 @@ impl Verify {
             })
             .collect();
         let mut verdicts = self.verifier.verify(self.chain, &candidates).into_iter();
-        for (session, screened) in screened {
+        let judge = |(session, screened)| {
             let outcome = match screened {
                 Screened::Done(outcome) => outcome,
                 Screened::Envelope(envelope, _) => {
@@ -100,9 +100,12 @@ impl Verify {
                     self.judge(session, &envelope, verdict)
                 }
             };
-            self.checked.send(Checked { session, outcome })?;
-        }
-        Ok(())
+            Checked { session, outcome }
+        };
+        let judged: Vec<Checked> = screened.into_iter().map(judge).collect();
+        // Matching takes this lock to write when it registers an account: never wait for its ring while holding it.
+        drop(keys);
+        judged.into_iter().try_for_each(|checked| self.checked.send(checked))
     }
 
     /// Everything but the signatures of envelopes.

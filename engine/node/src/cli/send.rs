@@ -1,0 +1,439 @@
+//! `wattbook send`: one signed envelope to a node, and its answers.
+//!
+//! # Contract
+//! * Logs on, signs one quote or cancel, sends it, prints every answer of it as a line on stdout, and ends once its record
+//!   is on the node's disk, so that every execution it caused at once has been printed.
+//! * Exit code 0: accepted; 1: refused, with code and text; 2: no verdict is known, because the node cannot be reached,
+//!   refuses the logon or does not answer in time. Sending again with the same --nonce is then safe.
+
+use crate::{chain, keys, present};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use wattbook_feed::client::{Client, ClientError, StreamKind};
+use wattbook_feed::sbe::{Outbound, decode_outbound};
+use wattbook_feed::signed::{EncodeError, Grade, LeafBytes, SealedEnvelope, encode_cancel, encode_quote};
+use wattbook_types::command::{ALL_INDEXES, Cancel};
+use wattbook_types::ids::PERIOD_S;
+use wattbook_types::units::{DecimalError, NS_PER_S, parse_decimal};
+use wattbook_types::{ContractId, Energy, Hash, ParticipantId, Price, Quote, Reject, Side, TimeInForce, TimeNs};
+
+/// Decimals of a price, points/MWh.
+const PRICE_DECIMALS: u32 = 2;
+/// Decimals of an energy, MWh.
+const ENERGY_DECIMALS: u32 = 6;
+/// Exit code without a verdict.
+const NO_VERDICT: u8 = 2;
+
+/// Signs one envelope, sends it, and prints its answers.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Address of the node, as host:port.
+    #[arg(value_name = "ADDR")]
+    addr: String,
+    /// File with the participant's seed: 32 bytes in hex, mode 600.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The account that signs.
+    #[arg(long, value_name = "N")]
+    participant: u64,
+    /// Nonce of the envelope; default: the least that is surely unused.
+    #[arg(long, value_name = "N")]
+    nonce: Option<u64>,
+    /// When answers are released: executed (matched), on disk (durable), certified (final).
+    #[arg(long, value_name = "GRADE", value_parser = parse_grade, default_value = "durable")]
+    grade: Grade,
+    /// Chain that the node must serve, in hex; nothing is signed for another.
+    #[arg(long, value_name = "HEX", value_parser = parse_hash)]
+    chain: Option<Hash>,
+    /// Version of the signing key.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    key_version: u32,
+    /// Time that the envelope stays valid, s.
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    ttl: u32,
+    /// Longest wait for the verdict, s.
+    #[arg(long, value_name = "S", default_value_t = 30)]
+    timeout: u64,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// What to send.
+    #[command(subcommand)]
+    item: Item,
+}
+
+/// What to send.
+#[derive(clap::Subcommand, Debug)]
+enum Item {
+    /// A new order.
+    Quote(QuoteArgs),
+    /// Takes orders out of the book.
+    Cancel(CancelArgs),
+}
+
+/// A new order.
+#[derive(clap::Args, Debug)]
+struct QuoteArgs {
+    #[command(flatten)]
+    contract: ContractArgs,
+    /// Bid (buy) or ask (sell).
+    #[arg(long, value_name = "SIDE", value_parser = parse_side)]
+    side: Side,
+    /// Limit, points/MWh with at most 2 decimals.
+    #[arg(long, value_name = "PRICE", value_parser = parse_price, allow_hyphen_values = true)]
+    price: Price,
+    /// Energy, MWh with at most 6 decimals.
+    #[arg(long, value_name = "MWH", value_parser = parse_energy)]
+    energy: Energy,
+    /// Life of the order: gate (until gate closure), ioc, fok or post-only.
+    #[arg(long, value_name = "TIF", value_parser = parse_tif, default_value = "gate")]
+    tif: TimeInForce,
+    /// Least energy of an execution, MWh.
+    #[arg(long, value_name = "MWH", value_parser = parse_energy, default_value = "0")]
+    min_fill: Energy,
+    /// Greatest network charge a buyer bears, points/MWh; default: the market's.
+    #[arg(long, value_name = "PRICE", value_parser = parse_cap)]
+    charge_cap: Option<Price>,
+    /// Your own name for the order.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    client_order_id: u64,
+}
+
+/// Orders to take out: one (nonce and index), an envelope's (nonce), or all.
+#[derive(clap::Args, Debug)]
+struct CancelArgs {
+    /// Quarter hours since 1970 of the contract; default: all contracts.
+    #[arg(long, value_name = "PERIOD")]
+    contract: Option<u32>,
+    /// Number of the delivery area.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    area: u16,
+    /// Nonce of the envelope that carried the orders; default: all orders.
+    #[arg(long, value_name = "N")]
+    target_nonce: Option<u64>,
+    /// Index of the order in that envelope; default: all of it.
+    #[arg(long, value_name = "N", requires = "target_nonce")]
+    target_index: Option<u32>,
+}
+
+/// Which contract.
+#[derive(clap::Args, Debug)]
+#[group(skip)]
+struct ContractArgs {
+    /// Quarter hours since 1970 of the contract.
+    #[arg(long, value_name = "PERIOD", required_unless_present = "delivery_start")]
+    contract: Option<u32>,
+    /// When its delivery starts: YYYY-MM-DDThh:mmZ.
+    #[arg(long, value_name = "TIME", value_parser = parse_period, conflicts_with = "contract")]
+    delivery_start: Option<u32>,
+    /// Number of the delivery area.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    area: u16,
+}
+
+fn parse_grade(text: &str) -> Result<Grade, &'static str> {
+    match text {
+        "matched" => Ok(Grade::Matched),
+        "durable" => Ok(Grade::Durable),
+        "final" => Ok(Grade::Final),
+        _ => Err("write matched, durable or final"),
+    }
+}
+
+fn parse_side(text: &str) -> Result<Side, &'static str> {
+    match text {
+        "buy" => Ok(Side::Buy),
+        "sell" => Ok(Side::Sell),
+        _ => Err("write buy or sell"),
+    }
+}
+
+fn parse_tif(text: &str) -> Result<TimeInForce, &'static str> {
+    match text {
+        "gate" => Ok(TimeInForce::Gate),
+        "ioc" => Ok(TimeInForce::Ioc),
+        "fok" => Ok(TimeInForce::Fok),
+        "post-only" => Ok(TimeInForce::PostOnly),
+        _ => Err("write gate, ioc, fok or post-only"),
+    }
+}
+
+fn number(text: &str, decimals: u32) -> Result<i128, String> {
+    parse_decimal(text, decimals).map_err(|error| match error {
+        DecimalError::Syntax => "write it as a plain decimal, like 12.5".to_owned(),
+        DecimalError::TooManyDecimals => format!("at most {decimals} decimals are kept"),
+        DecimalError::Overflow => "no such amount is traded".to_owned(),
+    })
+}
+
+fn parse_price(text: &str) -> Result<Price, String> {
+    let ticks = number(text, PRICE_DECIMALS)?;
+    i32::try_from(ticks).map(Price::new).map_err(|_| "no price is that large".to_owned())
+}
+
+fn parse_cap(text: &str) -> Result<Price, String> {
+    parse_price(text).and_then(|cap| if cap.get() < 0 { Err("a cap is not negative".to_owned()) } else { Ok(cap) })
+}
+
+fn parse_energy(text: &str) -> Result<Energy, String> {
+    let wh = number(text, ENERGY_DECIMALS)?;
+    // An order's energy travels in 32 bits.
+    u32::try_from(wh).map(|wh| Energy::new(wh.into())).map_err(|_| "write 0 to 4294.967295 MWh".to_owned())
+}
+
+fn parse_period(text: &str) -> Result<u32, &'static str> {
+    let time = present::parse_iso8601(text).ok_or("write it as YYYY-MM-DDThh:mmZ")?;
+    let seconds = time.get() / NS_PER_S;
+    if seconds % PERIOD_S != 0 {
+        return Err("delivery starts on a quarter hour");
+    }
+    u32::try_from(seconds / PERIOD_S).map_err(|_| "no period lies that far ahead")
+}
+
+fn parse_hash(text: &str) -> Result<Hash, &'static str> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash).map_err(|_| "write 64 hex digits")?;
+    Ok(Hash(hash))
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error(transparent)]
+    Key(#[from] keys::KeyFileError),
+    #[error("{addr}: {source}; is a node running there?")]
+    Connect { addr: String, source: ClientError },
+    #[error("the logon was refused: {0}")]
+    Logon(Reject),
+    #[error(transparent)]
+    Leaf(#[from] EncodeError),
+    #[error("{source}; whether envelope {nonce} was taken is not known: send it again with --nonce {nonce}")]
+    Lost { source: ClientError, nonce: u64 },
+    #[error("no verdict within {seconds} s; send it again with --nonce {nonce}, or wait longer with --timeout")]
+    Late { seconds: u64, nonce: u64 },
+    #[error("the logon was not answered within {0} s")]
+    LogonLate(u64),
+    #[error("the session failed before anything was sent: {0}")]
+    Session(ClientError),
+    #[error("stdout: cannot be written: {0}")]
+    Write(io::Error),
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> ExitCode {
+    match send(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            super::fail(&error);
+            ExitCode::from(NO_VERDICT)
+        }
+    }
+}
+
+fn send(args: &Args) -> Result<bool, SendError> {
+    let seed = keys::read(&args.key)?;
+    let participant = ParticipantId::new(args.participant);
+    let secret = chain::participant_key(&seed, participant);
+    let connect = |source| SendError::Connect { addr: args.addr.clone(), source };
+    let mut client = Client::connect(&args.addr, StreamKind::Private, 0).map_err(connect)?;
+    if let Some(chain) = args.chain {
+        client.expect_chain(wattbook_types::ChainId(chain)).map_err(SendError::Session)?;
+    }
+    let served = client.chain().ok_or(SendError::Session(ClientError::NoChallenge))?;
+    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    client.logon(participant, &secret, args.grade).map_err(SendError::Session)?;
+    let next_nonce = loop {
+        match client.next(deadline.saturating_duration_since(Instant::now())).map_err(SendError::Session)? {
+            None => return Err(SendError::LogonLate(args.timeout)),
+            Some((_, Outbound::LoggedOn(logged_on))) => break logged_on.next_nonce,
+            Some((_, Outbound::RejectedMessage(refused))) => {
+                return Err(SendError::Logon(Reject::from_code(refused.code).unwrap_or(Reject::LogonRefused)));
+            }
+            Some(_) => {}
+        }
+    };
+    let nonce = args.nonce.unwrap_or(next_nonce);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let not_after = TimeNs::from_secs(now.as_secs().saturating_add(args.ttl.into()));
+    let leaves = vec![leaf(&args.item)?];
+    let envelope = SealedEnvelope::sign(served, &secret, participant, args.key_version, nonce, not_after, leaves);
+    client.send_envelope(&envelope).map_err(SendError::Session)?;
+
+    let mut verdict = Verdict { participant: args.participant, nonce, found: None };
+    loop {
+        let lost = |source| SendError::Lost { source, nonce };
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let Some((_, bytes)) = client.next_raw(wait).map_err(lost)? else {
+            return match verdict.found {
+                Some((accepted, _)) => Ok(accepted),
+                None => Err(SendError::Late { seconds: args.timeout, nonce }),
+            };
+        };
+        let Ok(message) = decode_outbound(&bytes) else { continue };
+        let step = verdict.take(&message);
+        if step != Step::Other
+            && let Ok(rendered) = present::message(&bytes)
+        {
+            // Outside JSON a refusal also says what to do about it.
+            // A session that asked for what comes next does not know the numbers of its stream.
+            let line =
+                if args.json { rendered.to_json(None).to_string() } else { rendered.to_text(None) + &advice(&message) };
+            writeln!(io::stdout(), "{line}").map_err(SendError::Write)?;
+        }
+        if let Step::Last(accepted) = step {
+            return Ok(accepted);
+        }
+    }
+}
+
+/// The text of a refusal's code.
+fn advice(message: &Outbound) -> String {
+    let code = match message {
+        Outbound::Rejected(refused) => refused.code,
+        Outbound::RejectedMessage(refused) => refused.code,
+        _ => return String::new(),
+    };
+    Reject::from_code(code).map_or_else(String::new, |reject| format!(": {}", reject.text()))
+}
+
+fn leaf(item: &Item) -> Result<LeafBytes, EncodeError> {
+    match item {
+        Item::Quote(args) => {
+            let ContractArgs { contract, delivery_start, area } = args.contract;
+            let period = contract.or(delivery_start).unwrap_or_default();
+            let quote = Quote {
+                contract: ContractId::new(period, ContractId::PRODUCT_QUARTER_HOUR, area),
+                client_order_id: args.client_order_id,
+                round: 0,
+                side: args.side,
+                time_in_force: args.tif,
+                price: args.price,
+                charge_cap: args.charge_cap.map_or(-1, Price::get),
+                energy: args.energy,
+                min_fill: args.min_fill,
+                valid_until_s: 0,
+            };
+            encode_quote(0, &quote)
+        }
+        Item::Cancel(args) => {
+            let cancel = Cancel {
+                contract: args.contract.map(|p| ContractId::new(p, ContractId::PRODUCT_QUARTER_HOUR, args.area)),
+                target_nonce: args.target_nonce.unwrap_or(0),
+                target_index: args.target_index.unwrap_or(ALL_INDEXES),
+            };
+            Ok(encode_cancel(0, &cancel))
+        }
+    }
+}
+
+/// What became of the envelope so far.
+struct Verdict {
+    participant: u64,
+    nonce: u64,
+    /// Whether it was accepted, and its record.
+    found: Option<(bool, u64)>,
+}
+
+/// What a message means for the envelope.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// Nothing.
+    Other,
+    /// An answer of it.
+    Answer,
+    /// The last one; whether it was accepted.
+    Last(bool),
+}
+
+impl Verdict {
+    fn take(&mut self, message: &Outbound) -> Step {
+        let ours = |participant: u64, nonce: u64| participant == self.participant && nonce == self.nonce;
+        match message {
+            Outbound::Held(held) if ours(held.participant, held.nonce) => Step::Answer,
+            Outbound::RejectedMessage(refused) if ours(refused.participant, refused.nonce) => Step::Last(false),
+            Outbound::Accepted(answer) if ours(answer.participant.id, answer.nonce) => {
+                self.found = Some((true, answer.seq));
+                Step::Answer
+            }
+            Outbound::Rejected(answer) if ours(answer.participant.id, answer.nonce) => {
+                self.found = Some((false, answer.seq));
+                Step::Answer
+            }
+            Outbound::Watermark(mark) => match self.found {
+                Some((accepted, seq)) if mark.seq >= seq => Step::Last(accepted),
+                _ => Step::Other,
+            },
+            other => match (self.found, seq_of(other)) {
+                (Some((_, record)), Some(seq)) if record == seq => Step::Answer,
+                _ => Step::Other,
+            },
+        }
+    }
+}
+
+/// Record of an execution report that an order can cause at once.
+const fn seq_of(message: &Outbound) -> Option<u64> {
+    match message {
+        Outbound::Opened(event) => Some(event.seq),
+        Outbound::Closed(event) => Some(event.seq),
+        Outbound::Executed(event) => Some(event.seq),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        send: Args,
+    }
+
+    fn parse(line: &str) -> Result<LeafBytes, String> {
+        let words = "send localhost:1 --key k --participant 4 ".to_owned() + line;
+        let parsed = Line::try_parse_from(words.split(' ')).map_err(|error| error.to_string())?;
+        leaf(&parsed.send.item).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_quote_is_read_in_points_and_mwh() {
+        let by_period = parse("quote --contract 1628736 --side sell --price -12.5 --energy 0.0001 --tif post-only");
+        let by_time = parse("quote --delivery-start 2016-06-14T00:00Z --side sell --price -12.5 --energy 0.0001 --tif post-only");
+        assert_eq!(by_period, by_time);
+        let expected = Quote {
+            contract: ContractId::new(1_628_736, 1, 1),
+            client_order_id: 0,
+            round: 0,
+            side: Side::Sell,
+            time_in_force: TimeInForce::PostOnly,
+            price: Price::new(-1_250),
+            charge_cap: -1,
+            energy: Energy::new(100),
+            min_fill: Energy::ZERO,
+            valid_until_s: 0,
+        };
+        assert_eq!(by_period, Ok(encode_quote(0, &expected).unwrap()));
+    }
+
+    #[test]
+    fn wrong_numbers_are_named() {
+        for (line, said) in [
+            ("quote --contract 1 --side buy --price 1.234 --energy 1", "at most 2 decimals"),
+            ("quote --contract 1 --side buy --price 1 --energy 5000", "4294.967295"),
+            ("quote --contract 1 --side up --price 1 --energy 1", "buy or sell"),
+            ("quote --delivery-start 2016-06-14T00:01Z --side buy --price 1 --energy 1", "quarter hour"),
+            ("quote --side buy --price 1 --energy 1", "--contract"),
+            ("cancel --target-index 3", "--target-nonce"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(said), "{line}: {error}");
+        }
+        assert!(parse("cancel").is_ok());
+    }
+}
