@@ -355,10 +355,11 @@ impl Storm {
     fn command(&mut self) -> Command {
         match self.dice.below(20) {
             0..=2 => {
-                let seconds = match self.dice.below(12) {
+                let seconds = match self.dice.below(40) {
                     0 => 0,
                     1 => self.dice.below(3_000),
-                    _ => 1 + self.dice.below(40),
+                    2..=6 => self.dice.below(300),
+                    _ => 1 + self.dice.below(20),
                 };
                 let now = self.rig.market.state().time;
                 Command::Tick(TimeNs::new(now.get() + seconds * 1_000_000_000 + self.dice.below(2)))
@@ -501,7 +502,7 @@ fn storms() {
     let reached = [deals, settled, burned, contracted, voided];
     assert!(
         reached.iter().all(|n| *n > 50),
-        "the storms miss something: {reached:?}"
+        "the storms miss something: {reached:?} {refused:?}"
     );
     assert!(refused.len() > 45, "the storms reach few answers: {refused:?}");
 }

@@ -591,6 +591,7 @@ fn concession() {
     rig.refuse(14, q(bid(0, 7_999, 1)), Reject::ConcessionViolated);
     rig.ok(11, q(bid(0, 1, 1)));
     rig.ok(13, q(ask(0, 12_000, 1)));
+    rig.sign_block();
     rig.run_to(1, at::CONTRACT, true);
     rig.ok(11, q(ask(1, 12_000, 1)));
     let mut free = open_with(&[(Param::Concession, 0)]);
@@ -700,7 +701,6 @@ fn capacity() {
     rig.ok(20, q(ask(0, 9_000, 750)));
     rig.sign_block();
     // A reveal replaces the open asks; what exceeds the capacity is void by itself.
-    rig.run_to(0, at::CONTRACT + 200, true);
     let events = rig.round(
         0,
         2,

@@ -3,9 +3,12 @@
 pub mod clear;
 pub mod demo;
 pub mod init;
+pub mod inspect;
+pub mod replay;
 pub mod run;
 pub mod send;
 pub mod tail;
+pub mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -34,6 +37,12 @@ pub enum Command {
     Tail(tail::Args),
     /// Clear one sealed round from a CSV file.
     Clear(clear::Args),
+    /// Re-read a ledger from its bytes and check everything it says.
+    Verify(verify::Args),
+    /// Rebuild the state from a ledger.
+    Replay(replay::Args),
+    /// Show what a ledger holds.
+    Inspect(inspect::Args),
 }
 
 /// Runs a command.
@@ -45,6 +54,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Send(args) => send::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Clear(args) => clear::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
     }
 }
 

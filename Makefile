@@ -1,0 +1,42 @@
+# Wattbook. `make demo` does the main job, `make test` proves it; both do all their set-up and say what they do.
+
+CARGO ?= cargo
+SEED ?= 1
+MINUTES ?= 10
+
+.PHONY: help setup demo test soak bench bench-node clean
+
+help:
+	@echo 'make demo        build, then run one real day of a real grid (SEED=$(SEED))'
+	@echo 'make test        formatting, lints and every test; counts what it had to skip'
+	@echo 'make soak        fuzzing, kills, flips and simulation for MINUTES=$(MINUTES); totals in perf/results/soak.jsonl'
+	@echo 'make bench       criterion: what an operation costs, room by room'
+	@echo 'make bench-node  clients against a running node: what a user gets, one JSON line a figure'
+
+setup:
+	@bash .ci/setup
+
+demo: setup
+	@echo '== building the node (release)'
+	$(CARGO) build --release --locked -p wattbook-node
+	@echo '== running the day'
+	@target/release/wattbook demo --seed $(SEED)
+
+test: setup
+	@bash .ci/test
+
+soak: setup
+	@echo '== building the node and the soak runner (release)'
+	$(CARGO) build --release --locked -p wattbook-node -p wattbook-perf
+	@target/release/wattbook-soak --minutes $(MINUTES)
+
+bench: setup
+	$(CARGO) bench --locked -p wattbook-benches
+
+bench-node: setup
+	@echo '== building the node and the load generator (release)'
+	$(CARGO) build --release --locked -p wattbook-node -p wattbook-perf
+	@target/release/wattbook-perf --clients 8 --seconds 10
+
+clean:
+	$(CARGO) clean
