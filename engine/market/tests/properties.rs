@@ -196,8 +196,8 @@ impl Storm {
 
     fn item(&mut self, serial: u64) -> Item {
         match self.dice.below(40) {
-            0..=17 => Item::Quote(self.quote()),
-            18..=20 => {
+            0..=16 => Item::Quote(self.quote()),
+            17..=20 => {
                 let (contract, name) = self.some_order();
                 Item::Cancel(Cancel {
                     contract: (!self.dice.once_in(4)).then_some(contract),
@@ -232,8 +232,9 @@ impl Storm {
                 deals_digest: Hash::ZERO,
             })),
             36 => self.reading(),
-            37 => self.configure(),
-            _ => self.order(),
+            37 if self.dice.once_in(3) => self.configure(),
+            38 if self.dice.once_in(2) => self.order(),
+            _ => Item::Quote(self.quote()),
         }
     }
 
@@ -319,7 +320,7 @@ impl Storm {
         let items = (0..1 + self.dice.below(4))
             .map(|_| {
                 let item = self.item(serial);
-                // Whose leaf it is, mostly.
+                // Whose leaf it is, mostly; what stands beside it is refused for its role.
                 if !self.dice.once_in(10) {
                     match &item {
                         Item::Grid(_) => serial = GRID,

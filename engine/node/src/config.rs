@@ -142,7 +142,7 @@ impl Default for Config {
 impl Default for Ingest {
     fn default() -> Self {
         Self {
-            sessions_max: 10_000,
+            sessions_max: 1_000,
             packet_size_max: 60_000,
             login_timeout_ms: 10_000,
             idle_timeout_ms: 15_000,
