@@ -105,7 +105,7 @@ impl Storm {
             if d.once_in(3) {
                 member.group = Hash([d.below(3) as u8; 32]);
             }
-            if d.once_in(6) {
+            if d.once_in(15) {
                 member.not_after = time(d.below(4_000) as i64 - 1_300);
             }
             rig.register(member);
@@ -125,7 +125,7 @@ impl Storm {
 
     fn somebody(&mut self) -> u64 {
         if self.dice.once_in(12) {
-            return self.dice.pick(&[0, REGULATOR, GRID, METERS, 99]);
+            return self.dice.pick(&[0, REGULATOR, GRID, GRID, GRID, METERS, 99]);
         }
         11 + self.dice.below(self.people)
     }
@@ -138,7 +138,7 @@ impl Storm {
                 .dice
                 .pick(&[contract(0), contract(3), contract(500), ContractId::from_raw(0)]);
         }
-        if self.dice.once_in(3) {
+        if self.dice.once_in(8) {
             return open[self.dice.below(open.len() as u64) as usize];
         }
         open[open.len() - 1]
@@ -365,8 +365,9 @@ impl Storm {
                 let now = self.rig.market.state().time;
                 Command::Tick(TimeNs::new(now.get() + seconds * 1_000_000_000 + self.dice.below(2)))
             }
-            3..=6 if !self.reveals.is_empty() => {
-                let at = self.dice.below(self.reveals.len() as u64) as usize;
+            3..=5 if !self.reveals.is_empty() => {
+                let latest = self.reveals.len().min(6) as u64;
+                let at = self.reveals.len() - 1 - self.dice.below(latest) as usize;
                 let mut reveal = self.reveals[at].clone();
                 match self.dice.below(12) {
                     0 => reveal.commitment = Hash([9; 32]),

@@ -140,21 +140,26 @@ impl Matching {
     }
 
     fn run_live(&mut self) -> Result<(), Gone> {
-        let mut next_tick = Instant::now();
-        let mut last_tick = Instant::now();
+        let idle_tick = Duration::from_millis(self.settings.idle_tick_ms).max(TICK_INTERVAL);
+        let block_time = Duration::from_millis(self.settings.block_ms);
+        // The first Tick comes with the first thing to do.
+        let mut last_tick: Option<Instant> = None;
         loop {
-            let until = match self.block.since {
-                Some(since) => next_tick.min(since + Duration::from_millis(self.settings.block_ms)),
-                None => next_tick,
-            };
-            let received = self.checked.recv_deadline(until)?;
-            if Instant::now() >= next_tick {
-                let idle_for = last_tick.elapsed() >= Duration::from_millis(self.settings.idle_tick_ms);
-                if received.is_some() || !self.block.records.is_empty() || idle_for || self.due() {
-                    self.live_tick()?;
-                    last_tick = Instant::now();
+            let now = Instant::now();
+            let next_tick = match last_tick {
+                None => now,
+                Some(last) if self.block.records.is_empty() => {
+                    (now + self.until_due()).max(last + TICK_INTERVAL).min(last + idle_tick)
                 }
-                next_tick = Instant::now() + TICK_INTERVAL;
+                Some(last) => last + TICK_INTERVAL,
+            };
+            let until = self.block.since.map_or(next_tick, |since| next_tick.min(since + block_time));
+            let received = self.checked.recv_deadline(until)?;
+            // A command's time is the last Tick's, so a Tick as old as its interval is renewed before the command.
+            let stale = last_tick.is_none_or(|last| last.elapsed() >= TICK_INTERVAL);
+            if stale && (received.is_some() || Instant::now() >= next_tick) {
+                self.live_tick()?;
+                last_tick = Some(Instant::now());
             }
             if let Some(Checked { session, outcome }) = received {
                 match outcome {
@@ -165,16 +170,16 @@ impl Matching {
                 }
             }
             let full = self.block.records.len() >= self.settings.block_records_max;
-            let old = self.block.since.is_some_and(|t| t.elapsed() >= Duration::from_millis(self.settings.block_ms));
-            if full || old {
+            if full || self.block.since.is_some_and(|since| since.elapsed() >= block_time) {
                 self.close_block()?;
             }
         }
     }
 
-    /// Whether a border of the timetable has passed.
-    fn due(&self) -> bool {
-        self.executor.market().next_due_time() <= now()
+    /// Time until the next border of the timetable.
+    fn until_due(&self) -> Duration {
+        let due = self.executor.market().next_due_time().get();
+        Duration::from_nanos(due.saturating_sub(now().get())).min(Duration::from_secs(3_600))
     }
 
     fn live_tick(&mut self) -> Result<(), Gone> {
