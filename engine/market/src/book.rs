@@ -356,7 +356,8 @@ impl Book {
                 continue;
             }
             let energy = left.min(resting.leaves);
-            if energy < incoming.min_fill.min(left) || energy < resting.min_fill.min(resting.leaves) {
+            let enough = |min_fill: Energy, left: Energy| left < min_fill || energy >= min_fill;
+            if !enough(incoming.min_fill, left) || !enough(resting.min_fill, resting.leaves) {
                 continue;
             }
             if (rules.affiliated)(incoming.id.participant, resting.id.participant) {

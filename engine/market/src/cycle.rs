@@ -589,7 +589,14 @@ impl Market {
             return;
         }
         let field = Field::new(contract, &self.state.accounts);
-        let RoundSnapshot { orders, ids, owners, places, rules, .. } = field.into_snapshot(contract);
+        let RoundSnapshot {
+            orders,
+            ids,
+            owners,
+            places,
+            rules,
+            ..
+        } = field.into_snapshot(contract);
         let cleared = round::clear(&owners, &orders, &places, rules);
         for made in &cleared.deals {
             let resting = |i: usize| contract.book.get(&ids[i]).copied();

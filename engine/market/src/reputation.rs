@@ -99,13 +99,10 @@ impl Window {
 ///
 /// Returns 0 where a denominator is zero, which `a = 1` rules out.
 pub fn eq4_ppm(good: u32, traded: u32, entered: u32, prior: u32) -> Ppm {
-    let (g, t, b) = (
-        u64::from(good + prior),
-        u64::from(traded + 2 * prior),
-        u64::from(entered + 2 * prior),
-    );
-    let u = u64::from(traded + prior);
-    match (u128::from(PPM_ONE) * u128::from(g * b + u * t)).checked_div(u128::from(2 * t * b)) {
+    let widened = |count: u32, priors: u32| u128::from(count) + u128::from(priors) * u128::from(prior);
+    let (g, t, b) = (widened(good, 1), widened(traded, 2), widened(entered, 2));
+    let u = widened(traded, 1);
+    match (u128::from(PPM_ONE) * (g * b + u * t)).checked_div(2 * t * b) {
         // BOUND: G <= T <= B, so R <= 1.
         Some(ppm) => Ppm::new(ppm as u32),
         None => Ppm::ZERO,

@@ -316,7 +316,7 @@ pub fn clear(owners: &[Owner], orders: &[RoundOrder], places: &[[Option<Place>; 
                 continue;
             }
             let energy = left[buy].min(left[sell]);
-            let enough = |i: usize| energy >= orders[i].min_fill.min(left[i]);
+            let enough = |i: usize| left[i] < orders[i].min_fill || energy >= orders[i].min_fill;
             if !pairing.same_group(buy, sell) && pairing.in_range(buy, sell) && enough(buy) && enough(sell) {
                 let (bid, ask) = (orders[buy].price, orders[sell].price);
                 let price = match (rules.deal_price, cleared.price) {

@@ -8,7 +8,9 @@ use crate::trade::{buyer_holds, half_ticks, penalty, seller_pays};
 use std::collections::BTreeMap;
 use wattbook_types::command::{GridSignature, Rate, Reading};
 use wattbook_types::units::{NANO_PER_TICK_WH, PPM_ONE};
-use wattbook_types::{ContractId, Energy, Event, MeterKind, Money, Param, ParticipantId, Phase, Reject, Roles, Side, TimeNs};
+use wattbook_types::{
+    ContractId, Energy, Event, MeterKind, Money, Param, ParticipantId, Phase, Reject, Roles, Side, TimeNs,
+};
 
 /// Metered energy of a participant that its deals may still use, and what is left of its clean part.
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,15 +116,14 @@ impl Market {
             if reading.import > meter.meter.import_cap || reading.export > meter.meter.export_cap {
                 return Err(Reject::ReadingOutOfBounds);
             }
-            if let Some(old) = contract.readings.get(&reading.meter) {
-                if old.revision > reading.revision || old == reading {
-                    return Err(Reject::StaleRevision);
-                }
+            let old = contract.readings.get(&reading.meter);
+            if old.is_some_and(|old| old.revision > reading.revision || old == reading) {
+                return Err(Reject::StaleRevision);
             }
             if meter.frozen {
                 return Err(Reject::MeterFrozen);
             }
-            if (contract.readings.get(&reading.meter)).is_some_and(|old| old.revision == reading.revision) {
+            if old.is_some_and(|old| old.revision == reading.revision) {
                 return Ok(true);
             }
             contract.readings.insert(reading.meter, *reading);

@@ -44,9 +44,12 @@ impl Market {
     pub fn rounds_due(&self, time: TimeNs) -> Vec<RoundSnapshot> {
         let state = self.state();
         let due = state.contracts.values().filter(|contract| {
-            let matches = contract.next_border().is_some_and(|(at, border)| border == Border::Match && at <= time);
+            let matches = contract
+                .next_border()
+                .is_some_and(|(at, border)| border == Border::Match && at <= time);
             matches && !state.halted && !contract.halted
         });
-        due.map(|contract| Field::new(contract, &state.accounts).into_snapshot(contract)).collect()
+        due.map(|contract| Field::new(contract, &state.accounts).into_snapshot(contract))
+            .collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The state: everything the core knows, and its root (PROTOCOL 1.5).
 //!
 //! # Format
-//! The root is the RFC 9162 root over pages in ascending key order. A page is `tag u8 || key u64 || key2 u32 || value`,
+//! The root is the RFC 9162 root over pages in the order of [`PageKey`]. A page is `tag u8 || key u64 || key2 u32 || value`,
 //! little-endian; [`PageKey`] lists the tags. Pages that changed since the last root are encoded and hashed again, once
 //! per block.
 //!

@@ -2,6 +2,8 @@
 //! energy are conserved (the core asserts it after every command), every page that changed is marked, what is refused
 //! changes nothing, and the same seed gives the same events and roots.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it has nothing to unwrap")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -509,18 +511,15 @@ fn storms() {
     assert!(refused.len() > 45, "the storms reach few answers: {refused:?}");
 }
 
-/// What was refused can be left out of the record: the rest replays to the same root (`Rig::apply` keeps only what was
-/// accepted), and blocks may be cut anywhere without changing what happens.
+/// A root asked for after every command, in the middle of blocks, is right there and changes nothing later.
 #[test]
-fn blocks_may_be_cut_anywhere() {
+fn a_root_asked_for_early_changes_nothing() {
     for seed in 1_000..1_010 {
         let mut storm = Storm::new(seed);
         storm.run();
         let journal: Vec<Done> = storm.rig.journal.clone();
         let (events, roots) = replay(&storm.rig.genesis, &journal);
-        let (again, same) = replay(&storm.rig.genesis, &journal);
-        assert_eq!((&events, &roots), (&again, &same));
-        // A root asked for in the middle of a block changes nothing.
+        assert_eq!(events, storm.rig.events);
         let mut market = wattbook_market::Market::new(storm.rig.genesis.clone()).unwrap();
         let mut last = Hash::ZERO;
         for done in &journal {

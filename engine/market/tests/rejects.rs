@@ -918,6 +918,23 @@ fn bonds_burn_for_silence_and_want_of_money() {
 }
 
 #[test]
+fn a_reveal_may_spend_what_the_orders_it_replaces_hold() {
+    // 120,000,000: the resting bid holds 103,000,000, the bond 16,000,000, which leaves 104,000,000 with the bid's own.
+    for (price, burned) in [(10_100, false), (10_101, true)] {
+        let mut rig = Rig::new(
+            &[(Param::RegistrationMint, 120_000_000), (Param::BondUnit, 1_000_000)],
+            2,
+        );
+        rig.run_to(0, at::CONTRACT, true);
+        rig.ok(12, q(bid(0, 10_000, 1_000)));
+        let events = rig.round(0, 2, 4, &[(12, &[bid(0, price, 1_000)])]);
+        assert_eq!(burns(&events).len(), usize::from(burned));
+        let book: Vec<i32> = rig.contract(0).book.side(Side::Buy).map(|o| o.price.get()).collect();
+        assert_eq!(book, [if burned { 10_000 } else { price }]);
+    }
+}
+
+#[test]
 fn a_burned_bond_unlocks_nothing() {
     let mut rig = Rig::new(&[], 2);
     rig.run_to(0, at::CONTRACT, true);
@@ -1086,10 +1103,9 @@ fn parameters() {
     rig.refuse(REGULATOR, set(Param::ALL.len() as u32 + 1, 1), Reject::UnknownParam);
     for param in Param::ALL {
         let (min, max) = param.bounds();
-        for value in [min.checked_sub(1), max.checked_add(1), Some(i64::MIN), Some(i64::MAX)] {
-            if let Some(value) = value {
-                rig.refuse(REGULATOR, set(*param as u32, value), Reject::ParamOutOfBounds);
-            }
+        let beyond = [min.checked_sub(1), max.checked_add(1), Some(i64::MIN), Some(i64::MAX)];
+        for value in beyond.into_iter().flatten() {
+            rig.refuse(REGULATOR, set(*param as u32, value), Reject::ParamOutOfBounds);
         }
     }
     // Within its bounds, against its neighbours; what is pending counts.

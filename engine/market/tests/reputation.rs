@@ -1,6 +1,9 @@
 //! Reputation, ranking, range and the equilibrium price by their check values, and what a cycle does to a participant's
 //! record (MARKET 3.1 to 3.3, 4.3; DETAILS 5).
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it has nothing to unwrap")]
+#![allow(clippy::float_arithmetic, reason = "real numbers are what the integers are held to")]
+
 mod support;
 
 use support::{AMPLE, Dice, GRID, METERS, Rig, TRADER, account, ask, at, bid, id, reading};
@@ -30,7 +33,11 @@ fn eq4_by_its_definition() {
             }
         }
     }
-    assert_eq!(eq4_ppm(u32::MAX - 2, u32::MAX - 2, u32::MAX - 2, 1).get(), 999_999);
+    assert_eq!(
+        eq4_ppm(u32::MAX - 2, u32::MAX - 2, u32::MAX - 2, 1).get(),
+        999_999,
+        "no count overflows"
+    );
 }
 
 #[test]

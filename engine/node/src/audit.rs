@@ -179,7 +179,10 @@ pub fn verify(dir: &Path, anchor: Option<ChainId>, mut progress: impl FnMut(u64)
     let registrar = key(&genesis.registrar, ChainFault::RegistrarKey)?;
     let (alias, event_roots) = alias_of(dir, &run.executor);
     let possessions = genesis.accounts.len() as u64;
-    run.events = Some(Events { alias, roots: event_roots == EventRoots::Checked });
+    run.events = Some(Events {
+        alias,
+        roots: event_roots == EventRoots::Checked,
+    });
     run.signatures = Some(Signatures::new(run.executor.chain(), registrar));
 
     let outcome = check_with(dir, &log_key, |block| {
@@ -198,7 +201,11 @@ pub fn verify(dir: &Path, anchor: Option<ChainId>, mut progress: impl FnMut(u64)
     Ok(Verified {
         end: run.end(),
         tip_digest: checked.tip_digest,
-        trust: if anchor.is_some() { Trust::Anchored } else { Trust::SelfConsistent },
+        trust: if anchor.is_some() {
+            Trust::Anchored
+        } else {
+            Trust::SelfConsistent
+        },
         signatures: possessions + 2 * totals.registrations + totals.envelopes + checked.tip.height + 1,
         event_roots,
         length: checked.length,
@@ -255,7 +262,10 @@ impl Places {
     fn new(dir: &Path) -> Self {
         // The ledger holds the size against every header before it gives a block; until then nothing is located.
         let size = std::fs::metadata(dir.join("00000000.seg")).map_or(1, |file| file.len().max(1));
-        Self { dir: dir.to_owned(), segment_size: size }
+        Self {
+            dir: dir.to_owned(),
+            segment_size: size,
+        }
     }
 
     /// A fault of the frame at a log offset.
@@ -376,7 +386,9 @@ impl Run {
         let finding = |fault: ChainFault| places.finding(fault, record.offset, height).in_record(record.seq);
         let refused = |fault: ChainFault, reject: Reject| finding(fault).because(Detail::Reject(reject));
         if let Some(signatures) = &mut self.signatures {
-            signatures.take(record, height, &self.executor).map_err(|(fault, reject)| refused(fault, reject))?;
+            signatures
+                .take(record, height, &self.executor)
+                .map_err(|(fault, reject)| refused(fault, reject))?;
             if signatures.is_full() {
                 signatures.flush(places)?;
             }
@@ -449,7 +461,13 @@ struct Signatures {
 
 impl Signatures {
     const fn new(chain: ChainId, registrar: VerifyingKey) -> Self {
-        Self { chain, registrar, keys: BTreeMap::new(), pending: Vec::new(), pending_leaves: 0 }
+        Self {
+            chain,
+            registrar,
+            keys: BTreeMap::new(),
+            pending: Vec::new(),
+            pending_leaves: 0,
+        }
     }
 
     /// Takes in what a record has signed, before it is applied.
@@ -473,7 +491,13 @@ impl Signatures {
                 if let Some(key) = self.key(ParticipantId::new(envelope.header.participant), executor) {
                     self.pending_leaves += envelope.leaves.len();
                     let (seq, offset) = (record.seq, record.offset);
-                    self.pending.push(Pending { envelope, key, seq, offset, height });
+                    self.pending.push(Pending {
+                        envelope,
+                        key,
+                        seq,
+                        offset,
+                        height,
+                    });
                 }
                 Ok(())
             }
@@ -508,7 +532,9 @@ impl Signatures {
         let part_len = pending.len().div_ceil(threads).max(BATCH_LEN_PER_THREAD);
         let chain = self.chain;
         let verdicts: Vec<Verdict> = thread::scope(|scope| {
-            let parts = pending.chunks(part_len).map(|part| scope.spawn(move || verdicts(chain, part)));
+            let parts = pending
+                .chunks(part_len)
+                .map(|part| scope.spawn(move || verdicts(chain, part)));
             let parts: Vec<_> = parts.collect();
             let join = |part: thread::ScopedJoinHandle<'_, Vec<Verdict>>| {
                 part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

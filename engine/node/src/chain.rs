@@ -91,12 +91,18 @@ impl Secrets {
             let mut secret = [0; 32];
             getrandom::fill(&mut secret).map(|()| secret).map_err(InitError::Random)
         };
-        Ok(Self { seed: fresh()?, accounts: [fresh()?, fresh()?, fresh()?] })
+        Ok(Self {
+            seed: fresh()?,
+            accounts: [fresh()?, fresh()?, fresh()?],
+        })
     }
 
     /// A demonstration's: everything from one seed.
     pub const fn of_demo(seed: [u8; 32]) -> Self {
-        Self { seed, accounts: [seed; 3] }
+        Self {
+            seed,
+            accounts: [seed; 3],
+        }
     }
 
     /// The registrar's key.
@@ -124,7 +130,15 @@ pub fn create(dir: &Path, spec: &Spec, secrets: &Secrets) -> Result<ChainId, Ini
     let bytes = genesis.encode();
     let (_, roots) = Executor::start(&bytes)?;
     let log_key = wattbook_feed::keys::log_key(&secrets.seed);
-    let store = Store::create(dir, &bytes, &log_key, Options { segment_size: spec.segment_size }, roots)?;
+    let store = Store::create(
+        dir,
+        &bytes,
+        &log_key,
+        Options {
+            segment_size: spec.segment_size,
+        },
+        roots,
+    )?;
     keys::write(dir, keys::LOG_KEY, log_key.as_bytes())?;
     keys::write(dir, keys::ALIAS_KEY, &wattbook_feed::keys::alias_key(&secrets.seed))?;
     keys::write(dir, keys::REGISTRAR_KEY, secrets.registrar().as_bytes())?;
@@ -135,7 +149,11 @@ pub fn create(dir: &Path, spec: &Spec, secrets: &Secrets) -> Result<ChainId, Ini
 }
 
 fn genesis(spec: &Spec, secrets: &Secrets) -> Result<Genesis, InitError> {
-    let too_long = |what, value: &str, max| InitError::TooLong { what, value: value.to_owned(), max };
+    let too_long = |what, value: &str, max| InitError::TooLong {
+        what,
+        value: value.to_owned(),
+        max,
+    };
     let roles = [
         (REGULATOR, Roles::REGULATOR),
         (GRID_COMPANY, Roles::BUYER.union(Roles::SELLER).union(Roles::GRID)),
@@ -154,7 +172,10 @@ fn genesis(spec: &Spec, secrets: &Secrets) -> Result<Genesis, InitError> {
             meters_root: meters_root(&[]).0,
         };
         // Inside genesis the chain id is zero: it is the digest of these very bytes.
-        GenesisAccount { register, possession: secret.prove_possession(&register.digest(ChainId::default())) }
+        GenesisAccount {
+            register,
+            possession: secret.prove_possession(&register.digest(ChainId::default())),
+        }
     });
     let mut params = spec.params.clone();
     params.sort_unstable_by_key(|(param, _)| *param);

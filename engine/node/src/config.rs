@@ -167,13 +167,22 @@ impl Default for Verify {
 
 impl Default for Seal {
     fn default() -> Self {
-        Self { block_records_max: 16_384, block_ms: 100, idle_tick_ms: 10_000, segment_size: 64 << 20, ring_len: 64 }
+        Self {
+            block_records_max: 16_384,
+            block_ms: 100,
+            idle_tick_ms: 10_000,
+            segment_size: 64 << 20,
+            ring_len: 64,
+        }
     }
 }
 
 impl Default for Publish {
     fn default() -> Self {
-        Self { history_len: 65_536, ring_len: 16_384 }
+        Self {
+            history_len: 65_536,
+            ring_len: 16_384,
+        }
     }
 }
 
@@ -218,9 +227,14 @@ impl Config {
             None if inside.exists() => inside,
             None => return Ok(Self::default()),
         };
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        let config: Self =
-            toml::from_str(&text).map_err(|error| ConfigError::Syntax { path, message: error.to_string() })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+            path,
+            message: error.to_string(),
+        })?;
         config.check()?;
         Ok(config)
     }
@@ -237,11 +251,17 @@ impl Config {
             ("publish.ring_len", self.publish.ring_len),
         ];
         if let Some((key, _)) = nonzero.into_iter().find(|(_, value)| *value == 0) {
-            return Err(ConfigError::Value { key, problem: "must be at least 1" });
+            return Err(ConfigError::Value {
+                key,
+                problem: "must be at least 1",
+            });
         }
         if !(512..=65_535).contains(&self.ingest.packet_size_max) {
             let problem = "must lie between 512 and 65535, the bounds of a SoupBinTCP packet";
-            return Err(ConfigError::Value { key: "ingest.packet_size_max", problem });
+            return Err(ConfigError::Value {
+                key: "ingest.packet_size_max",
+                problem,
+            });
         }
         Ok(())
     }
@@ -257,9 +277,17 @@ mod tests {
         let path = dir.path().join(CONFIG_FILE);
         std::fs::write(&path, "[verify]\nbatch_deadline_ms = 2\n").unwrap();
         let error = Config::load(None, dir.path()).unwrap_err().to_string();
-        assert!(error.contains("batch_deadline_ms") && error.contains("line 2"), "{error}");
+        assert!(
+            error.contains("batch_deadline_ms") && error.contains("line 2"),
+            "{error}"
+        );
         std::fs::write(&path, "clock = \"lockstep\"\n[ingest]\nring_len = 0\n").unwrap();
-        assert!(Config::load(None, dir.path()).unwrap_err().to_string().contains("ingest.ring_len"));
+        assert!(
+            Config::load(None, dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("ingest.ring_len")
+        );
         std::fs::write(&path, "clock = \"lockstep\"\n").unwrap();
         assert_eq!(Config::load(None, dir.path()).unwrap().clock, Clock::Lockstep);
     }

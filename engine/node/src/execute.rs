@@ -1,12 +1,18 @@
 //! Execution of records: the one path by which a running node, `replay` and `verify` turn records into state.
 
 use thiserror::Error;
-use wattbook_feed::signed::{Alias, Genesis, GenesisError, RegisterRecord, RevealRecord, SealedEnvelope, decode_tick, record_kind};
 use wattbook_feed::sbe::encode_public;
+use wattbook_feed::signed::{
+    Alias, Genesis, GenesisError, RegisterRecord, RevealRecord, SealedEnvelope, decode_tick, record_kind,
+};
 use wattbook_ledger::GenesisRoots;
 use wattbook_market::{Market, Refusal};
 use wattbook_types::tree::{self, Frontier};
-use wattbook_types::{ChainId, Command, Event, Hash, Reject, Sequenced, digest};
+use wattbook_types::{ChainId, Command, Event, Hash, Reject, Sequenced, TimeNs, digest};
+
+/// No Tick goes beyond 2^63 ns (the year 2262).
+// BOUND: the market counts delivery periods past the present in 64-bit nanoseconds, so 2^64 itself must stay far away.
+const TIME_END: TimeNs = TimeNs::new(1 << 63);
 
 /// Why genesis cannot start a market.
 #[derive(Debug, Error)]
@@ -93,6 +99,9 @@ impl Executor {
     /// # Errors
     /// The refusal of a command that is not to be recorded.
     pub fn apply(&mut self, seq: u64, command: &Command) -> Result<Vec<Sequenced>, Refusal> {
+        if matches!(command, Command::Tick(time) if *time > TIME_END) {
+            return Err(Reject::StepRefused.into());
+        }
         let events = self.market.apply(seq, command)?;
         Ok(sequenced(seq, events))
     }
@@ -100,7 +109,11 @@ impl Executor {
     /// Ends the block `height`, whose last record was `seq`.
     pub fn end_block(&mut self, height: u64, seq: u64) -> Ended {
         let events = sequenced(seq, self.market.end_block(height));
-        Ended { events, state_root: self.market.root(), params_hash: self.params_hash() }
+        Ended {
+            events,
+            state_root: self.market.root(),
+            params_hash: self.params_hash(),
+        }
     }
 }
 
@@ -122,8 +135,12 @@ pub fn decode_record(chain: ChainId, kind: u16, version: u16, payload: &[u8]) ->
         return Err(Reject::UnknownMessage);
     }
     match kind {
-        record_kind::REGISTER => RegisterRecord::decode(payload)?.to_registration().map(Command::Register),
-        record_kind::ENVELOPE => SealedEnvelope::decode(payload).map(|envelope| Command::Envelope(envelope.to_command())),
+        record_kind::REGISTER => RegisterRecord::decode(payload)?
+            .to_registration()
+            .map(Command::Register),
+        record_kind::ENVELOPE => {
+            SealedEnvelope::decode(payload).map(|envelope| Command::Envelope(envelope.to_command()))
+        }
         record_kind::REVEAL => RevealRecord::decode(payload)?.to_command(chain).map(Command::Reveal),
         record_kind::TICK => decode_tick(payload).map(Command::Tick),
         _ => Err(Reject::UnknownMessage),
@@ -140,7 +157,10 @@ pub struct EventTree {
 impl EventTree {
     /// Over no events yet.
     pub const fn new() -> Self {
-        Self { frontier: Frontier::new(), scratch: Vec::new() }
+        Self {
+            frontier: Frontier::new(),
+            scratch: Vec::new(),
+        }
     }
 
     /// Adds the public form of an event, if it has one.

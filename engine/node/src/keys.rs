@@ -54,11 +54,19 @@ pub fn write(dir: &Path, name: &str, secret: &[u8; 32]) -> Result<(), KeyFileErr
     let path = folder.join(name);
     let write = || -> io::Result<()> {
         fs::create_dir_all(&folder)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         writeln!(file, "{}", hex::encode(secret))?;
         file.sync_all()
     };
-    write().map_err(|source| KeyFileError::Io { action: "write", path: path.clone(), source })
+    write().map_err(|source| KeyFileError::Io {
+        action: "write",
+        path: path.clone(),
+        source,
+    })
 }
 
 /// Reads a secret.
@@ -66,10 +74,17 @@ pub fn write(dir: &Path, name: &str, secret: &[u8; 32]) -> Result<(), KeyFileErr
 /// # Errors
 /// [`KeyFileError`].
 pub fn read(path: &Path) -> Result<[u8; 32], KeyFileError> {
-    let io = |source| KeyFileError::Io { action: "read", path: path.to_owned(), source };
+    let io = |source| KeyFileError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
     let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(KeyFileError::Open { path: path.to_owned(), mode });
+        return Err(KeyFileError::Open {
+            path: path.to_owned(),
+            mode,
+        });
     }
     let text = fs::read_to_string(path).map_err(io)?;
     let mut secret = [0; 32];

@@ -52,17 +52,26 @@ impl Rendered {
 pub fn message(bytes: &[u8]) -> Result<Rendered, DecodeError> {
     let template = decode_outbound(bytes)?.template();
     let unknown = DecodeError::Template(template);
-    let spec: &MessageSpec = outbound::MESSAGES.iter().find(|spec| spec.id == template).ok_or(unknown)?;
+    let spec: &MessageSpec = outbound::MESSAGES
+        .iter()
+        .find(|spec| spec.id == template)
+        .ok_or(unknown)?;
     // The decoder has seen a whole block.
     let block = bytes.get(HEADER_SIZE..).unwrap_or_default();
-    Ok(Rendered { template, name: spec.name, fields: fields(spec.fields, block) })
+    Ok(Rendered {
+        template,
+        name: spec.name,
+        fields: fields(spec.fields, block),
+    })
 }
 
 /// The fields of a block by its layout; one that the bytes do not hold is left out.
 pub fn fields(layout: &[Field], bytes: &[u8]) -> Map<String, Value> {
     let mut rendered = Map::new();
     for field in layout {
-        let Some(bytes) = bytes.get(field.offset..field.offset + field.ty.size) else { continue };
+        let Some(bytes) = bytes.get(field.offset..field.offset + field.ty.size) else {
+            continue;
+        };
         if let Some(value) = value(field.ty, bytes) {
             rendered.insert(field.name.to_owned(), value);
         }
@@ -98,7 +107,11 @@ fn enum_name(ty: &Type, bytes: &[u8]) -> Option<&'static str> {
 
 /// The number in at most eight bytes; longer ones are no integers and their value is not used.
 fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().take(8).rev().fold(0, |raw, byte| raw << 8 | u64::from(*byte))
+    bytes
+        .iter()
+        .take(8)
+        .rev()
+        .fold(0, |raw, byte| raw << 8 | u64::from(*byte))
 }
 
 /// Sign-extends a number of `size` bytes.
@@ -131,8 +144,15 @@ fn record_of(kind: u16, payload: &[u8]) -> Option<Map<String, Value>> {
             let mut map = fields(Register::FIELDS, payload.get(..SIZE)?);
             map.insert("admit".into(), hex_at(SIZE, 64)?);
             map.insert("possession".into(), hex_at(SIZE + 64, SIGNATURE_SIZE)?);
-            let meters = payload.get(SIZE + 64 + SIGNATURE_SIZE + 8..)?.chunks(size_of::<MeterEntry>());
-            map.insert("meters".into(), meters.map(|meter| Value::from(fields(MeterEntry::FIELDS, meter))).collect());
+            let meters = payload
+                .get(SIZE + 64 + SIGNATURE_SIZE + 8..)?
+                .chunks(size_of::<MeterEntry>());
+            map.insert(
+                "meters".into(),
+                meters
+                    .map(|meter| Value::from(fields(MeterEntry::FIELDS, meter)))
+                    .collect(),
+            );
             Some(map)
         }
         record_kind::ENVELOPE => {
@@ -214,7 +234,9 @@ pub fn parse_iso8601(text: &str) -> Option<TimeNs> {
     };
     let date: Vec<&str> = date.split('-').collect();
     let clock: Vec<&str> = clock.split(':').collect();
-    let &[year, month, date] = date.as_slice() else { return None };
+    let &[year, month, date] = date.as_slice() else {
+        return None;
+    };
     let (&[hour, minute], second) = match clock.as_slice() {
         [hour, minute] => (&[*hour, *minute], "00"),
         [hour, minute, second] => (&[*hour, *minute], *second),
@@ -250,7 +272,11 @@ const fn date_of(day: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let date = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = era * 400 + year_of_era;
     (if month < 3 { year + 1 } else { year }, month, date)
 }
@@ -272,8 +298,18 @@ mod tests {
             assert_eq!(iso8601(TimeNs::from_secs(seconds)), text);
             assert_eq!(parse_iso8601(text), Some(TimeNs::from_secs(seconds)));
         }
-        assert_eq!(parse_iso8601("2016-06-14T00:00Z"), Some(TimeNs::from_secs(1_465_862_400)));
-        for wrong in ["2015-02-29T00:00Z", "2016-06-14 00:00Z", "2016-06-14T24:00Z", "2016-13-01T00:00Z", "now", "2016-06-00T00:00Z"] {
+        assert_eq!(
+            parse_iso8601("2016-06-14T00:00Z"),
+            Some(TimeNs::from_secs(1_465_862_400))
+        );
+        for wrong in [
+            "2015-02-29T00:00Z",
+            "2016-06-14 00:00Z",
+            "2016-06-14T24:00Z",
+            "2016-13-01T00:00Z",
+            "now",
+            "2016-06-00T00:00Z",
+        ] {
             assert_eq!(parse_iso8601(wrong), None, "{wrong}");
         }
         for day in (0..60_000).step_by(17) {
@@ -284,7 +320,14 @@ mod tests {
 
     #[test]
     fn messages_follow_their_layout() {
-        let order = OrderView { participant: 7, nonce: 9, index: 1, named: 1, reserved: [0; 3], reference: 11 };
+        let order = OrderView {
+            participant: 7,
+            nonce: 9,
+            index: 1,
+            named: 1,
+            reserved: [0; 3],
+            reference: 11,
+        };
         let closed = Closed {
             seq: 5,
             order,
@@ -302,15 +345,35 @@ mod tests {
         let json = r#"{"seq":3,"template":118,"name":"Closed","fields":{"seq":5,"order":{"participant":7,"nonce":9,"index":1,"named":true,"reference":11},"contract":12,"price":-250,"leaves_wh":100,"side":2,"side_name":"Sell","reason":5,"reason_name":"ImmediateOrCancel","resting":false}}"#;
         assert_eq!(rendered.to_json(Some(3)).to_string(), json);
         let text = rendered.to_text(None);
-        assert!(text.starts_with("- Closed seq=5 order.participant=7 order.nonce=9"), "{text}");
-        assert!(text.contains(" price=-250 ") && text.ends_with(" resting=false"), "{text}");
+        assert!(
+            text.starts_with("- Closed seq=5 order.participant=7 order.nonce=9"),
+            "{text}"
+        );
+        assert!(
+            text.contains(" price=-250 ") && text.ends_with(" resting=false"),
+            "{text}"
+        );
     }
 
     #[test]
     fn codes_have_names_and_hashes_are_hex() {
-        let participant = Party { id: 4, named: 1, reserved: [0; 7] };
+        let participant = Party {
+            id: 4,
+            named: 1,
+            reserved: [0; 7],
+        };
         let mut bytes = Vec::new();
-        encode_outbound(&Rejected { seq: 1, participant, nonce: 2, index: 0, code: 77, reserved: [0; 2] }, &mut bytes);
+        encode_outbound(
+            &Rejected {
+                seq: 1,
+                participant,
+                nonce: 2,
+                index: 0,
+                code: 77,
+                reserved: [0; 2],
+            },
+            &mut bytes,
+        );
         assert_eq!(message(&bytes).unwrap().fields["code_name"], "ConcessionViolated");
         let sealed = BlockSealed {
             height: 1,

@@ -108,6 +108,10 @@ impl<T> Receiver<T> {
     }
 
     fn idle(&self) {
-        if self.wait == Wait::Yield { std::thread::yield_now() } else { std::hint::spin_loop() }
+        if self.wait == Wait::Yield {
+            std::thread::yield_now()
+        } else {
+            std::hint::spin_loop()
+        }
     }
 }

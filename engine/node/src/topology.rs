@@ -12,12 +12,12 @@ use crate::config::{Clock, Config};
 use crate::execute::{Executor, StartError, decode_record};
 use crate::keys::{self, KeyFileError};
 use crate::ring::ring;
+use crate::stage::DurableHeight;
 use crate::stage::ingest::{ChainFacts, Ingest, WAKER};
 use crate::stage::matching::{Matching, Wiring};
 use crate::stage::publish::{Publish, sees_deals};
 use crate::stage::seal::Seal;
 use crate::stage::verify::{Keys, Verify};
-use crate::stage::DurableHeight;
 use ed25519_dalek::VerifyingKey;
 use mio::net::TcpListener;
 use mio::{Poll, Waker};
@@ -104,28 +104,38 @@ impl Node {
     pub fn start(dir: &Path, config: &Config, stop: Arc<AtomicBool>) -> Result<Self, NodeError> {
         let log_key = keys::log_key(dir)?;
         let alias_key = keys::read_named(dir, keys::ALIAS_KEY)?;
-        let options = Options { segment_size: config.seal.segment_size };
+        let options = Options {
+            segment_size: config.seal.segment_size,
+        };
         let (store, recovery) = Store::open(dir, &log_key, options)?;
         let (mut executor, _) = Executor::start(store.genesis())?;
         let chain = executor.chain();
         let genesis = executor.genesis().clone();
         let demo = genesis.is_demo();
         if demo && !config.listen.ip().is_loopback() {
-            return Err(NodeError::Refused("a demo chain runs on loopback only; set `listen` to 127.0.0.1"));
+            return Err(NodeError::Refused(
+                "a demo chain runs on loopback only; set `listen` to 127.0.0.1",
+            ));
         }
         if !demo && config.clock == Clock::Lockstep {
-            return Err(NodeError::Refused("clock = \"lockstep\" is for demo chains only; set `clock` to \"live\""));
+            return Err(NodeError::Refused(
+                "clock = \"lockstep\" is for demo chains only; set `clock` to \"live\"",
+            ));
         }
         let registrar = VerifyingKey::from_bytes(&genesis.registrar)
             .map_err(|_| NodeError::Refused("genesis names a registrar key that is no Ed25519 key"))?;
         let alias = Alias::new(alias_key, chain);
         if Alias::commitment(&alias_key) != genesis.alias_commitment {
-            return Err(NodeError::Refused("keys/alias.key is not the key that genesis commits to"));
+            return Err(NodeError::Refused(
+                "keys/alias.key is not the key that genesis commits to",
+            ));
         }
 
         // Bind before replaying: a second node on the port should fail at once.
-        let listener = TcpListener::bind(config.listen)
-            .map_err(|source| NodeError::Listen { addr: config.listen, source })?;
+        let listener = TcpListener::bind(config.listen).map_err(|source| NodeError::Listen {
+            addr: config.listen,
+            source,
+        })?;
         let addr = listener.local_addr()?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
@@ -138,13 +148,22 @@ impl Node {
         let (sockets_in, sockets) = ring(config.publish.ring_len, wait);
 
         let readers = executor.market().state().accounts.iter();
-        let readers = readers.filter(|(_, account)| sees_deals(account.roles)).map(|(id, _)| id).collect();
+        let readers = readers
+            .filter(|(_, account)| sees_deals(account.roles))
+            .map(|(id, _)| id)
+            .collect();
         let wake = Box::new(move || {
             // A failed wake only delays the sockets until their next turn.
             let _ = waker.wake();
         });
-        let mut publish =
-            Publish::new(publications, sockets_in, wake, alias.clone(), config.publish.history_len, readers);
+        let mut publish = Publish::new(
+            publications,
+            sockets_in,
+            wake,
+            alias.clone(),
+            config.publish.history_len,
+            readers,
+        );
         replay(dir, &mut executor, &mut publish)?;
 
         let keys: Keys = Arc::new(RwLock::new(decompress(&executor)));
@@ -153,12 +172,38 @@ impl Node {
         let (next_seq, next_height) = (store.next_seq(), store.next_height());
         let height = store.tip().height;
         let facts = ChainFacts { chain, demo };
-        let ingest = Ingest::new(poll, listener, jobs_in, sockets, config.ingest.clone(), facts, Arc::clone(&stop))?;
-        let verify = Verify::new(jobs, checked_in, chain, registrar, Arc::clone(&keys), config.verify.clone());
-        let wiring =
-            Wiring { checked, blocks: blocks_in, publish: publications_in.clone(), keys, durable: Arc::clone(&durable) };
-        let matching =
-            Matching::new(wiring, executor, config.clock, config.seal.clone(), next_seq, next_height);
+        let ingest = Ingest::new(
+            poll,
+            listener,
+            jobs_in,
+            sockets,
+            config.ingest.clone(),
+            facts,
+            Arc::clone(&stop),
+        )?;
+        let verify = Verify::new(
+            jobs,
+            checked_in,
+            chain,
+            registrar,
+            Arc::clone(&keys),
+            config.verify.clone(),
+        );
+        let wiring = Wiring {
+            checked,
+            blocks: blocks_in,
+            publish: publications_in.clone(),
+            keys,
+            durable: Arc::clone(&durable),
+        };
+        let matching = Matching::new(
+            wiring,
+            executor,
+            config.clock,
+            config.seal.clone(),
+            next_seq,
+            next_height,
+        );
         let seal = Seal::new(blocks, publications_in, durable, store, alias);
 
         let threads = vec![
@@ -177,7 +222,13 @@ impl Node {
                 Ok(())
             })?,
         ];
-        Ok(Self { addr, recovery, height, stop, threads })
+        Ok(Self {
+            addr,
+            recovery,
+            height,
+            stop,
+            threads,
+        })
     }
 
     /// Asks the node to stop: it seals what is sequenced and tells its sessions.
@@ -222,7 +273,11 @@ fn replay(dir: &Path, executor: &mut Executor, publish: &mut Publish) -> Result<
             let refused = |reject| NodeError::Replay { height, seq, reject };
             let command =
                 decode_record(executor.chain(), record.kind, record.version, record.payload).map_err(refused)?;
-            events.extend(executor.apply(seq, &command).map_err(|refusal| refused(refusal.reject))?);
+            events.extend(
+                executor
+                    .apply(seq, &command)
+                    .map_err(|refusal| refused(refusal.reject))?,
+            );
         }
         let last = block.records.last().map_or(0, |record| record.seq);
         let ended = executor.end_block(height, last);
@@ -238,5 +293,7 @@ fn replay(dir: &Path, executor: &mut Executor, publish: &mut Publish) -> Result<
 /// The keys of every account.
 fn decompress(executor: &Executor) -> std::collections::BTreeMap<wattbook_types::ParticipantId, PublicKey> {
     let accounts = executor.market().state().accounts.iter();
-    accounts.filter_map(|(id, account)| Some((id, PublicKey::new(&account.public_key).ok()?))).collect()
+    accounts
+        .filter_map(|(id, account)| Some((id, PublicKey::new(&account.public_key).ok()?)))
+        .collect()
 }

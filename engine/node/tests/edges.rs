@@ -28,7 +28,11 @@ fn metadata() -> Metadata {
 }
 
 fn room(package: &Package) -> String {
-    package.name.strip_prefix(OURS).unwrap_or_else(|| panic!("{} does not begin with {OURS}", package.name)).to_owned()
+    package
+        .name
+        .strip_prefix(OURS)
+        .unwrap_or_else(|| panic!("{} does not begin with {OURS}", package.name))
+        .to_owned()
 }
 
 #[test]
@@ -38,10 +42,15 @@ fn rooms_know_only_their_neighbours() {
     let mut seen = BTreeSet::new();
     for package in &metadata.packages {
         let from = room(package);
-        let may = allowed.get(from.as_str()).unwrap_or_else(|| panic!("{from} is a new room: say here whom it may know"));
+        let may = allowed
+            .get(from.as_str())
+            .unwrap_or_else(|| panic!("{from} is a new room: say here whom it may know"));
         for dependency in &package.dependencies {
             // What tests use is their own affair.
-            let Some(to) = dependency.name.strip_prefix(OURS).filter(|_| dependency.kind != DependencyKind::Development)
+            let Some(to) = dependency
+                .name
+                .strip_prefix(OURS)
+                .filter(|_| dependency.kind != DependencyKind::Development)
             else {
                 continue;
             };
@@ -69,7 +78,11 @@ fn unsafe_code_is_forbidden_outside_its_rooms() {
             assert_eq!(level(lints), "deny", "{room}");
         } else {
             let inherited = lints.get("workspace").and_then(toml::Value::as_bool);
-            assert_eq!(inherited, Some(true), "{room} does not take the workspace's lints, which forbid unsafe code");
+            assert_eq!(
+                inherited,
+                Some(true),
+                "{room} does not take the workspace's lints, which forbid unsafe code"
+            );
         }
     }
 }

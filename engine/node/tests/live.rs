@@ -54,14 +54,32 @@ fn create(dir: &Path, after: u64) -> (ChainId, ContractId) {
     ];
     let time = TimeNs::from_secs(genesis_s);
     let (network, eic) = ("live".to_owned(), String::new());
-    let spec = Spec { network, eic, area: 1, demo: false, time, params, segment_size: 1 << 20 };
-    let secrets = Secrets { seed: [1; 32], accounts: [[2; 32]; 3] };
+    let spec = Spec {
+        network,
+        eic,
+        area: 1,
+        demo: false,
+        time,
+        params,
+        segment_size: 1 << 20,
+    };
+    let secrets = Secrets {
+        seed: [1; 32],
+        accounts: [[2; 32]; 3],
+    };
     let chain = chain::create(dir, &spec, &secrets).unwrap();
-    (chain, ContractId::new(u32::try_from(period).unwrap(), ContractId::PRODUCT_QUARTER_HOUR, 1))
+    (
+        chain,
+        ContractId::new(u32::try_from(period).unwrap(), ContractId::PRODUCT_QUARTER_HOUR, 1),
+    )
 }
 
 fn config() -> Config {
-    let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), clock: Clock::Live, ..Config::default() };
+    let mut config = Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        clock: Clock::Live,
+        ..Config::default()
+    };
     // Small rings: a stage that waits for another while holding something would show.
     config.ingest.ring_len = 4;
     config.verify.ring_len = 4;
@@ -136,7 +154,10 @@ fn until<T>(client: &mut Client, what: &str, mut find: impl FnMut(Option<u64>, &
     let deadline = Instant::now() + WAIT;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let (seq, message) = client.next(left).unwrap().unwrap_or_else(|| panic!("no {what} within {WAIT:?}"));
+        let (seq, message) = client
+            .next(left)
+            .unwrap()
+            .unwrap_or_else(|| panic!("no {what} within {WAIT:?}"));
         if let Some(found) = find(seq, &message) {
             return found;
         }
@@ -223,7 +244,13 @@ fn a_deal_is_made_countersigned_and_remembered_across_a_restart() {
         }
         _ => None,
     });
-    let round = [Phase::Seal, Phase::Reveal, Phase::Ranked, Phase::Matched, Phase::Continuous];
+    let round = [
+        Phase::Seal,
+        Phase::Reveal,
+        Phase::Ranked,
+        Phase::Matched,
+        Phase::Continuous,
+    ];
     assert_eq!(phases, round.map(|phase| phase as u8));
 
     // An ask rests, a bid takes it.
@@ -263,13 +290,22 @@ fn a_deal_is_made_countersigned_and_remembered_across_a_restart() {
             None
         }
         Outbound::DealsSealed(sealed) => {
-            assert_eq!(deals_digest(chain, sealed.height, contract, &ids), Hash(sealed.deals_digest));
+            assert_eq!(
+                deals_digest(chain, sealed.height, contract, &ids),
+                Hash(sealed.deals_digest)
+            );
             Some(sealed.height)
         }
         _ => None,
     });
     let deals_digest = deals_digest(chain, height, contract, &ids);
-    grid.send_envelope(&envelope(chain, GRID_COMPANY, 1, encode_grid(0, &GridSignature { height, deals_digest }))).unwrap();
+    grid.send_envelope(&envelope(
+        chain,
+        GRID_COMPANY,
+        1,
+        encode_grid(0, &GridSignature { height, deals_digest }),
+    ))
+    .unwrap();
     until(&mut public, "contract", |_, message| match message {
         Outbound::Contracted(contracted) => Some(assert_eq!((contracted.first, contracted.count), (0, 1))),
         _ => None,
@@ -278,10 +314,16 @@ fn a_deal_is_made_countersigned_and_remembered_across_a_restart() {
     // A second node is refused on the directory, and on the port.
     let error = Node::start(dir.path(), &config(), Arc::default()).unwrap_err();
     assert!(matches!(error, NodeError::Ledger(_)), "{error}");
-    assert!(error.to_string().contains("another") || error.to_string().contains("lock"), "{error}");
+    assert!(
+        error.to_string().contains("another") || error.to_string().contains("lock"),
+        "{error}"
+    );
     let other = tempfile::tempdir().unwrap();
     create(other.path(), 1);
-    let taken = Config { listen: node.addr, ..config() };
+    let taken = Config {
+        listen: node.addr,
+        ..config()
+    };
     let error = Node::start(other.path(), &taken, Arc::default()).unwrap_err();
     assert!(matches!(error, NodeError::Listen { .. }), "{error}");
     assert!(error.to_string().contains("--listen"), "{error}");
@@ -309,20 +351,32 @@ fn a_deal_is_made_countersigned_and_remembered_across_a_restart() {
     });
     assert_eq!(Reject::from_code(duplicate.code), Some(Reject::Duplicate));
     assert_eq!(duplicate.original_seq, ask_seq);
-    buyer.send_envelope(&envelope(chain, BUYER, 2, quote(contract, Side::Buy, 20_000))).unwrap();
-    let first = until(&mut buyer, "first message of the resumed stream", |seq, message| match seq {
-        Some(seq) => Some((seq, matches!(message, Outbound::Accepted(answer) if answer.nonce == 2))),
-        None => None,
-    });
+    buyer
+        .send_envelope(&envelope(chain, BUYER, 2, quote(contract, Side::Buy, 20_000)))
+        .unwrap();
+    let first = until(
+        &mut buyer,
+        "first message of the resumed stream",
+        |seq, message| match seq {
+            Some(seq) => Some((seq, matches!(message, Outbound::Accepted(answer) if answer.nonce == 2))),
+            None => None,
+        },
+    );
     assert_eq!(first, (buyer_next, true));
 
     // Message by message, the replayed stream is the one that was told.
     let public = Client::connect(node.addr, StreamKind::Public, public_next).unwrap();
     assert_eq!(public.next_seq(), public_next);
-    let told = transcript(Client::connect(node.addr, StreamKind::Public, 1).unwrap(), public_next + 1);
+    let told = transcript(
+        Client::connect(node.addr, StreamKind::Public, 1).unwrap(),
+        public_next + 1,
+    );
     stop(node);
     let node = start(dir.path(), &config());
-    let again = transcript(Client::connect(node.addr, StreamKind::Public, 1).unwrap(), public_next + 1);
+    let again = transcript(
+        Client::connect(node.addr, StreamKind::Public, 1).unwrap(),
+        public_next + 1,
+    );
     assert!(told == again, "the public stream is numbered anew");
     let beyond = Client::connect(node.addr, StreamKind::Public, u64::MAX).unwrap_err();
     assert!(matches!(beyond, ClientError::LoginRefused(_)), "{beyond}");
@@ -341,7 +395,9 @@ fn public_messages_of_a_busy_node_keep_their_numbers() {
     let mut public = Client::connect(node.addr, StreamKind::Public, 1).unwrap();
     let mut registrar = Client::connect(node.addr, StreamKind::Private, 1).unwrap();
     for serial in 4..24 {
-        registrar.send_register(&registration(chain, ParticipantId::new(serial), 0)).unwrap();
+        registrar
+            .send_register(&registration(chain, ParticipantId::new(serial), 0))
+            .unwrap();
     }
     let mut told = Vec::new();
     let mut registered = 0;
@@ -358,7 +414,10 @@ fn public_messages_of_a_busy_node_keep_their_numbers() {
     }
     stop(node);
     let node = start(dir.path(), &config);
-    let replayed = transcript(Client::connect(node.addr, StreamKind::Public, 1).unwrap(), told.len() as u64);
+    let replayed = transcript(
+        Client::connect(node.addr, StreamKind::Public, 1).unwrap(),
+        told.len() as u64,
+    );
     assert!(told == replayed, "the public stream is numbered anew");
     stop(node);
 }

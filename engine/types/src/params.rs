@@ -311,6 +311,9 @@ impl Params {
         if !(g(Param::MeterS) <= g(Param::SettleS) && g(Param::SettleS) < g(Param::CloseS)) {
             return Err("meter_from <= settle_at < close_at must hold");
         }
+        if g(Param::CepNum) < g(Param::CepDen) {
+            return Err("the CEP's weight ratio b must be at least 1: cep_b_num >= cep_b_den");
+        }
         if g(Param::EnergyMin) > g(Param::EnergyMax) || g(Param::BondClassMin) > g(Param::BondClassMax) {
             return Err("a least value stands above its greatest");
         }

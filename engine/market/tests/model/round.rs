@@ -205,8 +205,11 @@ pub(crate) fn clear(pairs: &Pairs<'_>) -> Outcome {
     for &buy in &buys {
         for &sell in &sells {
             let q = left[buy].min(left[sell]);
-            let least = |i: usize| left[i].min(orders[i].min_fill.get().into());
-            if q == 0 || !pairs.eligible(buy, sell) || !pairs.in_range(buy, sell) || q < least(buy) || q < least(sell) {
+            let too_small = |i: usize| {
+                let least = orders[i].min_fill.get().into();
+                left[i] >= least && q < least
+            };
+            if q == 0 || !pairs.eligible(buy, sell) || !pairs.in_range(buy, sell) || too_small(buy) || too_small(sell) {
                 continue;
             }
             left[buy] -= q;

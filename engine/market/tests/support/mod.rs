@@ -21,7 +21,7 @@ pub(crate) const PERIOD: u32 = 1_628_736;
 pub(crate) const REGULATOR: u64 = 1;
 pub(crate) const GRID: u64 = 2;
 pub(crate) const METERS: u64 = 3;
-/// 2^62 nano-points, the greatest notional.
+/// One point in nano-points.
 pub(crate) const POINT: i64 = 1_000_000_000;
 
 /// Offsets to the delivery start at which something of the default timetable falls, s.
@@ -189,7 +189,7 @@ pub(crate) fn seal(reveal: &Reveal, bond_class: u8) -> Item {
 /// One entry of what a bench has done, to do it again.
 #[derive(Clone, Debug)]
 pub(crate) enum Done {
-    Command(u64, Command),
+    Command(u64, Box<Command>),
     EndBlock(u64),
 }
 
@@ -252,7 +252,7 @@ impl Rig {
             Ok(events) => {
                 self.seq += 1;
                 self.events.extend(events.iter().cloned());
-                self.journal.push(Done::Command(self.seq, command));
+                self.journal.push(Done::Command(self.seq, Box::new(command)));
             }
             Err(refusal) => {
                 let after = self.market.state().root_from_scratch();

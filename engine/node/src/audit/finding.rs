@@ -170,16 +170,34 @@ pub struct Finding {
 
 impl Finding {
     pub(super) fn new(kind: impl Into<FindingKind>, file: impl Into<PathBuf>, offset: u64) -> Self {
-        Self { kind: kind.into(), file: file.into(), offset, height: None, seq: None, detail: None }
+        Self {
+            kind: kind.into(),
+            file: file.into(),
+            offset,
+            height: None,
+            seq: None,
+            detail: None,
+        }
     }
 
     pub(super) fn unreadable(file: &Path, error: &io::Error) -> Self {
         let missing = error.kind() == io::ErrorKind::NotFound;
-        Self::new(if missing { FaultKind::Missing } else { FaultKind::Unreadable }, file, 0)
+        Self::new(
+            if missing {
+                FaultKind::Missing
+            } else {
+                FaultKind::Unreadable
+            },
+            file,
+            0,
+        )
     }
 
     pub(super) fn at_height(self, height: u64) -> Self {
-        Self { height: Some(height), ..self }
+        Self {
+            height: Some(height),
+            ..self
+        }
     }
 
     pub(super) fn in_record(self, seq: u64) -> Self {
@@ -187,7 +205,10 @@ impl Finding {
     }
 
     pub(super) fn because(self, detail: Detail) -> Self {
-        Self { detail: Some(detail), ..self }
+        Self {
+            detail: Some(detail),
+            ..self
+        }
     }
 
     /// What is wrong, without its place.
@@ -201,7 +222,10 @@ impl Finding {
 
 impl From<Fault> for Finding {
     fn from(fault: Fault) -> Self {
-        Self { height: fault.height, ..Self::new(fault.kind, fault.file, fault.offset) }
+        Self {
+            height: fault.height,
+            ..Self::new(fault.kind, fault.file, fault.offset)
+        }
     }
 }
 

@@ -33,7 +33,11 @@ fn parse_periods(text: &str) -> Result<usize, String> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let options = Options { ledger: args.dir.clone(), seed: args.seed, periods: args.periods };
+    let options = Options {
+        ledger: args.dir.clone(),
+        seed: args.seed,
+        periods: args.periods,
+    };
     eprintln!(
         "SimBench 1-LV-rural1--1-sw, 2016-06-14: 14 loads, 8 PV plants, 4 batteries, {} periods of 15 minutes.",
         args.periods
@@ -76,8 +80,16 @@ pub fn run(args: &Args) -> ExitCode {
         println!("{out}");
     } else {
         print!("{}", report.to_text());
-        println!("verified       {quotes} quotes and {signatures} signatures of {} accounts", driven.accounts);
-        println!("time           {}.{:01} s for {} steps", driven.wall_ms / 1_000, driven.wall_ms % 1_000 / 100, driven.steps);
+        println!(
+            "verified       {quotes} quotes and {signatures} signatures of {} accounts",
+            driven.accounts
+        );
+        println!(
+            "time           {}.{:01} s for {} steps",
+            driven.wall_ms / 1_000,
+            driven.wall_ms % 1_000 / 100,
+            driven.steps
+        );
         println!("where          {}", args.dir.display());
         println!();
         let program = std::env::args().next().unwrap_or_else(|| "wattbook".into());
@@ -87,5 +99,9 @@ pub fn run(args: &Args) -> ExitCode {
         println!("  {program} replay {} --json", args.dir.display());
         println!("  {program} clear --orders docs/examples/table2.csv --ranks docs/examples/table2-ranks.csv");
     }
-    if report.conserved { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.conserved {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

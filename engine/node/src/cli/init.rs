@@ -36,13 +36,21 @@ pub struct Args {
 
 fn parse_param(text: &str) -> Result<(Param, i64), String> {
     let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
-    let param = Param::ALL.iter().copied().find(|param| param.key() == key).ok_or_else(|| {
-        let keys: Vec<&str> = Param::ALL.iter().map(|param| param.key()).collect();
-        format!("no parameter is called `{key}`; there are: {}", keys.join(", "))
-    })?;
+    let param = Param::ALL
+        .iter()
+        .copied()
+        .find(|param| param.key() == key)
+        .ok_or_else(|| {
+            let keys: Vec<&str> = Param::ALL.iter().map(|param| param.key()).collect();
+            format!("no parameter is called `{key}`; there are: {}", keys.join(", "))
+        })?;
     let value: i64 = value.parse().map_err(|_| format!("`{value}` is not a whole number"))?;
     let (min, max) = param.bounds();
-    if (min..=max).contains(&value) { Ok((param, value)) } else { Err(format!("{key} lies between {min} and {max}")) }
+    if (min..=max).contains(&value) {
+        Ok((param, value))
+    } else {
+        Err(format!("{key} lies between {min} and {max}"))
+    }
 }
 
 /// Runs the command.
@@ -81,10 +89,16 @@ pub fn run(args: &Args) -> ExitCode {
         println!("chain id        {}", chain.0);
         println!("registrar       {registrar}");
         println!("log key         {log_key}");
-        for (i, name) in ["regulator     1", "grid company  2", "meter auth.   3"].iter().enumerate() {
+        for (i, name) in ["regulator     1", "grid company  2", "meter auth.   3"]
+            .iter()
+            .enumerate()
+        {
             println!("{name} {}", public(i));
         }
-        println!("secrets         {} (mode 600; move registrar.key and participant-*.key off this machine)", keys_dir.display());
+        println!(
+            "secrets         {} (mode 600; move registrar.key and participant-*.key off this machine)",
+            keys_dir.display()
+        );
         println!("next            wattbook run {}", args.dir.display());
     }
     ExitCode::SUCCESS

@@ -32,7 +32,11 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let contents = Contents::read(&args.dir);
-    let printed = emit(&if args.json { format!("{}\n", contents.to_json()) } else { rows(&contents.rows()) });
+    let printed = emit(&if args.json {
+        format!("{}\n", contents.to_json())
+    } else {
+        rows(&contents.rows())
+    });
     contents.fault.as_ref().map_or(printed, |fault| super::fail(fault))
 }
 
@@ -82,7 +86,10 @@ impl Contents {
 
     fn fill(&mut self, dir: &Path) -> Result<(), Stop> {
         let path = dir.join(GENESIS_FILE);
-        let bytes = std::fs::read(&path).map_err(|source| Stop::Io { path: path.clone(), source })?;
+        let bytes = std::fs::read(&path).map_err(|source| Stop::Io {
+            path: path.clone(),
+            source,
+        })?;
         self.chain = Some(ChainId(sha256(&[&bytes])));
         let decoded = Genesis::decode(&bytes).map_err(|source| Stop::Genesis { path, source });
         self.genesis = decoded.as_ref().ok().cloned();
@@ -148,25 +155,53 @@ impl Contents {
         }
         if let Some(genesis) = &self.genesis {
             rows.push(("network", text(&genesis.network)));
-            rows.push(("area", format!("{} {}", genesis.area, text(&genesis.eic)).trim_end().to_owned()));
+            rows.push((
+                "area",
+                format!("{} {}", genesis.area, text(&genesis.eic)).trim_end().to_owned(),
+            ));
             rows.push(("demo", if genesis.is_demo() { "yes" } else { "no" }.to_owned()));
             rows.push(("genesis", utc(genesis.time)));
-            let params: Vec<String> = changed(genesis).map(|(param, value)| format!("{}={value}", param.key())).collect();
-            rows.push(("parameters", if params.is_empty() { "defaults".to_owned() } else { params.join(" ") }));
+            let params: Vec<String> = changed(genesis)
+                .map(|(param, value)| format!("{}={value}", param.key()))
+                .collect();
+            rows.push((
+                "parameters",
+                if params.is_empty() {
+                    "defaults".to_owned()
+                } else {
+                    params.join(" ")
+                },
+            ));
             for account in &genesis.accounts {
                 let register = &account.register;
-                rows.push(("account", format!("{} {}", register.admit_serial, roles(register.roles).join(" "))));
+                rows.push((
+                    "account",
+                    format!("{} {}", register.admit_serial, roles(register.roles).join(" ")),
+                ));
             }
         }
         if let Some((height, digest, time)) = self.tip {
-            let from = self.genesis.as_ref().map(|genesis| utc(genesis.time)).unwrap_or_default();
+            let from = self
+                .genesis
+                .as_ref()
+                .map(|genesis| utc(genesis.time))
+                .unwrap_or_default();
             rows.push(("height", format!("{height} ({} blocks)", height + 1)));
             rows.push(("time", format!("{from} to {}", utc(time))));
-            rows.push(("records", counts(self.records.iter().map(|(kind, count)| (record_name(*kind), *count)))));
-            rows.push(("leaves", counts(self.leaves.iter().map(|(kind, count)| (leaf_name(*kind), *count)))));
+            rows.push((
+                "records",
+                counts(self.records.iter().map(|(kind, count)| (record_name(*kind), *count))),
+            ));
+            rows.push((
+                "leaves",
+                counts(self.leaves.iter().map(|(kind, count)| (leaf_name(*kind), *count))),
+            ));
             rows.push(("revealed", format!("{} quotes", self.revealed_quotes)));
             if self.undecoded > 0 {
-                rows.push(("undecoded", format!("{} records; run `wattbook verify`", self.undecoded)));
+                rows.push((
+                    "undecoded",
+                    format!("{} records; run `wattbook verify`", self.undecoded),
+                ));
             }
             rows.push(("participants", self.participants().to_string()));
             let range = match (self.contracts.first(), self.contracts.last()) {
@@ -191,7 +226,9 @@ impl Contents {
         out.insert("ok".into(), self.fault.is_none().into());
         out.insert("chain_id".into(), json!(self.chain.map(|chain| chain.0.to_string())));
         if let Some(genesis) = &self.genesis {
-            let params: Map<String, Value> = changed(genesis).map(|(p, value)| (p.key().into(), value.into())).collect();
+            let params: Map<String, Value> = changed(genesis)
+                .map(|(p, value)| (p.key().into(), value.into()))
+                .collect();
             let accounts = genesis.accounts.iter().map(|account| {
                 let register = &account.register;
                 json!({ "participant": register.admit_serial, "roles": roles(register.roles) })
@@ -208,8 +245,16 @@ impl Contents {
             let named = |counts: Vec<(String, u64)>| -> Map<String, Value> {
                 counts.into_iter().map(|(name, count)| (name, count.into())).collect()
             };
-            let records = self.records.iter().map(|(kind, count)| (record_name(*kind), *count)).collect();
-            let leaves = self.leaves.iter().map(|(kind, count)| (leaf_name(*kind), *count)).collect();
+            let records = self
+                .records
+                .iter()
+                .map(|(kind, count)| (record_name(*kind), *count))
+                .collect();
+            let leaves = self
+                .leaves
+                .iter()
+                .map(|(kind, count)| (leaf_name(*kind), *count))
+                .collect();
             out.insert("height".into(), height.into());
             out.insert("blocks".into(), (height + 1).into());
             out.insert("time".into(), utc(time).into());
@@ -226,7 +271,10 @@ impl Contents {
         }
         if let Some(commit) = self.commit {
             let Commit { height, length, digest } = commit;
-            out.insert("commit".into(), json!({ "height": height, "length": length, "digest": digest.to_string() }));
+            out.insert(
+                "commit".into(),
+                json!({ "height": height, "length": length, "digest": digest.to_string() }),
+            );
         }
         match &self.fault {
             None => {}
@@ -243,7 +291,11 @@ impl Contents {
 
 /// Parameters that differ from their defaults.
 fn changed(genesis: &Genesis) -> impl Iterator<Item = (Param, i64)> {
-    genesis.params.iter().copied().filter(|(param, value)| param.default_value() != *value)
+    genesis
+        .params
+        .iter()
+        .copied()
+        .filter(|(param, value)| param.default_value() != *value)
 }
 
 /// A zero-padded field as text, control characters escaped.
@@ -264,7 +316,11 @@ fn roles(bits: u32) -> Vec<&'static str> {
         (Roles::REGULATOR, "regulator"),
         (Roles::DELEGATE, "delegate"),
     ];
-    names.into_iter().filter(|(role, _)| held.contains(*role)).map(|(_, name)| name).collect()
+    names
+        .into_iter()
+        .filter(|(role, _)| held.contains(*role))
+        .map(|(_, name)| name)
+        .collect()
 }
 
 /// The contract a leaf names, if it names one. Nothing says that there is such a contract.
@@ -293,7 +349,10 @@ fn record_name(kind: u16) -> String {
 /// A leaf's kind by the name of its layout.
 fn leaf_name(kind: u8) -> String {
     let known = LAYOUTS.iter().find(|(known, _, _)| *known == kind);
-    known.map_or_else(|| format!("kind {kind}"), |(_, name, _)| name.trim_end_matches("Leaf").to_lowercase())
+    known.map_or_else(
+        || format!("kind {kind}"),
+        |(_, name, _)| name.trim_end_matches("Leaf").to_lowercase(),
+    )
 }
 
 fn counts(counted: impl Iterator<Item = (String, u64)>) -> String {
@@ -302,7 +361,11 @@ fn counts(counted: impl Iterator<Item = (String, u64)>) -> String {
         total += count;
         parts.push(format!("{name} {count}"));
     }
-    if parts.is_empty() { "0".to_owned() } else { format!("{total} ({})", parts.join(", ")) }
+    if parts.is_empty() {
+        "0".to_owned()
+    } else {
+        format!("{total} ({})", parts.join(", "))
+    }
 }
 
 /// An instant in UTC, RFC 3339, without its zero fraction.
@@ -316,10 +379,18 @@ fn utc(time: TimeNs) -> String {
     let day_of_year = day - (365 * year + year / 4 - year / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = era * 400 + year + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    let fraction = if nanos == 0 { String::new() } else { format!(".{nanos:09}").trim_end_matches('0').to_owned() };
+    let fraction = if nanos == 0 {
+        String::new()
+    } else {
+        format!(".{nanos:09}").trim_end_matches('0').to_owned()
+    };
     format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
@@ -343,7 +414,10 @@ mod tests {
 
     #[test]
     fn names_come_from_layouts() {
-        assert_eq!((leaf_name(1), leaf_name(10), leaf_name(99)), ("quote".into(), "grid".into(), "kind 99".into()));
+        assert_eq!(
+            (leaf_name(1), leaf_name(10), leaf_name(99)),
+            ("quote".into(), "grid".into(), "kind 99".into())
+        );
         assert_eq!(text(b"a\x07b\0\0"), "a\\u{7}b");
         assert_eq!(text(&[0; 16]), "");
     }

@@ -170,23 +170,33 @@ fn number(text: &str, decimals: u32) -> Result<i128, String> {
 
 fn parse_price(text: &str) -> Result<Price, String> {
     let ticks = number(text, PRICE_DECIMALS)?;
-    i32::try_from(ticks).map(Price::new).map_err(|_| "no price is that large".to_owned())
+    i32::try_from(ticks)
+        .map(Price::new)
+        .map_err(|_| "no price is that large".to_owned())
 }
 
 fn parse_cap(text: &str) -> Result<Price, String> {
-    parse_price(text).and_then(|cap| if cap.get() < 0 { Err("a cap is not negative".to_owned()) } else { Ok(cap) })
+    parse_price(text).and_then(|cap| {
+        if cap.get() < 0 {
+            Err("a cap is not negative".to_owned())
+        } else {
+            Ok(cap)
+        }
+    })
 }
 
 fn parse_energy(text: &str) -> Result<Energy, String> {
     let wh = number(text, ENERGY_DECIMALS)?;
     // An order's energy travels in 32 bits.
-    u32::try_from(wh).map(|wh| Energy::new(wh.into())).map_err(|_| "write 0 to 4294.967295 MWh".to_owned())
+    u32::try_from(wh)
+        .map(|wh| Energy::new(wh.into()))
+        .map_err(|_| "write 0 to 4294.967295 MWh".to_owned())
 }
 
 fn parse_period(text: &str) -> Result<u32, &'static str> {
     let time = present::parse_iso8601(text).ok_or("write it as YYYY-MM-DDThh:mmZ")?;
     let seconds = time.get() / NS_PER_S;
-    if seconds % PERIOD_S != 0 {
+    if !seconds.is_multiple_of(PERIOD_S) {
         return Err("delivery starts on a quarter hour");
     }
     u32::try_from(seconds / PERIOD_S).map_err(|_| "no period lies that far ahead")
@@ -237,20 +247,32 @@ fn send(args: &Args) -> Result<bool, SendError> {
     let seed = keys::read(&args.key)?;
     let participant = ParticipantId::new(args.participant);
     let secret = chain::participant_key(&seed, participant);
-    let connect = |source| SendError::Connect { addr: args.addr.clone(), source };
+    let connect = |source| SendError::Connect {
+        addr: args.addr.clone(),
+        source,
+    };
     let mut client = Client::connect(&args.addr, StreamKind::Private, 0).map_err(connect)?;
     if let Some(chain) = args.chain {
-        client.expect_chain(wattbook_types::ChainId(chain)).map_err(SendError::Session)?;
+        client
+            .expect_chain(wattbook_types::ChainId(chain))
+            .map_err(SendError::Session)?;
     }
     let served = client.chain().ok_or(SendError::Session(ClientError::NoChallenge))?;
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    client.logon(participant, &secret, args.grade).map_err(SendError::Session)?;
+    client
+        .logon(participant, &secret, args.grade)
+        .map_err(SendError::Session)?;
     let next_nonce = loop {
-        match client.next(deadline.saturating_duration_since(Instant::now())).map_err(SendError::Session)? {
+        match client
+            .next(deadline.saturating_duration_since(Instant::now()))
+            .map_err(SendError::Session)?
+        {
             None => return Err(SendError::LogonLate(args.timeout)),
             Some((_, Outbound::LoggedOn(logged_on))) => break logged_on.next_nonce,
             Some((_, Outbound::RejectedMessage(refused))) => {
-                return Err(SendError::Logon(Reject::from_code(refused.code).unwrap_or(Reject::LogonRefused)));
+                return Err(SendError::Logon(
+                    Reject::from_code(refused.code).unwrap_or(Reject::LogonRefused),
+                ));
             }
             Some(_) => {}
         }
@@ -262,14 +284,21 @@ fn send(args: &Args) -> Result<bool, SendError> {
     let envelope = SealedEnvelope::sign(served, &secret, participant, args.key_version, nonce, not_after, leaves);
     client.send_envelope(&envelope).map_err(SendError::Session)?;
 
-    let mut verdict = Verdict { participant: args.participant, nonce, found: None };
+    let mut verdict = Verdict {
+        participant: args.participant,
+        nonce,
+        found: None,
+    };
     loop {
         let lost = |source| SendError::Lost { source, nonce };
         let wait = deadline.saturating_duration_since(Instant::now());
         let Some((_, bytes)) = client.next_raw(wait).map_err(lost)? else {
             return match verdict.found {
                 Some((accepted, _)) => Ok(accepted),
-                None => Err(SendError::Late { seconds: args.timeout, nonce }),
+                None => Err(SendError::Late {
+                    seconds: args.timeout,
+                    nonce,
+                }),
             };
         };
         let Ok(message) = decode_outbound(&bytes) else { continue };
@@ -279,8 +308,11 @@ fn send(args: &Args) -> Result<bool, SendError> {
         {
             // Outside JSON a refusal also says what to do about it.
             // A session that asked for what comes next does not know the numbers of its stream.
-            let line =
-                if args.json { rendered.to_json(None).to_string() } else { rendered.to_text(None) + &advice(&message) };
+            let line = if args.json {
+                rendered.to_json(None).to_string()
+            } else {
+                rendered.to_text(None) + &advice(&message)
+            };
             writeln!(io::stdout(), "{line}").map_err(SendError::Write)?;
         }
         if let Step::Last(accepted) = step {
@@ -302,7 +334,11 @@ fn advice(message: &Outbound) -> String {
 fn leaf(item: &Item) -> Result<LeafBytes, EncodeError> {
     match item {
         Item::Quote(args) => {
-            let ContractArgs { contract, delivery_start, area } = args.contract;
+            let ContractArgs {
+                contract,
+                delivery_start,
+                area,
+            } = args.contract;
             let period = contract.or(delivery_start).unwrap_or_default();
             let quote = Quote {
                 contract: ContractId::new(period, ContractId::PRODUCT_QUARTER_HOUR, area),
@@ -320,7 +356,9 @@ fn leaf(item: &Item) -> Result<LeafBytes, EncodeError> {
         }
         Item::Cancel(args) => {
             let cancel = Cancel {
-                contract: args.contract.map(|p| ContractId::new(p, ContractId::PRODUCT_QUARTER_HOUR, args.area)),
+                contract: args
+                    .contract
+                    .map(|p| ContractId::new(p, ContractId::PRODUCT_QUARTER_HOUR, args.area)),
                 target_nonce: args.target_nonce.unwrap_or(0),
                 target_index: args.target_index.unwrap_or(ALL_INDEXES),
             };
@@ -404,7 +442,8 @@ mod tests {
     #[test]
     fn a_quote_is_read_in_points_and_mwh() {
         let by_period = parse("quote --contract 1628736 --side sell --price -12.5 --energy 0.0001 --tif post-only");
-        let by_time = parse("quote --delivery-start 2016-06-14T00:00Z --side sell --price -12.5 --energy 0.0001 --tif post-only");
+        let by_time =
+            parse("quote --delivery-start 2016-06-14T00:00Z --side sell --price -12.5 --energy 0.0001 --tif post-only");
         assert_eq!(by_period, by_time);
         let expected = Quote {
             contract: ContractId::new(1_628_736, 1, 1),
@@ -424,10 +463,16 @@ mod tests {
     #[test]
     fn wrong_numbers_are_named() {
         for (line, said) in [
-            ("quote --contract 1 --side buy --price 1.234 --energy 1", "at most 2 decimals"),
+            (
+                "quote --contract 1 --side buy --price 1.234 --energy 1",
+                "at most 2 decimals",
+            ),
             ("quote --contract 1 --side buy --price 1 --energy 5000", "4294.967295"),
             ("quote --contract 1 --side up --price 1 --energy 1", "buy or sell"),
-            ("quote --delivery-start 2016-06-14T00:01Z --side buy --price 1 --energy 1", "quarter hour"),
+            (
+                "quote --delivery-start 2016-06-14T00:01Z --side buy --price 1 --energy 1",
+                "quarter hour",
+            ),
             ("quote --side buy --price 1 --energy 1", "--contract"),
             ("cancel --target-index 3", "--target-nonce"),
         ] {

@@ -44,7 +44,11 @@ enum TailError {
     )]
     NotAtHand { addr: String, from: u64 },
     #[error("{addr}: {source}; resume with --from {next}")]
-    Lost { addr: String, source: ClientError, next: u64 },
+    Lost {
+        addr: String,
+        source: ClientError,
+        next: u64,
+    },
     #[error(transparent)]
     Ledger(#[from] wattbook_ledger::Error),
     #[error("the ledger is damaged: {0}")]
@@ -57,7 +61,11 @@ enum TailError {
 pub fn run(args: &Args) -> ExitCode {
     let mut lines = Lines { left: args.count };
     let dir = Path::new(&args.target);
-    let tailed = if dir.is_dir() { ledger(dir, args, &mut lines) } else { feed(args, &mut lines) };
+    let tailed = if dir.is_dir() {
+        ledger(dir, args, &mut lines)
+    } else {
+        feed(args, &mut lines)
+    };
     match tailed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => super::fail(&error),
@@ -105,7 +113,13 @@ fn feed(args: &Args, lines: &mut Lines) -> Result<(), TailError> {
                 tracing::info!(next = client.next_seq(), "the node ended the session");
                 return Ok(());
             }
-            Err(source) => return Err(TailError::Lost { addr, source, next: client.next_seq() }),
+            Err(source) => {
+                return Err(TailError::Lost {
+                    addr,
+                    source,
+                    next: client.next_seq(),
+                });
+            }
         };
         match present::message(&bytes) {
             Ok(message) if args.json => lines.put(&message.to_json(seq))?,

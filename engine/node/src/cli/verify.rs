@@ -71,7 +71,9 @@ pub(super) fn emit(text: &str) -> ExitCode {
 /// Names and values in two columns.
 pub(super) fn rows(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+    rows.iter()
+        .map(|(name, value)| format!("{name:width$}  {value}\n"))
+        .collect()
 }
 
 /// A finding as `--json` prints it.
@@ -89,7 +91,11 @@ pub(super) fn fault_json(finding: &Finding) -> Value {
 
 fn to_json(verified: &Verified) -> Value {
     let (end, totals) = (&verified.end, &verified.end.totals);
-    let event_roots = if verified.event_roots == EventRoots::Checked { "checked" } else { "not checked" };
+    let event_roots = if verified.event_roots == EventRoots::Checked {
+        "checked"
+    } else {
+        "not checked"
+    };
     json!({
         "ok": true,
         "trust": verified.trust.to_string(),
@@ -127,7 +133,10 @@ fn to_text(verified: &Verified) -> String {
         ("signatures", format!("{} verified", verified.signatures)),
         ("state root", end.state_root.to_string()),
         ("ledger root", end.ledger_root.to_string()),
-        ("checked", "bytes, chain, commits, signatures, records, state roots, parameters, time, event counts".to_owned()),
+        (
+            "checked",
+            "bytes, chain, commits, signatures, records, state roots, parameters, time, event counts".to_owned(),
+        ),
         ("event roots", verified.event_roots.to_string()),
     ];
     rows(&table)

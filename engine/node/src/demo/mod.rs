@@ -23,7 +23,8 @@ use wattbook_feed::signed::{
 };
 use wattbook_types::command::{GridSignature, Reading};
 use wattbook_types::{
-    ChainId, ContractId, Energy, Hash, Meter, MeterKind, Param, Params, ParticipantId, Price, Roles, Side, TimeNs, sha256,
+    ChainId, ContractId, Energy, Hash, Meter, MeterKind, Param, Params, ParticipantId, Price, Roles, Side, TimeNs,
+    sha256,
 };
 use world::{Device, FIRST_PERIOD, PERIODS, World, delivery_start};
 
@@ -49,6 +50,9 @@ pub enum DemoError {
     /// The directory holds something else.
     #[error("{} holds something that is no demonstration's ledger; remove it or choose another with --dir", .0.display())]
     NotOurs(PathBuf),
+    /// A node runs on the directory.
+    #[error("a node is running on {}; stop it first, or choose another directory with --dir", .0.display())]
+    InUse(PathBuf),
     /// The file system.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -89,7 +93,11 @@ struct NodeProcess {
 
 impl NodeProcess {
     fn start(ledger: &Path) -> Result<Self, DemoError> {
-        let io = |action, source| DemoError::Io { action, path: ledger.to_owned(), source };
+        let io = |action, source| DemoError::Io {
+            action,
+            path: ledger.to_owned(),
+            source,
+        };
         let program = std::env::current_exe().map_err(|source| io("find this program beside", source))?;
         // The node's log would tear the progress bar; what matters to the operator is asked for by name.
         let log = std::env::var("WATTBOOK_LOG").unwrap_or_else(|_| "warn".into());
@@ -105,7 +113,11 @@ impl NodeProcess {
         if let Some(stdout) = child.stdout.take() {
             let _ = BufReader::new(stdout).read_line(&mut line);
         }
-        match line.trim().strip_prefix("listening ").and_then(|addr| addr.parse().ok()) {
+        match line
+            .trim()
+            .strip_prefix("listening ")
+            .and_then(|addr| addr.parse().ok())
+        {
             Some(addr) => Ok(Self { child, addr }),
             None => {
                 let _ = child.kill();
@@ -167,13 +179,29 @@ pub fn run(options: &Options, mut progress: impl FnMut(usize)) -> Result<Driven,
     let chain = chain::create(&options.ledger, &spec, &secrets)?;
     let started = Instant::now();
     let node = NodeProcess::start(&options.ledger)?;
-    let mut driver = Driver { addr: node.addr, chain, seed, secrets, now: spec.time, steps: 0, desks: None };
+    let mut driver = Driver {
+        addr: node.addr,
+        chain,
+        seed,
+        secrets,
+        now: spec.time,
+        steps: 0,
+        desks: None,
+    };
     let driven = driver.day(options.periods.min(PERIODS), &mut progress);
     let (time_s, durable) = (driver.now.get() / 1_000_000_000, driver.durable());
-    let accounts = driven.map_err(|source| DemoError::Talk { time_s, durable, source })?;
+    let accounts = driven.map_err(|source| DemoError::Talk {
+        time_s,
+        durable,
+        source,
+    })?;
     node.stop();
     let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Driven { accounts, steps: driver.steps, wall_ms })
+    Ok(Driven {
+        accounts,
+        steps: driver.steps,
+        wall_ms,
+    })
 }
 
 /// Removes an earlier demonstration; anything else stays.
@@ -182,12 +210,22 @@ fn clear_old(ledger: &Path) -> Result<(), DemoError> {
         return Ok(());
     }
     let genesis = std::fs::read(ledger.join(wattbook_ledger::GENESIS_FILE)).ok();
-    let ours = genesis.and_then(|bytes| wattbook_feed::signed::Genesis::decode(&bytes).ok()).is_some_and(|g| g.is_demo());
+    let ours = genesis
+        .and_then(|bytes| wattbook_feed::signed::Genesis::decode(&bytes).ok())
+        .is_some_and(|g| g.is_demo());
     let empty = std::fs::read_dir(ledger).is_ok_and(|mut entries| entries.next().is_none());
     if !ours && !empty {
         return Err(DemoError::NotOurs(ledger.to_owned()));
     }
-    std::fs::remove_dir_all(ledger).map_err(|source| DemoError::Io { action: "remove", path: ledger.to_owned(), source })
+    let lock = std::fs::File::open(ledger.join(wattbook_ledger::LOCK_FILE));
+    if lock.is_ok_and(|file| file.try_lock().is_err()) {
+        return Err(DemoError::InUse(ledger.to_owned()));
+    }
+    std::fs::remove_dir_all(ledger).map_err(|source| DemoError::Io {
+        action: "remove",
+        path: ledger.to_owned(),
+        source,
+    })
 }
 
 struct Driver {
@@ -226,7 +264,11 @@ impl GridDesk {
                 self.deals.entry((record.height, contract)).or_default().push(id);
             }
             Outbound::DealsSealed(sealed) => {
-                self.waiting.push((sealed.height, ContractId::from_raw(sealed.contract), Hash(sealed.deals_digest)));
+                self.waiting.push((
+                    sealed.height,
+                    ContractId::from_raw(sealed.contract),
+                    Hash(sealed.deals_digest),
+                ));
             }
             _ => {}
         }
@@ -239,7 +281,13 @@ impl GridDesk {
             let ids = self.deals.remove(&(height, contract)).unwrap_or_default();
             let computed = deals_digest(self.account.chain, height, contract, &ids);
             if computed == told {
-                leaves.push(encode_grid(leaves.len() as u32, &GridSignature { height, deals_digest: computed }));
+                leaves.push(encode_grid(
+                    leaves.len() as u32,
+                    &GridSignature {
+                        height,
+                        deals_digest: computed,
+                    },
+                ));
             } else {
                 tracing::error!(height, contract = %contract, "deals do not add up to their digest; not signed");
             }
@@ -255,14 +303,20 @@ impl Driver {
     fn durable(&self) -> u64 {
         let Some(desks) = &self.desks else { return 0 };
         let sites = desks.sites.iter().map(|site| site.account.durable.0);
-        sites.chain([desks.regulator.durable.0, desks.grid.account.durable.0]).max().unwrap_or(0)
+        sites
+            .chain([desks.regulator.durable.0, desks.grid.account.durable.0])
+            .max()
+            .unwrap_or(0)
     }
 
     fn day(&mut self, periods: usize, progress: &mut impl FnMut(usize)) -> Result<usize, TalkError> {
         let world = World::load();
         self.open_desks(&world)?;
         let params = Params::default();
-        let tariffs = Tariffs { retail: params.get(Param::Retail), feed_in: params.get(Param::FeedIn) };
+        let tariffs = Tariffs {
+            retail: params.get(Param::Retail),
+            feed_in: params.get(Param::FeedIn),
+        };
         let peak = world.peak_periods();
         // Two more openings pass before the last period is closed.
         for period in 0..periods + 4 {
@@ -349,8 +403,14 @@ impl Driver {
         let ask = world.total_load(period).plus(battery);
         let bid = world.total_generation(period).plus(battery);
         let leaves = vec![
-            encode_quote(0, &quote(contract, 0, Side::Sell, Price::new(tariffs.retail as i32), ask))?,
-            encode_quote(1, &quote(contract, 0, Side::Buy, Price::new(tariffs.feed_in as i32), bid))?,
+            encode_quote(
+                0,
+                &quote(contract, 0, Side::Sell, Price::new(tariffs.retail as i32), ask),
+            )?,
+            encode_quote(
+                1,
+                &quote(contract, 0, Side::Buy, Price::new(tariffs.feed_in as i32), bid),
+            )?,
         ];
         self.sites()?.grid.account.send(leaves, now)?;
         Ok(())
@@ -358,14 +418,22 @@ impl Driver {
 
     /// Readings of the period two openings back: its delivery is over, its settlement to come.
     fn read_meters(&mut self, opening_of: usize, periods: usize) -> Result<(), TalkError> {
-        let Some(period) = opening_of.checked_sub(2).filter(|period| *period < periods) else { return Ok(()) };
+        let Some(period) = opening_of.checked_sub(2).filter(|period| *period < periods) else {
+            return Ok(());
+        };
         let (now, contract) = (self.now, contract_of(period));
         let desks = self.sites()?;
         let mut leaves = Vec::new();
         for site in &desks.sites {
             let (import, export) = site.reading(contract, period);
             let meter = meter_of(site.account.id);
-            let reading = Reading { meter, period: contract.period(), revision: 1, import, export };
+            let reading = Reading {
+                meter,
+                period: contract.period(),
+                revision: 1,
+                import,
+                export,
+            };
             leaves.push(encode_reading(leaves.len() as u32, &reading)?);
         }
         desks.meters.send(leaves, now)?;
@@ -377,7 +445,10 @@ impl Driver {
         if time <= self.now {
             return Ok(());
         }
-        let desks = self.desks.as_mut().ok_or(TalkError::Client(ClientError::Disconnected))?;
+        let desks = self
+            .desks
+            .as_mut()
+            .ok_or(TalkError::Client(ClientError::Disconnected))?;
         for site in &mut desks.sites {
             site.account.settle()?;
         }
@@ -435,7 +506,10 @@ impl Driver {
                     Some((_, Outbound::RejectedMessage(message))) => {
                         let reject = wattbook_types::Reject::from_code(message.code);
                         let reject = reject.unwrap_or(wattbook_types::Reject::UnknownMessage);
-                        return Err(TalkError::Refused { who: site.name.clone(), reject });
+                        return Err(TalkError::Refused {
+                            who: site.name.clone(),
+                            reject,
+                        });
                     }
                     Some(_) => {}
                     None => return Err(TalkError::Silent { who: site.name.clone() }),
@@ -467,7 +541,12 @@ impl Driver {
             waiting: Vec::new(),
         };
         let meters = self.log_on(METER_AUTHORITY, "meter authority")?;
-        self.desks = Some(Desks { regulator, grid, meters, sites });
+        self.desks = Some(Desks {
+            regulator,
+            grid,
+            meters,
+            sites,
+        });
         Ok(())
     }
 
@@ -481,8 +560,16 @@ impl Driver {
         let secret = BlsSecret::derive(&self.seed, KeyRole::Participant, id.get());
         client.logon(id, &secret, Grade::Matched)?;
         let (chain, name) = (self.chain, name.to_owned());
-        let mut account =
-            Account { id, name, client, secret, chain, next_nonce: 1, unanswered: 0, durable: (0, 0) };
+        let mut account = Account {
+            id,
+            name,
+            client,
+            secret,
+            chain,
+            next_nonce: 1,
+            unanswered: 0,
+            durable: (0, 0),
+        };
         loop {
             match account.receive()? {
                 Outbound::LoggedOn(logged_on) => {
@@ -504,11 +591,19 @@ impl Driver {
         let (roles, kind, import_cap, export_cap) = match site.device {
             Device::Load(_) => (Roles::BUYER, MeterKind::Load, site.rating, Energy::ZERO),
             Device::Plant(_) => (Roles::SELLER, MeterKind::CleanGeneration, Energy::ZERO, site.rating),
-            Device::Battery { .. } => {
-                (Roles::BUYER.union(Roles::SELLER), MeterKind::Storage, site.rating, site.rating)
-            }
+            Device::Battery { .. } => (
+                Roles::BUYER.union(Roles::SELLER),
+                MeterKind::Storage,
+                site.rating,
+                site.rating,
+            ),
         };
-        let meters = vec![MeterEntry::new(&Meter { meter: meter_of(id), import_cap, export_cap, kind })];
+        let meters = vec![MeterEntry::new(&Meter {
+            meter: meter_of(id),
+            import_cap,
+            export_cap,
+            kind,
+        })];
         let secret = BlsSecret::derive(&self.seed, KeyRole::Participant, id.get());
         let register = Register {
             roles: roles.bits(),

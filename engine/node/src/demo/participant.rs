@@ -120,7 +120,10 @@ impl Account {
     /// The error for a refusal code.
     pub fn refused(&self, code: u16) -> TalkError {
         let reject = Reject::from_code(code).unwrap_or(Reject::UnknownMessage);
-        TalkError::Refused { who: self.name.clone(), reject }
+        TalkError::Refused {
+            who: self.name.clone(),
+            reject,
+        }
     }
 }
 
@@ -202,26 +205,46 @@ impl Participant {
     /// of a surplus and, at peak, of a shortage, within rating and charge; without any of that it abstains.
     pub fn begin(&mut self, seed: &[u8; 32], period: usize, outlook: &Outlook) {
         let share = |energy: Energy| {
-            let (all, mine) = (u128::from(outlook.battery_rating.get()), u128::from(self.site.rating.get()));
+            let (all, mine) = (
+                u128::from(outlook.battery_rating.get()),
+                u128::from(self.site.rating.get()),
+            );
             Energy::new((u128::from(energy.get()) * mine).checked_div(all).unwrap_or(0) as u64)
         };
         let plan = match &self.site.device {
-            Device::Load(profile) => Plan { side: Side::Buy, energy: profile[period] },
-            Device::Plant(profile) => Plan { side: Side::Sell, energy: profile[period] },
+            Device::Load(profile) => Plan {
+                side: Side::Buy,
+                energy: profile[period],
+            },
+            Device::Plant(profile) => Plan {
+                side: Side::Sell,
+                energy: profile[period],
+            },
             Device::Battery { .. } if outlook.peak => {
                 let energy = self.site.rating.min(self.stored).min(share(outlook.shortage));
-                Plan { side: Side::Sell, energy }
+                Plan {
+                    side: Side::Sell,
+                    energy,
+                }
             }
             Device::Battery { capacity } => {
                 let room = Energy::new(capacity.saturating_sub(self.stored).get() * 100 / CHARGE_EFFICIENCY);
-                Plan { side: Side::Buy, energy: self.site.rating.min(room).min(share(outlook.surplus)) }
+                Plan {
+                    side: Side::Buy,
+                    energy: self.site.rating.min(room).min(share(outlook.surplus)),
+                }
             }
         };
         self.plan = Some(plan).filter(|plan| !plan.energy.is_zero());
         self.left = plan.energy;
         self.open = None;
         self.sealed = None;
-        let draw = sha256(&[seed, b"factor", &self.account.id.get().to_le_bytes(), &(period as u64).to_le_bytes()]);
+        let draw = sha256(&[
+            seed,
+            b"factor",
+            &self.account.id.get().to_le_bytes(),
+            &(period as u64).to_le_bytes(),
+        ]);
         self.factor = 900_000 + draw.prefix_u64() % 200_001;
     }
 
@@ -242,13 +265,26 @@ impl Participant {
     /// # Errors
     /// [`TalkError`].
     pub fn seal(&mut self, contract: ContractId, round: u16, tariffs: Tariffs, now: TimeNs) -> Result<(), TalkError> {
-        let Some(plan) = self.plan.filter(|_| !self.left.is_zero()) else { return Ok(()) };
+        let Some(plan) = self.plan.filter(|_| !self.left.is_zero()) else {
+            return Ok(());
+        };
         let price = self.limit(plan.side, round, tariffs);
         let leaves = vec![encode_quote(0, &quote(contract, round, plan.side, price, self.left))?];
         let salt = reveal_salt(&self.client_secret, self.account.chain, contract, round.into());
-        let commitment =
-            seal_commitment(self.account.chain, self.account.id, contract, round.into(), &salt, &leaves);
-        let seal = Seal { contract, round, bond_class: 0, commitment };
+        let commitment = seal_commitment(
+            self.account.chain,
+            self.account.id,
+            contract,
+            round.into(),
+            &salt,
+            &leaves,
+        );
+        let seal = Seal {
+            contract,
+            round,
+            bond_class: 0,
+            commitment,
+        };
         self.account.send(vec![encode_seal(0, &seal)], now)?;
         self.sealed = Some((round, leaves));
         Ok(())
@@ -259,10 +295,18 @@ impl Participant {
     /// # Errors
     /// [`TalkError`].
     pub fn reveal(&mut self, contract: ContractId) -> Result<(), TalkError> {
-        let Some((round, leaves)) = self.sealed.take() else { return Ok(()) };
+        let Some((round, leaves)) = self.sealed.take() else {
+            return Ok(());
+        };
         let round = u32::from(round);
         let salt = reveal_salt(&self.client_secret, self.account.chain, contract, round);
-        let record = RevealRecord { participant: self.account.id, contract, round, salt, leaves };
+        let record = RevealRecord {
+            participant: self.account.id,
+            contract,
+            round,
+            salt,
+            leaves,
+        };
         self.account.client.send_reveal(&record)?;
         self.account.unanswered += 1;
         Ok(())
@@ -273,8 +317,14 @@ impl Participant {
     /// # Errors
     /// [`TalkError`].
     pub fn concede(&mut self, contract: ContractId, tariffs: Tariffs, now: TimeNs) -> Result<(), TalkError> {
-        let Some(plan) = self.plan.filter(|_| !self.left.is_zero()) else { return Ok(()) };
-        let price = Price::new(if plan.side == Side::Buy { tariffs.retail } else { tariffs.feed_in } as i32);
+        let Some(plan) = self.plan.filter(|_| !self.left.is_zero()) else {
+            return Ok(());
+        };
+        let price = Price::new(if plan.side == Side::Buy {
+            tariffs.retail
+        } else {
+            tariffs.feed_in
+        } as i32);
         let leaf = match self.open {
             Some((target_nonce, target_index)) => encode_replace(
                 0,

@@ -14,8 +14,7 @@ use wattbook_market::round::{RoundOrder, welfare};
 use wattbook_types::tree::{Frontier, leaf_hash};
 use wattbook_types::units::{NANO_PER_TICK_WH, decimal};
 use wattbook_types::{
-    CloseReason, Command, ContractId, DealPrice, Event, Hash, Item, MicroPrice, ParticipantId, RangeMode,
-    Reject, Side,
+    CloseReason, Command, ContractId, DealPrice, Event, Hash, Item, MicroPrice, ParticipantId, RangeMode, Reject, Side,
 };
 
 /// Why the ledger could not be read back.
@@ -143,7 +142,11 @@ pub fn read(ledger: &Path) -> Result<Report, ReportError> {
             continue;
         }
         for record in &block.records {
-            let refused = |reject| ReportError::Record { height, seq: record.seq, reject };
+            let refused = |reject| ReportError::Record {
+                height,
+                seq: record.seq,
+                reject,
+            };
             let command =
                 decode_record(executor.chain(), record.kind, record.version, record.payload).map_err(refused)?;
             fold.command(record.kind, &command);
@@ -152,7 +155,9 @@ pub fn read(ledger: &Path) -> Result<Report, ReportError> {
                     fold.round(&round);
                 }
             }
-            let events = executor.apply(record.seq, &command).map_err(|refusal| refused(refusal.reject))?;
+            let events = executor
+                .apply(record.seq, &command)
+                .map_err(|refusal| refused(refusal.reject))?;
             for event in &events {
                 fold.event(&event.event);
             }
@@ -185,10 +190,16 @@ impl Fold {
     fn new() -> Self {
         let report = Report {
             hours: vec![Hour::default(); PERIODS / 4],
-            modes: RangeMode::ALL.iter().map(|mode| (*mode, ModeFigures::default())).collect(),
+            modes: RangeMode::ALL
+                .iter()
+                .map(|mode| (*mode, ModeFigures::default()))
+                .collect(),
             ..Report::default()
         };
-        Self { report, shown: BTreeMap::new() }
+        Self {
+            report,
+            shown: BTreeMap::new(),
+        }
     }
 
     fn hour(&mut self, contract: ContractId) -> &mut Hour {
@@ -207,7 +218,10 @@ impl Fold {
         self.report.counts[slot] += 1;
         self.report.counts[3] += match command {
             Command::Envelope(envelope) => {
-                let quotes = envelope.items.iter().filter(|item| matches!(item, Item::Quote(_) | Item::Replace(_)));
+                let quotes = envelope
+                    .items
+                    .iter()
+                    .filter(|item| matches!(item, Item::Quote(_) | Item::Replace(_)));
                 quotes.count() as u64
             }
             Command::Reveal(reveal) => reveal.quotes.len() as u64,
@@ -240,14 +254,23 @@ impl Fold {
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Opened { order, contract, side, leaves, .. } if order.participant != GRID_COMPANY => {
+            Event::Opened {
+                order,
+                contract,
+                side,
+                leaves,
+                ..
+            } if order.participant != GRID_COMPANY => {
                 let (dealt, most) = self.shown.entry((order.participant, *contract, *side)).or_default();
                 *most = (*most).max(*dealt + leaves.get());
             }
             Event::Executed { deal, .. } => {
                 self.report.deals[0] += 1;
                 let energy = deal.energy.get();
-                for (who, side) in [(deal.buyer.participant, Side::Buy), (deal.seller.participant, Side::Sell)] {
+                for (who, side) in [
+                    (deal.buyer.participant, Side::Buy),
+                    (deal.seller.participant, Side::Sell),
+                ] {
                     if who != GRID_COMPANY {
                         let (dealt, most) = self.shown.entry((who, deal.contract, side)).or_default();
                         *dealt += energy;
@@ -260,33 +283,63 @@ impl Fold {
                 let (low, high) = hour.prices.unwrap_or((deal.price, deal.price));
                 hour.prices = Some((low.min(deal.price), high.max(deal.price)));
             }
-            Event::Unmatched { order, contract, leaves, reason, .. } if order.participant != GRID_COMPANY => {
+            Event::Unmatched {
+                order,
+                contract,
+                leaves,
+                reason,
+                ..
+            } if order.participant != GRID_COMPANY => {
                 *self.hour(*contract).unmatched.entry(*reason).or_default() += leaves.get();
             }
-            Event::Closed { order, contract, leaves, reason: CloseReason::GateClosed, .. }
-                if order.participant != GRID_COMPANY =>
-            {
+            Event::Closed {
+                order,
+                contract,
+                leaves,
+                reason: CloseReason::GateClosed,
+                ..
+            } if order.participant != GRID_COMPANY => {
                 self.hour(*contract).left += leaves.get();
             }
             Event::Cep { contract, cep, .. } => self.hour(*contract).cep = Some(*cep),
             Event::Contracted { count, .. } => self.report.deals[1] += count,
             Event::DealVoided { .. } => self.report.deals[2] += 1,
-            Event::Settled { settled, energy_paid, charge_paid, buyer_penalty, seller_penalty, .. } => {
+            Event::Settled {
+                settled,
+                energy_paid,
+                charge_paid,
+                buyer_penalty,
+                seller_penalty,
+                ..
+            } => {
                 self.report.deals[3] += 1;
                 self.report.settled += settled.get();
                 self.report.paid.0 += i128::from(energy_paid.get());
                 self.report.paid.1 += i128::from(charge_paid.get());
                 self.report.penalties += i128::from(buyer_penalty.get()) + i128::from(seller_penalty.get());
             }
-            Event::Balanced { side, energy, unpaid, .. } => {
-                let slot = if *side == Side::Sell { &mut self.report.balanced.0 } else { &mut self.report.balanced.1 };
+            Event::Balanced {
+                side, energy, unpaid, ..
+            } => {
+                let slot = if *side == Side::Sell {
+                    &mut self.report.balanced.0
+                } else {
+                    &mut self.report.balanced.1
+                };
                 *slot += energy.get();
                 self.report.unpaid += i128::from(unpaid.get());
             }
-            Event::Rejected { .. } | Event::QuoteVoided { .. } | Event::SealVoided { .. } | Event::BondBurned { .. } => {
+            Event::Rejected { .. }
+            | Event::QuoteVoided { .. }
+            | Event::SealVoided { .. }
+            | Event::BondBurned { .. } => {
                 self.report.refused += 1;
             }
-            Event::Rated { participant, reputation, .. } => {
+            Event::Rated {
+                participant,
+                reputation,
+                ..
+            } => {
                 self.report.reputations.insert(*participant, reputation.get());
             }
             _ => {}
@@ -296,7 +349,11 @@ impl Fold {
     fn finish(mut self) -> Report {
         for ((_, contract, side), (_, most)) in core::mem::take(&mut self.shown) {
             let hour = self.hour(contract);
-            *(if side == Side::Sell { &mut hour.offered } else { &mut hour.asked }) += most;
+            *(if side == Side::Sell {
+                &mut hour.offered
+            } else {
+                &mut hour.asked
+            }) += most;
         }
         self.report
     }
@@ -334,7 +391,10 @@ impl Report {
     }
 
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "Energy in kWh, prices in points/MWh. asked, offered: participants; grid: dealt with the grid company.")?;
+        writeln!(
+            out,
+            "Energy in kWh, prices in points/MWh. asked, offered: participants; grid: dealt with the grid company."
+        )?;
         writeln!(out)?;
         writeln!(
             out,
@@ -347,8 +407,11 @@ impl Report {
             }
             let prices = hour.prices.map_or("-".into(), |(low, high)| format!("{low}-{high}"));
             let cep = hour.cep.map_or("-".into(), micro);
-            let reasons: Vec<String> =
-                hour.unmatched.iter().map(|(reason, wh)| format!("{} {}", reason.name(), kwh(*wh))).collect();
+            let reasons: Vec<String> = hour
+                .unmatched
+                .iter()
+                .map(|(reason, wh)| format!("{} {}", reason.name(), kwh(*wh)))
+                .collect();
             writeln!(
                 out,
                 "{i:02}   {:>8} {:>8} {:>8} {:>8} {:>13} {:>8} {:>6}  {}",
@@ -363,7 +426,11 @@ impl Report {
             )?;
         }
         writeln!(out)?;
-        writeln!(out, "The {} sealed rounds as recorded, cleared in each range mode. Fill of what participants entered, by", self.rounds)?;
+        writeln!(
+            out,
+            "The {} sealed rounds as recorded, cleared in each range mode. Fill of what participants entered, by",
+            self.rounds
+        )?;
         writeln!(out, "reputation quarter (best first), in percent.")?;
         writeln!(out)?;
         writeln!(out, "mode           welfare   traded     Q1     Q2     Q3     Q4")?;
@@ -384,12 +451,34 @@ impl Report {
         writeln!(out)?;
         let [made, contracted, voided, settled] = self.deals;
         let (surplus, shortage) = self.balanced;
-        writeln!(out, "deals          {made} made, {contracted} countersigned, {voided} void, {settled} settled by meter: {} kWh", kwh(self.settled))?;
-        writeln!(out, "paid           {} points for energy, {} in charges, {} in penalties", points(self.paid.0), points(self.paid.1), points(self.penalties))?;
-        writeln!(out, "balancing      {} kWh surplus bought, {} kWh shortage sold, {} points unpaid", kwh(surplus), kwh(shortage), points(self.unpaid))?;
+        writeln!(
+            out,
+            "deals          {made} made, {contracted} countersigned, {voided} void, {settled} settled by meter: {} kWh",
+            kwh(self.settled)
+        )?;
+        writeln!(
+            out,
+            "paid           {} points for energy, {} in charges, {} in penalties",
+            points(self.paid.0),
+            points(self.paid.1),
+            points(self.penalties)
+        )?;
+        writeln!(
+            out,
+            "balancing      {} kWh surplus bought, {} kWh shortage sold, {} points unpaid",
+            kwh(surplus),
+            kwh(shortage),
+            points(self.unpaid)
+        )?;
         let reputations: Vec<u32> = self.reputations.values().copied().collect();
         if let (Some(low), Some(high)) = (reputations.iter().min(), reputations.iter().max()) {
-            writeln!(out, "reputation     {} to {} over {} participants", decimal((*low).into(), 6), decimal((*high).into(), 6), reputations.len())?;
+            writeln!(
+                out,
+                "reputation     {} to {} over {} participants",
+                decimal((*low).into(), 6),
+                decimal((*high).into(), 6),
+                reputations.len()
+            )?;
         }
         let [grid, registration, clean] = self.minted;
         writeln!(
@@ -403,8 +492,17 @@ impl Report {
             points(self.held)
         )?;
         let verdict = if self.conserved { "held" } else { "VIOLATED" };
-        writeln!(out, "conservation   {verdict}: points = minted - burned, energy sold = energy bought ({} kWh)", kwh(self.settled))?;
-        writeln!(out, "ledger         {} blocks, {} records", self.height + 1, self.records)?;
+        writeln!(
+            out,
+            "conservation   {verdict}: points = minted - burned, energy sold = energy bought ({} kWh)",
+            kwh(self.settled)
+        )?;
+        writeln!(
+            out,
+            "ledger         {} blocks, {} records",
+            self.height + 1,
+            self.records
+        )?;
         writeln!(out, "ledger root    {}", self.ledger_root)?;
         writeln!(out, "state root     {}", self.state_root)
     }
@@ -417,8 +515,11 @@ impl Report {
             .enumerate()
             .map(|(hour, h)| {
                 let price = |p: DealPrice| p.to_string();
-                let unmatched: serde_json::Map<String, Value> =
-                    h.unmatched.iter().map(|(reason, wh)| (reason.name().into(), json!(wh))).collect();
+                let unmatched: serde_json::Map<String, Value> = h
+                    .unmatched
+                    .iter()
+                    .map(|(reason, wh)| (reason.name().into(), json!(wh)))
+                    .collect();
                 json!({
                     "hour": hour, "asked_wh": h.asked, "offered_wh": h.offered, "traded_wh": h.traded,
                     "with_grid_wh": h.with_grid, "price_low": h.prices.map(|p| price(p.0)),
@@ -432,8 +533,11 @@ impl Report {
             .iter()
             .map(|(mode, f)| {
                 let welfare = decimal(f.welfare * i128::from(NANO_PER_TICK_WH), 9);
-                let fill: Vec<Value> =
-                    f.quarters.iter().map(|(e, d)| json!({"entered_wh": e, "filled_wh": d})).collect();
+                let fill: Vec<Value> = f
+                    .quarters
+                    .iter()
+                    .map(|(e, d)| json!({"entered_wh": e, "filled_wh": d}))
+                    .collect();
                 json!({"mode": mode.name(), "welfare": welfare, "traded_wh": f.traded, "quarters": fill})
             })
             .collect();

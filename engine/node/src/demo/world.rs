@@ -60,12 +60,17 @@ pub fn delivery_start(period: usize) -> TimeNs {
 
 fn rows(text: &str) -> Vec<StringRecord> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
-    reader.records().map(|row| row.expect("the data shipped is well-formed")).collect()
+    reader
+        .records()
+        .map(|row| row.expect("the data shipped is well-formed"))
+        .collect()
 }
 
 /// A decimal of the data shipped, in `10^-decimals` of its unit; digits beyond are cut.
 fn number(text: &str, decimals: u32) -> i128 {
-    let end = text.find('.').map_or(text.len(), |dot| text.len().min(dot + 1 + decimals as usize));
+    let end = text
+        .find('.')
+        .map_or(text.len(), |dot| text.len().min(dot + 1 + decimals as usize));
     let cut = text[..end].trim_end_matches('.');
     parse_decimal(cut, decimals).expect("the data shipped holds plain decimals")
 }
@@ -98,33 +103,60 @@ impl World {
         for (i, row) in rows(LOADS).iter().enumerate() {
             let energy_by_period = profile(&week_load, i + 1);
             let rating = energy(&row[5], true).max(greatest(&energy_by_period));
-            sites.push(Site { name: row[1].to_owned(), device: Device::Load(energy_by_period), rating });
+            sites.push(Site {
+                name: row[1].to_owned(),
+                device: Device::Load(energy_by_period),
+                rating,
+            });
         }
         for (i, row) in rows(PLANTS).iter().enumerate() {
             let energy_by_period = profile(&week_pv, i + 1);
             let rating = energy(&row[5], true).max(greatest(&energy_by_period));
-            sites.push(Site { name: row[1].to_owned(), device: Device::Plant(energy_by_period), rating });
+            sites.push(Site {
+                name: row[1].to_owned(),
+                device: Device::Plant(energy_by_period),
+                rating,
+            });
         }
         for row in rows(BATTERIES) {
             let (rating, capacity) = (energy(&row[4], true), energy(&row[5], false));
-            sites.push(Site { name: row[1].to_owned(), device: Device::Battery { capacity }, rating });
+            sites.push(Site {
+                name: row[1].to_owned(),
+                device: Device::Battery { capacity },
+                rating,
+            });
         }
         Self { sites }
     }
 
     /// All consumption of a period.
     pub fn total_load(&self, period: usize) -> Energy {
-        self.total(|device| if let Device::Load(profile) = device { profile[period] } else { Energy::ZERO })
+        self.total(|device| {
+            if let Device::Load(profile) = device {
+                profile[period]
+            } else {
+                Energy::ZERO
+            }
+        })
     }
 
     /// All generation of a period.
     pub fn total_generation(&self, period: usize) -> Energy {
-        self.total(|device| if let Device::Plant(profile) = device { profile[period] } else { Energy::ZERO })
+        self.total(|device| {
+            if let Device::Plant(profile) = device {
+                profile[period]
+            } else {
+                Energy::ZERO
+            }
+        })
     }
 
     /// Ratings of all batteries.
     pub fn battery_rating(&self) -> Energy {
-        let ratings = self.sites.iter().filter(|site| matches!(site.device, Device::Battery { .. }));
+        let ratings = self
+            .sites
+            .iter()
+            .filter(|site| matches!(site.device, Device::Battery { .. }));
         Energy::new(ratings.map(|site| site.rating.get()).sum())
     }
 
@@ -157,7 +189,10 @@ mod tests {
         assert_eq!(count(|d| matches!(d, Device::Plant(p) if p.len() == PERIODS)), 8);
         assert_eq!(count(|d| matches!(d, Device::Battery { .. })), 4);
         // 45 of the 96 periods have no sun (the issue's own count).
-        assert_eq!((0..PERIODS).filter(|&p| world.total_generation(p).is_zero()).count(), 45);
+        assert_eq!(
+            (0..PERIODS).filter(|&p| world.total_generation(p).is_zero()).count(),
+            45
+        );
         assert_eq!(delivery_start(0), TimeNs::from_secs(1_465_862_400));
         assert!(world.peak_periods().iter().filter(|peak| **peak).count() > 20);
     }

@@ -162,7 +162,10 @@ impl Ingest {
             }
             if self.stop.load(Ordering::Relaxed) && !self.stop_sent && self.waiting.is_none() {
                 self.stop_sent = true;
-                self.waiting = Some(Job { session: 0, request: Request::Stop });
+                self.waiting = Some(Job {
+                    session: 0,
+                    request: Request::Stop,
+                });
             }
             if self.hand_on().is_err() || self.read_all().is_err() {
                 // Verify is gone: the node is ending, publish still says so.
@@ -184,7 +187,10 @@ impl Ingest {
         }
         while self.waiting.is_none() {
             let Some(session) = self.gone.pop() else { break };
-            self.waiting = self.jobs.try_send(Job { session, request: Request::Closed })?;
+            self.waiting = self.jobs.try_send(Job {
+                session,
+                request: Request::Closed,
+            })?;
         }
         Ok(self.waiting.is_none())
     }
@@ -200,7 +206,11 @@ impl Ingest {
                 }
             };
             if self.sessions.len() >= self.settings.sessions_max || self.stop_sent {
-                let reject = if self.stop_sent { Reject::NotAccepting } else { Reject::TooManySessions };
+                let reject = if self.stop_sent {
+                    Reject::NotAccepting
+                } else {
+                    Reject::TooManySessions
+                };
                 let _ = stream.write(&framed(&rejected(About::default(), reject, 0)));
                 continue;
             }
@@ -215,7 +225,17 @@ impl Ingest {
             let now = Instant::now();
             let decoder = Decoder::new(Peer::Client, self.settings.packet_size_max);
             let (out, sent, state, closing) = (Vec::new(), 0, State::Login, false);
-            let session = Session { stream, decoder, out, sent, state, opened: now, heard: now, said: now, closing };
+            let session = Session {
+                stream,
+                decoder,
+                out,
+                sent,
+                state,
+                opened: now,
+                heard: now,
+                said: now,
+                closing,
+            };
             self.sessions.insert(id, session);
             self.readable.insert(id);
         }
@@ -243,7 +263,9 @@ impl Ingest {
         let mut budget = READ_TURN;
         loop {
             loop {
-                let Some(session) = self.sessions.get_mut(&id) else { return Ok(Turn::Drained) };
+                let Some(session) = self.sessions.get_mut(&id) else {
+                    return Ok(Turn::Drained);
+                };
                 if session.closing {
                     return Ok(Turn::Drained);
                 }
@@ -285,7 +307,9 @@ impl Ingest {
             if budget == 0 {
                 return Ok(Turn::More);
             }
-            let Some(session) = self.sessions.get_mut(&id) else { return Ok(Turn::Drained) };
+            let Some(session) = self.sessions.get_mut(&id) else {
+                return Ok(Turn::Drained);
+            };
             match session.stream.read(session.decoder.spare()) {
                 Ok(0) => return Ok(Turn::Over),
                 Ok(read) => {
@@ -311,7 +335,10 @@ impl Ingest {
                     session.say_last(&packets);
                 } else {
                     session.state = State::Private { challenge, from };
-                    let accepted = LoginAccepted { session: soupbin::SESSION_PRIVATE.into(), sequence: from };
+                    let accepted = LoginAccepted {
+                        session: soupbin::SESSION_PRIVATE.into(),
+                        sequence: from,
+                    };
                     soupbin::put_login_accepted(&accepted, &mut packets);
                     packets.extend(framed(&Challenge {
                         challenge,
@@ -360,6 +387,16 @@ impl Ingest {
             self.write(id);
         }
         if finished {
+            // Publish has told those it knows; the rest were not logged on yet.
+            for session in self
+                .sessions
+                .values_mut()
+                .filter(|session| !matches!(session.state, State::Login))
+            {
+                let mut end = Vec::new();
+                soupbin::put_end_of_session(&mut end);
+                session.say_last(&end);
+            }
             self.linger();
         }
         finished
@@ -378,7 +415,9 @@ impl Ingest {
     }
 
     fn write(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         let over = loop {
             if session.sent == session.out.len() {
                 session.out.clear();
@@ -463,22 +502,26 @@ impl Session {
 }
 
 /// The request of a decoded message on a private session.
-fn request_of(
-    decoded: Result<Inbound<'_>, Reject>,
-    chain: ChainId,
-    challenge: &[u8; 32],
-    from: u64,
-) -> Request {
+fn request_of(decoded: Result<Inbound<'_>, Reject>, chain: ChainId, challenge: &[u8; 32], from: u64) -> Request {
     match decoded {
         Ok(Inbound::Logon(logon)) => {
             let participant = ParticipantId::new(logon.participant);
             match Grade::from_raw(logon.grade) {
                 Some(grade) => {
                     let digest = logon_digest(chain, challenge, participant, logon.grade);
-                    Request::Logon { participant, grade, from, digest, signature: logon.signature }
+                    Request::Logon {
+                        participant,
+                        grade,
+                        from,
+                        digest,
+                        signature: logon.signature,
+                    }
                 }
                 None => Request::Refused(
-                    About { participant: logon.participant, ..About::default() },
+                    About {
+                        participant: logon.participant,
+                        ..About::default()
+                    },
                     Reject::LogonRefused,
                 ),
             }

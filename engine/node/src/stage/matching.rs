@@ -70,9 +70,28 @@ impl Matching {
         next_seq: u64,
         next_height: u64,
     ) -> Self {
-        let Wiring { checked, blocks, publish, keys, durable } = wiring;
+        let Wiring {
+            checked,
+            blocks,
+            publish,
+            keys,
+            durable,
+        } = wiring;
         let (block, held) = (Block::default(), Vec::new());
-        Self { checked, blocks, publish, executor, keys, durable, clock, settings, next_seq, next_height, block, held }
+        Self {
+            checked,
+            blocks,
+            publish,
+            executor,
+            keys,
+            durable,
+            clock,
+            settings,
+            next_seq,
+            next_height,
+            block,
+            held,
+        }
     }
 
     /// Runs until verify is gone or a stop comes.
@@ -84,8 +103,15 @@ impl Matching {
         if end == Ok(()) {
             // A stop: what is sequenced is sealed; what is held was never promised.
             let closed = self.close_block().is_ok() && self.durable.wait(self.next_height - 1);
-            let reason = if closed { HaltReason::Stopping } else { HaltReason::LedgerFailed };
-            let _ = self.publish.send(Publication::Halt { reason, seq: self.next_seq - 1 });
+            let reason = if closed {
+                HaltReason::Stopping
+            } else {
+                HaltReason::LedgerFailed
+            };
+            let _ = self.publish.send(Publication::Halt {
+                reason,
+                seq: self.next_seq - 1,
+            });
         }
     }
 
@@ -120,7 +146,13 @@ impl Matching {
 
     fn refuse_step(&self, session: SessionId) -> Result<(), Gone> {
         let (about, reject) = (Default::default(), Reject::StepRefused);
-        self.publish.send(Publication::Refused { session, about, reject, original_seq: 0, close: false })
+        self.publish.send(Publication::Refused {
+            session,
+            about,
+            reject,
+            original_seq: 0,
+            close: false,
+        })
     }
 
     /// Sequences what is held, then moves time on; the block ends with that Tick (DETAILS 1).
@@ -136,7 +168,11 @@ impl Matching {
         if !self.durable.wait(height) {
             return Err(Gone);
         }
-        self.publish.send(Publication::Stepped { time, height, seq: self.next_seq - 1 })
+        self.publish.send(Publication::Stepped {
+            time,
+            height,
+            seq: self.next_seq - 1,
+        })
     }
 
     fn run_live(&mut self) -> Result<(), Gone> {
@@ -153,7 +189,10 @@ impl Matching {
                 }
                 Some(last) => last + TICK_INTERVAL,
             };
-            let until = self.block.since.map_or(next_tick, |since| next_tick.min(since + block_time));
+            let until = self
+                .block
+                .since
+                .map_or(next_tick, |since| next_tick.min(since + block_time));
             let received = self.checked.recv_deadline(until)?;
             // A command's time is the last Tick's, so a Tick as old as its interval is renewed before the command.
             let stale = last_tick.is_none_or(|last| last.elapsed() >= TICK_INTERVAL);
@@ -200,15 +239,34 @@ impl Matching {
     fn relay(&mut self, session: SessionId, outcome: Outcome) -> Result<(), Gone> {
         let publication = match outcome {
             Outcome::Subscribe { from } => Publication::Subscribe { session, from },
-            Outcome::LoggedOn { participant, grade, from } => {
+            Outcome::LoggedOn {
+                participant,
+                grade,
+                from,
+            } => {
                 let base = self.executor.market().state().accounts.get(participant).map_or(0, |a| {
-                    a.nonces.used().map(|(nonce, _)| nonce).max().unwrap_or(0).max(a.nonces.base())
+                    a.nonces
+                        .used()
+                        .map(|(nonce, _)| nonce)
+                        .max()
+                        .unwrap_or(0)
+                        .max(a.nonces.base())
                 });
-                Publication::Open { session, participant, next_nonce: base + 1, grade, from }
+                Publication::Open {
+                    session,
+                    participant,
+                    next_nonce: base + 1,
+                    grade,
+                    from,
+                }
             }
-            Outcome::Refused { about, reject, close } => {
-                Publication::Refused { session, about, reject, original_seq: 0, close }
-            }
+            Outcome::Refused { about, reject, close } => Publication::Refused {
+                session,
+                about,
+                reject,
+                original_seq: 0,
+                close,
+            },
             Outcome::Closed => Publication::Closed(session),
             Outcome::Command(_) | Outcome::Step { .. } | Outcome::Stop => return Ok(()),
         };
@@ -249,7 +307,11 @@ impl Matching {
     }
 
     fn record(&mut self, kind: u16, payload: Vec<u8>, events: Vec<Sequenced>) -> Result<(), Gone> {
-        self.block.records.push(OwnedRecord { kind, seq: self.next_seq, payload });
+        self.block.records.push(OwnedRecord {
+            kind,
+            seq: self.next_seq,
+            payload,
+        });
         self.block.since.get_or_insert_with(Instant::now);
         self.next_seq += 1;
         self.announce(events)
@@ -261,7 +323,10 @@ impl Matching {
         }
         let events = Arc::new(events);
         self.block.events.push(Arc::clone(&events));
-        self.publish.send(Publication::Events { height: self.next_height, events })
+        self.publish.send(Publication::Events {
+            height: self.next_height,
+            events,
+        })
     }
 
     /// Ends the block under way, if it has a record, and hands it to seal.

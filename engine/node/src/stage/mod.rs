@@ -78,12 +78,20 @@ pub struct About {
 impl About {
     /// An envelope.
     pub fn envelope(envelope: &SealedEnvelope) -> Self {
-        Self { participant: envelope.header.participant, nonce: envelope.header.nonce, contract: 0 }
+        Self {
+            participant: envelope.header.participant,
+            nonce: envelope.header.nonce,
+            contract: 0,
+        }
     }
 
     /// A reveal.
     pub fn reveal(participant: ParticipantId, contract: ContractId) -> Self {
-        Self { participant: participant.get(), nonce: 0, contract: contract.get() }
+        Self {
+            participant: participant.get(),
+            nonce: 0,
+            contract: contract.get(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ring::{Gone, Receiver, Sender};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use wattbook_feed::sbe::session::{
-    BlockSealed, DealRecord, Halted, HeldKind, Held, LoggedOn, RejectedMessage, Stepped, Watermark,
+    BlockSealed, DealRecord, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Stepped, Watermark,
 };
 use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_public, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
@@ -80,7 +80,10 @@ struct Stream {
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { first: 1, items: VecDeque::new() }
+        Self {
+            first: 1,
+            items: VecDeque::new(),
+        }
     }
 }
 
@@ -145,7 +148,11 @@ impl Publish {
                 }
                 taken += 1;
                 // A ring that never runs empty must not keep the sessions waiting.
-                next = if taken < FLUSH_LEN { self.input.try_recv().unwrap_or(None) } else { None };
+                next = if taken < FLUSH_LEN {
+                    self.input.try_recv().unwrap_or(None)
+                } else {
+                    None
+                };
             }
             if self.flush().is_err() {
                 return;
@@ -167,22 +174,44 @@ impl Publish {
             Publication::Durable { header, digest, seq } => {
                 self.take_block(&header, digest);
                 self.flush()?;
-                let watermark =
-                    Watermark { grade: Grade::Durable as u8, reserved: [0; 7], height: header.height, seq };
+                let watermark = Watermark {
+                    grade: Grade::Durable as u8,
+                    reserved: [0; 7],
+                    height: header.height,
+                    seq,
+                };
                 self.tell_private(&watermark)
             }
             Publication::Subscribe { session, from } => self.subscribe(session, from),
-            Publication::Open { session, participant, next_nonce, grade, from } => {
-                self.open(session, participant, next_nonce, grade, from)
-            }
+            Publication::Open {
+                session,
+                participant,
+                next_nonce,
+                grade,
+                from,
+            } => self.open(session, participant, next_nonce, grade, from),
             Publication::Held { session, about, kind } => self.held(session, about, kind),
-            Publication::Refused { session, about, reject, original_seq, close } => {
+            Publication::Refused {
+                session,
+                about,
+                reject,
+                original_seq,
+                close,
+            } => {
                 let packets = framed(&rejected(about, reject, original_seq));
-                self.sockets.send(if close { ToSocket::Last(session, packets) } else { ToSocket::Packets(session, packets) })
+                self.sockets.send(if close {
+                    ToSocket::Last(session, packets)
+                } else {
+                    ToSocket::Packets(session, packets)
+                })
             }
             Publication::Stepped { time, height, seq } => {
                 self.flush()?;
-                self.tell_private(&Stepped { time_ns: time.get(), height, seq })
+                self.tell_private(&Stepped {
+                    time_ns: time.get(),
+                    height,
+                    seq,
+                })
             }
             Publication::Closed(session) => {
                 self.sessions.remove(&session);
@@ -190,7 +219,11 @@ impl Publish {
             }
             Publication::Halt { reason, seq } => {
                 self.flush()?;
-                let halted = framed(&Halted { reason: reason as u8, reserved: [0; 7], seq });
+                let halted = framed(&Halted {
+                    reason: reason as u8,
+                    reserved: [0; 7],
+                    seq,
+                });
                 for (session, _) in core::mem::take(&mut self.sessions) {
                     let mut packets = halted.clone();
                     soupbin::put_end_of_session(&mut packets);
@@ -219,7 +252,10 @@ impl Publish {
         for recipient in &recipients {
             message.clear();
             if encode_private(event, *recipient, &self.alias, &mut message) {
-                self.private.entry(*recipient).or_default().push(height, &message, self.history_len);
+                self.private
+                    .entry(*recipient)
+                    .or_default()
+                    .push(height, &message, self.history_len);
             }
         }
         // Whoever signs or audits deals sees them with real accounts, and the digest they add up to.
@@ -227,7 +263,15 @@ impl Publish {
         match &event.event {
             Event::Executed { deal, deal_id, .. } => {
                 let record = DealEntry::new(deal);
-                encode_outbound(&DealRecord { seq: event.seq, height, record, deal_id: deal_id.0 }, &mut message);
+                encode_outbound(
+                    &DealRecord {
+                        seq: event.seq,
+                        height,
+                        record,
+                        deal_id: deal_id.0,
+                    },
+                    &mut message,
+                );
             }
             Event::DealsSealed { .. } => {
                 encode_reader(event, &self.alias, &mut message);
@@ -235,7 +279,10 @@ impl Publish {
             _ => return,
         }
         for reader in &self.readers {
-            self.private.entry(*reader).or_default().push(height, &message, self.history_len);
+            self.private
+                .entry(*reader)
+                .or_default()
+                .push(height, &message, self.history_len);
         }
     }
 
@@ -267,11 +314,21 @@ impl Publish {
             return self.sockets.send(ToSocket::Last(session, packets));
         }
         soupbin::put_login_accepted(
-            &LoginAccepted { session: soupbin::SESSION_PUBLIC.into(), sequence: next },
+            &LoginAccepted {
+                session: soupbin::SESSION_PUBLIC.into(),
+                sequence: next,
+            },
             &mut packets,
         );
         let grade = Grade::Matched;
-        self.sessions.insert(session, Subscription { stream: StreamKey::Public, grade, next });
+        self.sessions.insert(
+            session,
+            Subscription {
+                stream: StreamKey::Public,
+                grade,
+                next,
+            },
+        );
         self.sockets.send(ToSocket::Packets(session, packets))
     }
 
@@ -286,20 +343,38 @@ impl Publish {
         let stream = self.private.entry(participant).or_default();
         let from = if from == 0 { stream.end() } else { from };
         if from < stream.first || from > stream.end() {
-            let about = About { participant: participant.get(), ..About::default() };
+            let about = About {
+                participant: participant.get(),
+                ..About::default()
+            };
             let packets = framed(&rejected(about, Reject::LogonRefused, 0));
             return self.sockets.send(ToSocket::Last(session, packets));
         }
         let stream = StreamKey::Private(participant);
-        self.sessions.insert(session, Subscription { stream, grade, next: from });
-        let logged_on =
-            LoggedOn { participant: participant.get(), next_nonce, grade: grade as u8, reserved: [0; 7] };
+        self.sessions.insert(
+            session,
+            Subscription {
+                stream,
+                grade,
+                next: from,
+            },
+        );
+        let logged_on = LoggedOn {
+            participant: participant.get(),
+            next_nonce,
+            grade: grade as u8,
+            reserved: [0; 7],
+        };
         self.sockets.send(ToSocket::Packets(session, framed(&logged_on)))
     }
 
     fn held(&mut self, session: SessionId, about: About, kind: HeldKind) -> Result<(), Gone> {
-        let held =
-            Held { participant: about.participant, nonce: about.nonce, kind: kind as u8, reserved: [0; 7] };
+        let held = Held {
+            participant: about.participant,
+            nonce: about.nonce,
+            kind: kind as u8,
+            reserved: [0; 7],
+        };
         self.sockets.send(ToSocket::Packets(session, framed(&held)))
     }
 
@@ -342,7 +417,10 @@ impl Publish {
         }
         for session in behind {
             let mut packets = Vec::new();
-            soupbin::put_debug("too slow: messages you have not seen have left the history", &mut packets);
+            soupbin::put_debug(
+                "too slow: messages you have not seen have left the history",
+                &mut packets,
+            );
             self.sessions.remove(&session);
             self.sockets.send(ToSocket::Last(session, packets))?;
         }

@@ -27,7 +27,13 @@ impl Seal {
         store: Store,
         alias: Alias,
     ) -> Self {
-        Self { blocks, publish, durable, store, alias }
+        Self {
+            blocks,
+            publish,
+            durable,
+            store,
+            alias,
+        }
     }
 
     /// Runs until matching is gone.
@@ -40,7 +46,10 @@ impl Seal {
             if let Err(error) = self.seal(&draft) {
                 // A failed sync is never retried as if it had worked.
                 tracing::error!(height = draft.height, %error, "the ledger cannot be written");
-                let _ = self.publish.send(Publication::Halt { reason: HaltReason::LedgerFailed, seq });
+                let _ = self.publish.send(Publication::Halt {
+                    reason: HaltReason::LedgerFailed,
+                    seq,
+                });
                 self.durable.fail();
                 return Err(error);
             }
@@ -55,7 +64,12 @@ impl Seal {
         }
         let version = record_kind::VERSION;
         let records: Vec<Record<'_>> = (draft.records.iter())
-            .map(|r| Record { kind: r.kind, version, seq: r.seq, payload: &r.payload })
+            .map(|r| Record {
+                kind: r.kind,
+                version,
+                seq: r.seq,
+                payload: &r.payload,
+            })
             .collect();
         let appended = self.store.append_block(&BlockDraft {
             time_ns: draft.time,

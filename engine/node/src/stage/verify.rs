@@ -52,7 +52,16 @@ impl Verify {
             config::VerifyPolicy::Batch => Policy::Batch,
         };
         let verifier = Verifier::new(policy);
-        Self { jobs, checked, chain, registrar, keys, verifier, settings, sessions: BTreeMap::new() }
+        Self {
+            jobs,
+            checked,
+            chain,
+            registrar,
+            keys,
+            verifier,
+            settings,
+            sessions: BTreeMap::new(),
+        }
     }
 
     /// Runs until ingest is gone.
@@ -66,7 +75,15 @@ impl Verify {
         let deadline = Instant::now() + Duration::from_micros(self.settings.batch_deadline_us);
         let mut jobs = vec![first];
         // A Step cuts the batch without waiting; nothing before it is waited for either.
-        while jobs.len() < self.settings.batch_len_max && !matches!(jobs.last(), Some(Job { request: Request::Step(_) | Request::Stop, .. })) {
+        while jobs.len() < self.settings.batch_len_max
+            && !matches!(
+                jobs.last(),
+                Some(Job {
+                    request: Request::Step(_) | Request::Stop,
+                    ..
+                })
+            )
+        {
             match self.jobs.recv_deadline(deadline) {
                 Ok(Some(job)) => jobs.push(job),
                 Ok(None) => break,
@@ -76,8 +93,10 @@ impl Verify {
         }
         let keys = Arc::clone(&self.keys);
         let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
-        let screened: Vec<(SessionId, Screened)> =
-            jobs.into_iter().map(|job| (job.session, self.screen(job.session, job.request, &keys))).collect();
+        let screened: Vec<(SessionId, Screened)> = jobs
+            .into_iter()
+            .map(|job| (job.session, self.screen(job.session, job.request, &keys)))
+            .collect();
         let candidates: Vec<Candidate<'_>> = screened
             .iter()
             .filter_map(|(session, screened)| match screened {
@@ -118,20 +137,38 @@ impl Verify {
         let state = self.sessions.entry(session).or_default();
         let outcome = match request {
             Request::Subscribe { from } => Outcome::Subscribe { from },
-            Request::Logon { participant, grade, from, digest, signature } => {
-                let about = About { participant: participant.get(), ..About::default() };
+            Request::Logon {
+                participant,
+                grade,
+                from,
+                digest,
+                signature,
+            } => {
+                let about = About {
+                    participant: participant.get(),
+                    ..About::default()
+                };
                 match keys.get(&participant) {
                     None => refused(about, Reject::UnknownParticipant),
                     Some(key) if verify_one(key, &digest, &signature).is_err() => refused(about, Reject::LogonRefused),
                     Some(_) => {
                         state.participant = Some(participant);
-                        Outcome::LoggedOn { participant, grade, from }
+                        Outcome::LoggedOn {
+                            participant,
+                            grade,
+                            from,
+                        }
                     }
                 }
             }
             Request::Register(record) => {
-                let about = About { participant: record.register.admit_serial, ..About::default() };
-                let registration = record.verify(self.chain, &self.registrar).and_then(|()| record.to_registration());
+                let about = About {
+                    participant: record.register.admit_serial,
+                    ..About::default()
+                };
+                let registration = record
+                    .verify(self.chain, &self.registrar)
+                    .and_then(|()| record.to_registration());
                 match registration {
                     Ok(registration) => Outcome::Command(Box::new(VerifiedCommand {
                         command: Command::Register(registration),
@@ -157,7 +194,11 @@ impl Verify {
                 refused(about, reject)
             }
             Request::Reveal(record) => {
-                let about = About { participant: record.participant.get(), nonce: 0, contract: record.contract.get() };
+                let about = About {
+                    participant: record.participant.get(),
+                    nonce: 0,
+                    contract: record.contract.get(),
+                };
                 match (state.participant, record.to_command(self.chain)) {
                     (None, _) => refused(about, Reject::NotLoggedOn),
                     (Some(_), Err(reject)) => refused(about, reject),
@@ -170,7 +211,10 @@ impl Verify {
                     })),
                 }
             }
-            Request::Step(time) => Outcome::Step { participant: state.participant, time },
+            Request::Step(time) => Outcome::Step {
+                participant: state.participant,
+                time,
+            },
             Request::Refused(about, reject) => refused(about, reject),
             Request::Closed => {
                 self.sessions.remove(&session);
@@ -197,7 +241,11 @@ impl Verify {
                 let state = self.sessions.entry(session).or_default();
                 state.bad_signatures += 1;
                 let close = state.bad_signatures >= self.settings.bad_signatures_max;
-                let reject = if close { Reject::SessionSuspended } else { Reject::BadSignature };
+                let reject = if close {
+                    Reject::SessionSuspended
+                } else {
+                    Reject::BadSignature
+                };
                 Outcome::Refused { about, reject, close }
             }
         }
@@ -210,5 +258,9 @@ enum Screened<'k> {
 }
 
 const fn refused(about: About, reject: Reject) -> Outcome {
-    Outcome::Refused { about, reject, close: false }
+    Outcome::Refused {
+        about,
+        reject,
+        close: false,
+    }
 }

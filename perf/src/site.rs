@@ -1,0 +1,276 @@
+//! The node under load: a process of our own on a fresh chain, or one that runs already; and its accounts.
+
+use crate::{Args, Error};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+use wattbook_feed::client::{Client, StreamKind};
+use wattbook_feed::keys::{BlsSecret, SigningKey, sign_ed25519};
+use wattbook_feed::sbe::Outbound;
+use wattbook_feed::signed::{Grade, MeterEntry, Register, RegisterRecord, meters_root};
+use wattbook_node::chain::{self, FIRST_SERIAL, Secrets, Spec};
+use wattbook_node::keys;
+use wattbook_types::ids::PERIOD_S;
+use wattbook_types::{ChainId, ContractId, Param, ParticipantId, Phase, Reject, Roles, TimeNs};
+
+/// CONTRACT after gate opening on a fresh chain, s.
+const CONTRACT_S: i64 = 4;
+/// Time the book of a fresh chain stays open beyond the load, s.
+const SPARE_S: u64 = 600;
+/// Points minted for a client of a fresh chain: a million.
+const MINT: i64 = 1_000_000 * 1_000_000_000;
+/// Registered capacity of a client, Wh: never a limit.
+const CAPACITY_WH: u64 = 1_000_000_000_000_000;
+/// Longest wait for a registration or for the book to open.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// The node and what the load needs to know of it.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    /// Its chain.
+    pub(crate) chain: ChainId,
+    /// The contract traded.
+    pub(crate) contract: ContractId,
+    /// The clients' accounts.
+    pub(crate) accounts: Vec<Account>,
+    /// Directory of the fresh chain.
+    pub(crate) dir: Option<PathBuf>,
+    // Dropped in this order: the node ends before its directory goes.
+    _node: Option<Process>,
+    _dir: Option<TempDir>,
+}
+
+/// A client's account.
+#[derive(Debug)]
+pub(crate) struct Account {
+    /// Its id.
+    pub(crate) id: ParticipantId,
+    /// Its key.
+    pub(crate) secret: BlsSecret,
+}
+
+/// A process that is told to stop, and waited for, when dropped.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // SIGTERM first: the node seals what it has. Nothing can be done about a failure here.
+        let told = Command::new("kill").arg(self.0.id().to_string()).status();
+        if !told.is_ok_and(|status| status.success()) {
+            let _ = self.0.kill();
+        }
+        let _ = self.0.wait();
+    }
+}
+
+impl Site {
+    /// Starts or finds the node, registers the clients, waits for the book to open.
+    pub(crate) fn open(args: &Args) -> Result<Self, Error> {
+        match (args.addr, &args.registrar_key, args.contract, args.first_serial) {
+            (Some(addr), Some(key), Some(period), Some(first)) => {
+                let registrar = SigningKey::from_bytes(&keys::read(key)?);
+                let contract = ContractId::new(period, ContractId::PRODUCT_QUARTER_HOUR, args.area);
+                let (chain, accounts) = register(args, addr, &registrar, first)?;
+                Ok(Self {
+                    addr,
+                    chain,
+                    contract,
+                    accounts,
+                    dir: None,
+                    _node: None,
+                    _dir: None,
+                })
+            }
+            _ => Self::fresh(args),
+        }
+    }
+
+    fn fresh(args: &Args) -> Result<Self, Error> {
+        let folder = match &args.dir {
+            Some(dir) => tempfile::Builder::new().prefix("wattbook-perf-").tempdir_in(dir),
+            None => tempfile::Builder::new().prefix("wattbook-perf-").tempdir(),
+        };
+        let folder = folder.map_err(Error::io("temporary folder"))?;
+        let dir = folder.path().join("node");
+        let secrets = Secrets::random()?;
+        let (spec, contract) = spec(args);
+        chain::create(&dir, &spec, &secrets)?;
+        let (node, addr) = start(args, &dir)?;
+        let (chain, accounts) = register(args, addr, &secrets.registrar(), FIRST_SERIAL)?;
+        let site = Self {
+            addr,
+            chain,
+            contract,
+            accounts,
+            dir: Some(dir),
+            _node: Some(node),
+            _dir: Some(folder),
+        };
+        Ok(site)
+    }
+
+    /// Waits until the book of a fresh chain's contract trades.
+    pub(crate) fn await_book(&self) -> Result<(), Error> {
+        if self.dir.is_none() {
+            return Ok(());
+        }
+        let mut public = Client::connect(self.addr, StreamKind::Public, 1)?;
+        let deadline = Instant::now() + WAIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match public.next(left)? {
+                Some((_, Outbound::PhaseChanged(event)))
+                    if event.contract == self.contract.get() && event.phase == Phase::Continuous as u8 =>
+                {
+                    return Ok(());
+                }
+                Some(_) => {}
+                None => return Err(Error::BookClosed(self.contract)),
+            }
+        }
+    }
+}
+
+/// A chain whose first contract trades soon after genesis and until the load is over (see the head of this program).
+fn spec(args: &Args) -> (Spec, ContractId) {
+    let genesis_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    // Clients are registered before the gate opens, so that they are ranked: some milliseconds each.
+    let gate_s = genesis_s + 2 + u64::from(args.clients) / 100;
+    let period = (gate_s + CONTRACT_S.unsigned_abs() + u64::from(args.seconds) + SPARE_S).div_ceil(PERIOD_S);
+    // BOUND: a load of hours, in seconds; a quarter hour's number until the year 100,000.
+    let (gate_open, period) = ((period * PERIOD_S - gate_s) as i64, period as u32);
+    let params = vec![
+        (Param::GateOpenS, gate_open),
+        (Param::GateCloseS, 0),
+        (Param::Rounds, 1),
+        (Param::SealS, 1),
+        (Param::RevealS, 2),
+        (Param::MatchS, 3),
+        (Param::ContractS, CONTRACT_S),
+        (Param::RoundS, CONTRACT_S + 1),
+        (Param::Concession, 0),
+        (Param::Floor, 0),
+        (Param::CountersignS, 86_400),
+        (Param::RegistrationMint, MINT),
+        (Param::RegistrationMintCap, Param::RegistrationMintCap.bounds().1),
+    ];
+    let spec = Spec {
+        network: "wattbook-perf".to_owned(),
+        eic: String::new(),
+        area: 1,
+        demo: false,
+        time: TimeNs::from_secs(genesis_s),
+        params,
+        segment_size: 64 << 20,
+    };
+    (spec, ContractId::new(period, ContractId::PRODUCT_QUARTER_HOUR, 1))
+}
+
+/// The node's program: as given, or beside this one.
+fn program(args: &Args) -> PathBuf {
+    let beside = || std::env::current_exe().ok().map(|path| path.with_file_name("wattbook"));
+    args.node
+        .clone()
+        .or_else(beside)
+        .unwrap_or_else(|| PathBuf::from("wattbook"))
+}
+
+fn start(args: &Args, dir: &Path) -> Result<(Process, SocketAddr), Error> {
+    let path = program(args);
+    let child = Command::new(&path)
+        .arg("run")
+        .arg(dir)
+        .args(["--listen", "127.0.0.1:0"])
+        .env("WATTBOOK_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut node = Process(child.map_err(|source| Error::Node { path, source })?);
+    let stdout = node.0.stdout.take().ok_or(Error::NodeSilent)?;
+    let mut line = String::new();
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .map_err(Error::io("output of the node"))?;
+    let addr = line
+        .trim()
+        .strip_prefix("listening ")
+        .and_then(|addr| addr.parse().ok())
+        .ok_or(Error::NodeSilent)?;
+    Ok((node, addr))
+}
+
+/// Registers the clients and waits until the last one can log on.
+fn register(
+    args: &Args,
+    addr: SocketAddr,
+    registrar: &SigningKey,
+    first: u64,
+) -> Result<(ChainId, Vec<Account>), Error> {
+    let mut client = Client::connect(addr, StreamKind::Private, 0)?;
+    let chain = client.chain().ok_or(wattbook_feed::client::ClientError::NoChallenge)?;
+    let seed = Secrets::random()?.seed;
+    let mut accounts = Vec::new();
+    for id in (first..).take(args.clients as usize).map(ParticipantId::new) {
+        let account = Account {
+            id,
+            secret: chain::participant_key(&seed, id),
+        };
+        client.send_register(&record(chain, &account, registrar))?;
+        accounts.push(account);
+    }
+    // A registration has no answer of its own on a session that is not logged on: the last account logs on.
+    let deadline = Instant::now() + WAIT;
+    if let Some(last) = accounts.last() {
+        client.logon(last.id, &last.secret, Grade::Matched)?;
+        loop {
+            match client.next(deadline.saturating_duration_since(Instant::now()))? {
+                Some((_, Outbound::LoggedOn(_))) => break,
+                Some((_, Outbound::RejectedMessage(refused))) => {
+                    let reject = Reject::from_code(refused.code).unwrap_or(Reject::LogonRefused);
+                    if reject != Reject::UnknownParticipant || Instant::now() >= deadline {
+                        return Err(crate::session::SessionError::Refused(reject).into());
+                    }
+                    client.logon(last.id, &last.secret, Grade::Matched)?;
+                }
+                Some(_) => {}
+                None => return Err(crate::session::SessionError::Silent.into()),
+            }
+        }
+    }
+    Ok((chain, accounts))
+}
+
+fn record(chain: ChainId, account: &Account, registrar: &SigningKey) -> RegisterRecord {
+    let meters = vec![MeterEntry {
+        meter: account.id.get(),
+        import_cap_wh: CAPACITY_WH,
+        export_cap_wh: CAPACITY_WH,
+        kind: 2,
+        reserved: 0,
+    }];
+    let register = Register {
+        roles: Roles::BUYER.union(Roles::SELLER).bits(),
+        flags: 0,
+        admit_serial: account.id.get(),
+        not_after_ns: u64::MAX,
+        public_key: account.secret.public_key(),
+        session_spki: [0; 32],
+        group: [0; 32],
+        meters_root: meters_root(&meters).0,
+    };
+    RegisterRecord {
+        register,
+        admit: sign_ed25519(registrar, &register.admit_digest(chain)),
+        possession: account.secret.prove_possession(&register.digest(chain)),
+        meters,
+    }
+}
