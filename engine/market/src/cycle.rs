@@ -21,8 +21,11 @@ use wattbook_types::{
     Quote, Reject, Reveal, Side, TimeInForce, TimeNs,
 };
 
-/// Greatest step of time: ten years. Every gate on the way is opened and closed.
-const TICK_MAX_NS: u64 = 3_660 * 86_400 * NS_PER_S;
+/// Greatest step of time, 400 days: every gate on the way is opened and closed.
+pub const TICK_MAX_NS: u64 = 400 * 86_400 * NS_PER_S;
+/// No Tick goes beyond 2^63 ns (the year 2262).
+// BOUND: delivery periods past the present are counted in 64-bit nanoseconds, so 2^64 itself must stay far away.
+const TIME_END: TimeNs = TimeNs::new(1 << 63);
 /// Lowest prices are kept for this many periods behind the newest.
 const LOWS_KEPT: u32 = 200;
 
@@ -43,7 +46,7 @@ impl Market {
     /// Moves time on and runs every border it passes, in order of time.
     pub(crate) fn tick(&mut self, time: TimeNs) -> Result<(), Refusal> {
         let now = self.state.time;
-        if time <= now || time.get() - now.get() > TICK_MAX_NS {
+        if time <= now || time > TIME_END || time.get() - now.get() > TICK_MAX_NS {
             return Err(Reject::StepRefused.into());
         }
         self.ticked = time;

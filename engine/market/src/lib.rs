@@ -32,5 +32,6 @@ pub mod snapshot;
 pub mod state;
 mod trade;
 
+pub use cycle::TICK_MAX_NS;
 pub use market::{Genesis, Market, Refusal};
 pub use state::State;

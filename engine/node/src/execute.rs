@@ -8,11 +8,7 @@ use wattbook_feed::signed::{
 use wattbook_ledger::GenesisRoots;
 use wattbook_market::{Market, Refusal};
 use wattbook_types::tree::{self, Frontier};
-use wattbook_types::{ChainId, Command, Event, Hash, Reject, Sequenced, TimeNs, digest};
-
-/// No Tick goes beyond 2^63 ns (the year 2262).
-// BOUND: the market counts delivery periods past the present in 64-bit nanoseconds, so 2^64 itself must stay far away.
-const TIME_END: TimeNs = TimeNs::new(1 << 63);
+use wattbook_types::{ChainId, Command, Event, Hash, Reject, Sequenced, digest};
 
 /// Why genesis cannot start a market.
 #[derive(Debug, Error)]
@@ -99,9 +95,6 @@ impl Executor {
     /// # Errors
     /// The refusal of a command that is not to be recorded.
     pub fn apply(&mut self, seq: u64, command: &Command) -> Result<Vec<Sequenced>, Refusal> {
-        if matches!(command, Command::Tick(time) if *time > TIME_END) {
-            return Err(Reject::StepRefused.into());
-        }
         let events = self.market.apply(seq, command)?;
         Ok(sequenced(seq, events))
     }

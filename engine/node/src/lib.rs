@@ -2,7 +2,8 @@
 //!
 //! # Map
 //! `topology` which stage runs where · `stage` the stages, one file each · `ring` what joins them · `execute` records to
-//! state, the one path of node, `replay` and `verify` · `audit` those two · `chain` a new one · `config`, `keys` what a node is given · `cli` the commands ·
+//! state, the one path of node, `replay` and `verify` · `audit` those two · `chain` a new one ·
+//! `config`, `keys` what a node is given · `cli` the commands ·
 //! `present` messages and records as lines of text or JSON.
 
 pub mod audit;

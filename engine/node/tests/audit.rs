@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use support::{SEGMENT_SIZE, Town, at, copy, leaves, quote};
 use tempfile::TempDir;
-use wattbook_feed::signed::{Genesis, SealedEnvelope, record_kind, tick_payload};
+use wattbook_feed::signed::{Genesis, RegisterRecord, SealedEnvelope, record_kind, tick_payload};
 use wattbook_ledger::{COMMIT_SIZE, COMMITS_FILE, FaultKind, GENESIS_FILE, Reader, Store};
 use wattbook_node::audit::{self, ChainFault, Detail, EventRoots, Finding, FindingKind, Trust};
 use wattbook_node::execute::Executor;
@@ -392,8 +392,9 @@ fn leaves_that_were_not_signed_are_found() {
 
 #[test]
 fn wrong_roots_are_found() {
+    type Claim = fn(&mut support::Claims, Hash);
     let wrong = Hash([1; 32]);
-    let claims: [(ChainFault, fn(&mut support::Claims, Hash)); 6] = [
+    let claims: [(ChainFault, Claim); 6] = [
         (ChainFault::StateRoot, |claims, wrong| claims.state_root = wrong),
         (ChainFault::ParamsHash, |claims, wrong| claims.params_hash = wrong),
         (ChainFault::DposHash, |claims, wrong| claims.dpos_hash = wrong),
@@ -465,7 +466,8 @@ fn ticks_out_of_time_are_found() {
 
 #[test]
 fn bad_registrations_are_found() {
-    let faults: [(ChainFault, fn(&mut wattbook_feed::signed::RegisterRecord)); 4] = [
+    type Forge = fn(&mut RegisterRecord);
+    let faults: [(ChainFault, Forge); 4] = [
         (ChainFault::Admission, |record| record.admit[0] ^= 1),
         (ChainFault::Admission, |record| record.register.roles ^= 1),
         (ChainFault::Possession, |record| record.possession = [0xff; 48]),

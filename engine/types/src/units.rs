@@ -183,9 +183,9 @@ impl Money {
 }
 
 impl TimeNs {
-    /// The instant `seconds` after the Unix epoch.
+    /// The instant `seconds` after the Unix epoch; saturates at the end of time.
     pub const fn from_secs(seconds: u64) -> Self {
-        Self(seconds * NS_PER_S)
+        Self(seconds.saturating_mul(NS_PER_S))
     }
 
     /// This instant moved by a signed number of seconds; saturates at the ends of time.

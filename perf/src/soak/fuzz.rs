@@ -97,7 +97,7 @@ fn attempt(target: &Target, input: &[u8]) -> Result<Class, String> {
 /// Fires until `until`; executions by target. With `keep`, writes the inputs worth keeping there.
 ///
 /// # Errors
-/// The corpus cannot be written.
+/// Temporary files or the corpus cannot be written.
 pub(crate) fn run(
     seed: u64,
     until: Instant,
@@ -105,7 +105,7 @@ pub(crate) fn run(
     keep: Option<&Path>,
     findings: &mut Findings,
 ) -> std::io::Result<BTreeMap<String, u64>> {
-    let all = targets(Some(program));
+    let all = targets(Some(program))?;
     let mut fronts: Vec<Front> = all
         .into_iter()
         .map(|target| Front::new(target, seed, findings))

@@ -11,15 +11,15 @@
 
 pub(crate) mod dice;
 mod flips;
-mod fuzz;
+pub(crate) mod fuzz;
 mod kills;
-mod mutate;
-mod panics;
+pub(crate) mod mutate;
+pub(crate) mod panics;
 mod process;
 mod record;
 mod seeds;
-mod simulation;
-mod storm;
+pub(crate) mod simulation;
+pub(crate) mod storm;
 pub(crate) mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -68,7 +68,7 @@ pub(crate) fn run(seed: u64, until: Instant, findings: &mut Findings) -> Simulat
 ///
 /// # Errors
 /// What does not hold.
-fn judge(genesis: &Genesis, steps: &[Step]) -> Result<(), String> {
+pub(crate) fn judge(genesis: &Genesis, steps: &[Step]) -> Result<(), String> {
     let first = play(genesis, steps, true)?;
     let second = play(genesis, steps, false)?;
     if first.1 != second.1 {

@@ -4,8 +4,10 @@
 use super::dice::Dice;
 use super::seeds;
 use std::fmt::Debug;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tempfile::TempDir;
 use wattbook_feed::keys::{VerifyingKey, check_possession, verify_ed25519};
 use wattbook_feed::sbe::{
     Inbound, Outbound, decode_inbound, decode_outbound, encode_envelope, encode_logon, encode_register, encode_reveal,
@@ -39,8 +41,10 @@ pub(crate) struct Target {
 pub(crate) enum Run {
     /// A function of this process.
     Here(fn(&[u8]) -> Result<Class, String>),
-    /// `wattbook clear` of this program: its reader has no door but the command line.
-    Clear(PathBuf),
+    /// A configuration, read from a file in this directory.
+    Config(TempDir),
+    /// `wattbook clear` of this program, whose reader has no door but the command line, on files in this directory.
+    Clear(PathBuf, TempDir),
 }
 
 impl Target {
@@ -65,13 +69,17 @@ impl Target {
     pub(crate) fn run(&self, input: &[u8]) -> Result<Class, String> {
         match &self.run {
             Run::Here(run) => run(input),
-            Run::Clear(program) => clear(program, input),
+            Run::Config(dir) => config(dir.path(), input),
+            Run::Clear(program, dir) => clear(program, dir.path(), input),
         }
     }
 }
 
 /// Every target; that of `clear` needs the program.
-pub(crate) fn targets(program: Option<&Path>) -> Vec<Target> {
+///
+/// # Errors
+/// There is no room for temporary files.
+pub(crate) fn targets(program: Option<&Path>) -> io::Result<Vec<Target>> {
     let mut all = vec![
         Target::here("soupbin-client", 1_024, seeds::soupbin_client, |input| {
             soupbin(Peer::Client, input)
@@ -89,10 +97,15 @@ pub(crate) fn targets(program: Option<&Path>) -> Vec<Target> {
         Target::here("genesis", 4_096, seeds::genesis, genesis),
         Target::here("record", 2_048, seeds::records, record),
         Target::here("signatures", 216, seeds::signatures, signatures),
-        Target::here("config", 2_048, seeds::config, config),
+        Target {
+            name: "config",
+            size_max: 2_048,
+            seeds: seeds::config,
+            run: Run::Config(TempDir::new()?),
+        },
     ];
     if let Some(program) = program {
-        let run = Run::Clear(program.to_owned());
+        let run = Run::Clear(program.to_owned(), TempDir::new()?);
         all.push(Target {
             name: CLEAR,
             size_max: 2_048,
@@ -100,7 +113,7 @@ pub(crate) fn targets(program: Option<&Path>) -> Vec<Target> {
             run,
         });
     }
-    all
+    Ok(all)
 }
 
 /// Name of the target that needs the program.
@@ -210,27 +223,27 @@ fn inbound(input: &[u8]) -> Result<Class, String> {
     let class = match &message {
         Inbound::Logon(logon) => {
             encode_logon(logon, &mut out);
-            0
+            1
         }
         Inbound::Register(record) => {
             encode_register(record, &mut out);
-            class_of(&record.to_registration())
+            class_of(&record.to_registration()) ^ 0x10
         }
         Inbound::Envelope(envelope) => {
             encode_envelope(&envelope.to_sealed(), &mut out);
-            items(&envelope.to_sealed().to_command().items)
+            items(&envelope.to_sealed().to_command().items) ^ 0x20
         }
         Inbound::Reveal(reveal) => {
             encode_reveal(&reveal.to_record(), &mut out);
-            class_of(&reveal.to_record().to_command(CHAIN))
+            class_of(&reveal.to_record().to_command(CHAIN)) ^ 0x30
         }
         Inbound::Step(step) => {
             encode_step(TimeNs::new(step.time_ns), &mut out);
-            0
+            2
         }
     };
     same("the message encoded again", &out[..], input)?;
-    Ok(class ^ refused(&message))
+    Ok(class)
 }
 
 /// The class of a result: that of its error, or 1.
@@ -383,11 +396,10 @@ fn signatures(input: &[u8]) -> Result<Class, String> {
         })
 }
 
-fn config(input: &[u8]) -> Result<Class, String> {
-    let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
-    std::fs::write(file.path(), input).map_err(|error| error.to_string())?;
-    let dir = file.path().parent().unwrap_or(Path::new("."));
-    match Config::load(Some(file.path()), dir) {
+fn config(dir: &Path, input: &[u8]) -> Result<Class, String> {
+    let file = dir.join("wattbook.toml");
+    std::fs::write(&file, input).map_err(|error| format!("the harness: {error}"))?;
+    match Config::load(Some(&file), dir) {
         Ok(_) => Ok(1),
         // The key it names is what differs between errors.
         Err(error) => Ok(refused(&error) ^ hash(error.to_string().split('`').nth(1).unwrap_or_default().as_bytes())),
@@ -395,10 +407,9 @@ fn config(input: &[u8]) -> Result<Class, String> {
 }
 
 /// Orders, then after a byte 0x1e the ranks; the length chooses the rules.
-fn clear(program: &Path, input: &[u8]) -> Result<Class, String> {
-    let io = |error: std::io::Error| format!("the harness cannot run `clear`: {error}");
-    let dir = tempfile::tempdir().map_err(io)?;
-    let orders = dir.path().join("orders.csv");
+fn clear(program: &Path, dir: &Path, input: &[u8]) -> Result<Class, String> {
+    let io = |error: io::Error| format!("the harness cannot run `clear`: {error}");
+    let orders = dir.join("orders.csv");
     let mut parts = input.splitn(2, |byte| *byte == 0x1e);
     std::fs::write(&orders, parts.next().unwrap_or_default()).map_err(io)?;
     let mut command = Command::new(program);
@@ -418,7 +429,7 @@ fn clear(program: &Path, input: &[u8]) -> Result<Class, String> {
         command.arg("--json");
     }
     if let Some(ranks) = parts.next() {
-        let path = dir.path().join("ranks.csv");
+        let path = dir.join("ranks.csv");
         std::fs::write(&path, ranks).map_err(io)?;
         command.arg("--ranks").arg(path);
     }

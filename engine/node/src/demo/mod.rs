@@ -319,17 +319,17 @@ impl Driver {
         };
         let peak = world.peak_periods();
         // Two more openings pass before the last period is closed.
-        for period in 0..periods + 4 {
-            let opening = delivery_start(period).plus_secs(-1_200);
+        for (period, peak) in peak.into_iter().enumerate().take(periods) {
+            self.step_to(opening_of(period))?;
+            progress(period);
+            self.trade(&world, period, tariffs, peak)?;
+        }
+        for period in periods..periods + 4 {
+            let opening = opening_of(period);
             self.step_to(opening)?;
-            if period < periods {
-                progress(period);
-                self.trade(&world, period, tariffs, peak[period])?;
-            } else {
-                self.step_to(opening.plus_secs(300))?;
-                self.read_meters(period, periods)?;
-                self.step_to(opening.plus_secs(390))?;
-            }
+            self.step_to(opening.plus_secs(300))?;
+            self.read_meters(period, periods)?;
+            self.step_to(opening.plus_secs(390))?;
         }
         Ok(self.desks.as_ref().map_or(0, |desks| desks.sites.len() + 3))
     }
@@ -337,7 +337,7 @@ impl Driver {
     /// One cycle: three sealed rounds, the book between and after them, countersignatures, the readings of an earlier
     /// period.
     fn trade(&mut self, world: &World, period: usize, tariffs: Tariffs, peak: bool) -> Result<(), TalkError> {
-        let opening = delivery_start(period).plus_secs(-1_200);
+        let opening = opening_of(period);
         let contract = contract_of(period);
         let (load, generation) = (world.total_load(period), world.total_generation(period));
         let outlook = Outlook {
@@ -417,8 +417,8 @@ impl Driver {
     }
 
     /// Readings of the period two openings back: its delivery is over, its settlement to come.
-    fn read_meters(&mut self, opening_of: usize, periods: usize) -> Result<(), TalkError> {
-        let Some(period) = opening_of.checked_sub(2).filter(|period| *period < periods) else {
+    fn read_meters(&mut self, opened: usize, periods: usize) -> Result<(), TalkError> {
+        let Some(period) = opened.checked_sub(2).filter(|period| *period < periods) else {
             return Ok(());
         };
         let (now, contract) = (self.now, contract_of(period));
@@ -627,6 +627,11 @@ impl Driver {
 /// The contract of a period, counted from the first.
 pub fn contract_of(period: usize) -> ContractId {
     ContractId::new(FIRST_PERIOD + period as u32, ContractId::PRODUCT_QUARTER_HOUR, AREA)
+}
+
+/// Gate opening of a period, by the default timetable.
+fn opening_of(period: usize) -> TimeNs {
+    delivery_start(period).plus_secs(-1_200)
 }
 
 /// The metering point of a site.

@@ -135,6 +135,7 @@ impl Verify {
         keys: &'k BTreeMap<ParticipantId, PublicKey>,
     ) -> Screened<'k> {
         let state = self.sessions.entry(session).or_default();
+        let suspended = state.bad_signatures >= self.settings.bad_signatures_max;
         let outcome = match request {
             Request::Subscribe { from } => Outcome::Subscribe { from },
             Request::Logon {
@@ -180,6 +181,7 @@ impl Verify {
                     Err(reject) => refused(about, reject),
                 }
             }
+            Request::Envelope(envelope) if suspended => suspension(About::envelope(&envelope)),
             Request::Envelope(envelope) => {
                 let about = About::envelope(&envelope);
                 let sender = ParticipantId::new(envelope.header.participant);
@@ -225,8 +227,18 @@ impl Verify {
         Screened::Done(outcome)
     }
 
+    /// The outcome of an envelope, in ticket order: what follows the signature that suspends its session goes with it.
     fn judge(&mut self, session: SessionId, envelope: &SealedEnvelope, verdict: Verdict) -> Outcome {
         let about = About::envelope(envelope);
+        let bad_signatures_max = self.settings.bad_signatures_max;
+        // A session that has closed since is gone.
+        let mut session = self.sessions.get_mut(&session);
+        if session
+            .as_ref()
+            .is_some_and(|state| state.bad_signatures >= bad_signatures_max)
+        {
+            return suspension(about);
+        }
         match verdict {
             Verdict::Valid => Outcome::Command(Box::new(VerifiedCommand {
                 command: Command::Envelope(envelope.to_command()),
@@ -237,17 +249,18 @@ impl Verify {
             })),
             Verdict::BadCount => refused(about, Reject::BadCount),
             Verdict::BadRoot => refused(about, Reject::BadRoot),
-            Verdict::BadSignature(_) => {
-                let state = self.sessions.entry(session).or_default();
-                state.bad_signatures += 1;
-                let close = state.bad_signatures >= self.settings.bad_signatures_max;
-                let reject = if close {
-                    Reject::SessionSuspended
-                } else {
-                    Reject::BadSignature
-                };
-                Outcome::Refused { about, reject, close }
-            }
+            Verdict::BadSignature(_) => match &mut session {
+                Some(state) => {
+                    state.bad_signatures += 1;
+                    let close = state.bad_signatures >= bad_signatures_max;
+                    if close {
+                        suspension(about)
+                    } else {
+                        refused(about, Reject::BadSignature)
+                    }
+                }
+                None => refused(about, Reject::BadSignature),
+            },
         }
     }
 }
@@ -262,5 +275,13 @@ const fn refused(about: About, reject: Reject) -> Outcome {
         about,
         reject,
         close: false,
+    }
+}
+
+const fn suspension(about: About) -> Outcome {
+    Outcome::Refused {
+        about,
+        reject: Reject::SessionSuspended,
+        close: true,
     }
 }

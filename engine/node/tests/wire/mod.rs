@@ -39,8 +39,13 @@ pub(crate) fn registrar() -> SigningKey {
 
 /// A registration that holds; the meter carries the participant's number.
 pub(crate) fn registration(chain: ChainId, who: ParticipantId, roles: Roles) -> RegisterRecord {
-    let meters =
-        vec![MeterEntry { meter: who.get(), import_cap_wh: 1_000_000, export_cap_wh: 1_000_000, kind: 1, reserved: 0 }];
+    let meters = vec![MeterEntry {
+        meter: who.get(),
+        import_cap_wh: 1_000_000,
+        export_cap_wh: 1_000_000,
+        kind: 1,
+        reserved: 0,
+    }];
     let secret = key(who);
     let register = Register {
         roles: roles.bits(),
@@ -52,7 +57,12 @@ pub(crate) fn registration(chain: ChainId, who: ParticipantId, roles: Roles) -> 
         group: [0; 32],
         meters_root: meters_root(&meters).0,
     };
-    let unsigned = RegisterRecord { register, admit: [0; 64], possession: [0; 48], meters };
+    let unsigned = RegisterRecord {
+        register,
+        admit: [0; 64],
+        possession: [0; 48],
+        meters,
+    };
     admitted(chain, unsigned, &secret)
 }
 
@@ -83,7 +93,12 @@ impl Desk {
     /// A session that has not logged on.
     pub(crate) fn open(addr: SocketAddr, from: u64) -> Self {
         let client = Client::connect(addr, StreamKind::Private, from).unwrap();
-        Self { client, nonce: 1, told: Vec::new(), heard: Vec::new() }
+        Self {
+            client,
+            nonce: 1,
+            told: Vec::new(),
+            heard: Vec::new(),
+        }
     }
 
     /// The next message but watermarks.
@@ -103,12 +118,15 @@ impl Desk {
         }
     }
 
-    /// The answer to a message: held, or refused.
+    /// The answer to a message: held, or refused. Reports of what happened before are passed over.
     pub(crate) fn answer(&mut self) -> Result<(), RejectedMessage> {
-        match self.hear() {
-            Outbound::Held(_) | Outbound::LoggedOn(_) => Ok(()),
-            Outbound::RejectedMessage(refused) => Err(refused),
-            other => panic!("{} where an answer was due", other.name()),
+        loop {
+            match self.hear() {
+                Outbound::Held(_) | Outbound::LoggedOn(_) => return Ok(()),
+                Outbound::RejectedMessage(refused) => return Err(refused),
+                Outbound::Stepped(_) => panic!("a Step where an answer was due"),
+                _ => {}
+            }
         }
     }
 
@@ -128,7 +146,10 @@ impl Desk {
             };
             assert!(verdicts.insert(index, verdict).is_none(), "two verdicts of one item");
         }
-        assert!(verdicts.keys().copied().eq(0..verdicts.len() as u32), "a verdict is missing");
+        assert!(
+            verdicts.keys().copied().eq(0..verdicts.len() as u32),
+            "a verdict is missing"
+        );
         verdicts.into_values().collect()
     }
 
@@ -157,11 +178,26 @@ impl Town {
     /// A demo chain with these parameters, its node, and the regulator logged on.
     pub(crate) fn start(dir: &Path, time: TimeNs, params: Vec<(Param, i64)>, config: &Config) -> Self {
         let (network, eic) = ("wire".to_owned(), String::new());
-        let spec = Spec { network, eic, area: 1, demo: true, time, params, segment_size: 1 << 20 };
+        let spec = Spec {
+            network,
+            eic,
+            area: 1,
+            demo: true,
+            time,
+            params,
+            segment_size: 1 << 20,
+        };
         let chain = chain::create(dir, &spec, &Secrets::of_demo(SEED)).unwrap();
         let node = Node::start(dir, config, Arc::default()).unwrap();
         let (recorded, desks) = (BTreeSet::new(), BTreeMap::new());
-        let mut town = Self { node, chain, now: time, recorded, desks, witnesses: 0 };
+        let mut town = Self {
+            node,
+            chain,
+            now: time,
+            recorded,
+            desks,
+            witnesses: 0,
+        };
         town.log_on(REGULATOR);
         town
     }
@@ -245,7 +281,10 @@ impl Town {
     /// Time moves on, and the regulator's own envelope is executed whatever else was sent.
     pub(crate) fn witnessed_step_to(&mut self, time: TimeNs) {
         self.witnesses += 1;
-        let configure = Configure { param: Param::VolatilityAlarm as u32, value: self.witnesses };
+        let configure = Configure {
+            param: Param::VolatilityAlarm as u32,
+            value: self.witnesses,
+        };
         let nonce = self.post(REGULATOR, vec![encode_configure(0, &configure)]);
         self.step_to(time);
         assert_eq!(self.desk(REGULATOR).verdicts(nonce), [None], "the witness at {time:?}");
@@ -261,7 +300,11 @@ impl Town {
 
 /// Settings of a node in lockstep on a free port.
 pub(crate) fn lockstep() -> Config {
-    let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), clock: Clock::Lockstep, ..Config::default() };
+    let mut config = Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        clock: Clock::Lockstep,
+        ..Config::default()
+    };
     // A test on a busy machine may leave a session silent for long.
     config.ingest.idle_timeout_ms = 600_000;
     config

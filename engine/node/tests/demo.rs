@@ -1,0 +1,467 @@
+//! The demonstration from outside: the program itself, its ledger byte for byte, and a node killed in the middle.
+//!
+//! Nothing sleeps but between two looks at something another process is doing, and nothing is timed.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+mod wire;
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use wattbook_feed::client::{Client, ClientError, StreamKind};
+use wattbook_feed::sbe::session::{BlockSealed, DealRecord};
+use wattbook_feed::sbe::{Outbound, decode_outbound, encode_outbound, encode_private, encode_reader, parties};
+use wattbook_feed::signed::{Alias, DealEntry, Grade};
+use wattbook_ledger::{COMMIT_SIZE, COMMITS_FILE, GENESIS_FILE, Reader};
+use wattbook_node::chain::{REGULATOR, participant_key, participant_key_file};
+use wattbook_node::execute::{Executor, decode_record};
+use wattbook_node::keys;
+use wattbook_types::{Event, Reject};
+use wire::{Desk, WAIT, reject, transcript};
+
+/// How long another process may take: only one that hangs takes so long.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The program, quiet.
+fn wattbook() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wattbook"));
+    command.env("WATTBOOK_LOG", "warn").stdin(Stdio::null());
+    command
+}
+
+fn demo(dir: &Path, periods: u32, seed: u64) -> Command {
+    let mut command = wattbook();
+    command
+        .args([
+            "demo",
+            "--json",
+            "--periods",
+            &periods.to_string(),
+            "--seed",
+            &seed.to_string(),
+            "--dir",
+        ])
+        .arg(dir);
+    command
+}
+
+fn succeeded(output: &Output) -> &Output {
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&succeeded(output).stdout).unwrap()
+}
+
+fn number(json: &Value, key: &str) -> u64 {
+    json[key].as_u64().unwrap_or_else(|| panic!("{key} is {}", json[key]))
+}
+
+/// Waits until `look` finds something.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "no {what} within {PATIENCE:?}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The ledger's own files; keys and lock are no part of it.
+fn ledger_files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with(".seg") || name == COMMITS_FILE || name == GENESIS_FILE {
+            files.insert(name, std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+/// Entries of the commit file.
+fn committed(dir: &Path) -> u64 {
+    std::fs::metadata(dir.join(COMMITS_FILE)).map_or(0, |file| file.len() / COMMIT_SIZE)
+}
+
+fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "{name} to {pid}: {sent}");
+}
+
+/// The process that runs a node on `dir`.
+fn node_on(dir: &Path) -> Option<u32> {
+    std::fs::read_dir("/proc").unwrap().find_map(|entry| {
+        let entry = entry.ok()?;
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        (words.get(1) == Some(&&b"run"[..]) && words.contains(&dir.as_os_str().as_bytes())).then_some(pid)
+    })
+}
+
+/// A node of its own process, killed when dropped.
+struct Running {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Running {
+    fn start(dir: &Path) -> Self {
+        let mut child = wattbook()
+            .args(["run", "--lockstep", "--listen", "127.0.0.1:0"])
+            .arg(dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let Some(addr) = line
+            .trim()
+            .strip_prefix("listening ")
+            .and_then(|addr| addr.parse().ok())
+        else {
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("the node did not start: {line}{said}");
+        };
+        Self { child, addr }
+    }
+
+    /// Stops it as an operator does.
+    fn stop(mut self) {
+        signal("-TERM", self.child.id());
+        let ended = until("end of the node", || self.child.try_wait().unwrap());
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A demonstration under way; dropped, it leaves no node behind.
+struct Driver {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(pid) = node_on(&self.dir) {
+            signal("-KILL", pid);
+        }
+    }
+}
+
+/// Height and roots by `verify` and by `replay`, which must agree.
+fn verified(dir: &Path) -> (u64, String, String) {
+    let [verified, replayed] =
+        ["verify", "replay"].map(|command| json(&wattbook().args([command, "--json"]).arg(dir).output().unwrap()));
+    assert_eq!(verified["ok"], true, "{verified}");
+    let text = |json: &Value, key: &str| {
+        json[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {key} in {json}"))
+            .to_owned()
+    };
+    for key in ["height", "records", "state_root", "ledger_root"] {
+        assert_eq!(verified[key], replayed[key], "{key}");
+    }
+    (
+        number(&replayed, "height"),
+        text(&replayed, "state_root"),
+        text(&replayed, "ledger_root"),
+    )
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_another_seed_another_root() {
+    let home = tempfile::tempdir().unwrap();
+    let [first, again, other] = ["first", "again", "other"].map(|name| home.path().join(name));
+    let report = json(&demo(&first, 6, 7).output().unwrap());
+    let repeated = json(&demo(&again, 6, 7).output().unwrap());
+
+    let (files, files_again) = (ledger_files(&first), ledger_files(&again));
+    assert!(files.len() >= 3, "{:?}", files.keys());
+    assert!(files.keys().eq(files_again.keys()));
+    for (name, bytes) in &files {
+        assert!(
+            bytes == &files_again[name],
+            "{name} differs between two runs of one seed"
+        );
+    }
+    let root = |json: &Value| (json["ledger_root"].clone(), json["state_root"].clone());
+    assert_eq!(root(&report), root(&repeated));
+
+    // The figures are sane and agree with one another.
+    assert_eq!(report["conserved"], true);
+    assert_eq!((number(&report, "voided"), number(&report, "refused")), (0, 0));
+    let deals = number(&report, "deals");
+    assert!(deals > 0);
+    assert_eq!(
+        (number(&report, "countersigned"), number(&report, "settled")),
+        (deals, deals)
+    );
+    assert_eq!(
+        (number(&report, "rounds"), number(&report, "accounts")),
+        (6 * 3, 14 + 8 + 4 + 3)
+    );
+    assert_eq!(number(&report, "registrations") + 3, number(&report, "accounts"));
+    assert_eq!(
+        number(&report, "signatures"),
+        number(&report, "envelopes") + 2 * number(&report, "registrations")
+    );
+    // A Step is a block: genesis is one more.
+    assert_eq!(number(&report, "blocks"), number(&report, "steps") + 1);
+    assert_eq!(number(&report, "blocks"), committed(&first));
+    let parts = ["registrations", "envelopes", "reveals", "steps"].map(|key| number(&report, key));
+    assert_eq!(number(&report, "records"), parts.iter().sum::<u64>());
+    assert_eq!(report["held"], report["minted"]);
+    assert_eq!(report["burned"], "0");
+    let hours = report["hours"].as_array().unwrap();
+    let traded: u64 = hours
+        .iter()
+        .map(|hour| number(hour, "traded_wh") + number(hour, "with_grid_wh"))
+        .sum();
+    assert_eq!((hours.len(), traded >= number(&report, "settled_wh")), (24, true));
+    assert_eq!(report["modes"].as_array().unwrap().len(), 5);
+    let (height, state_root, ledger_root) = verified(&first);
+    assert_eq!(height + 1, number(&report, "blocks"));
+    assert_eq!((Value::from(ledger_root), Value::from(state_root)), root(&report));
+
+    // A second run in the same directory replaces the first.
+    let elsewhere = json(&demo(&other, 2, 8).output().unwrap());
+    assert_ne!(root(&elsewhere), root(&report));
+    let replaced = json(&demo(&first, 2, 8).output().unwrap());
+    assert_eq!(root(&replaced), root(&elsewhere));
+    assert!(
+        ledger_files(&first) == ledger_files(&other),
+        "the first run has left something behind"
+    );
+
+    restarted_streams_are_whole(&other);
+}
+
+/// A node started on a finished ledger tells the regulator and the public everything, and from any number on.
+fn restarted_streams_are_whole(dir: &Path) {
+    // What they must be told, from the records alone.
+    let alias_key = keys::read_named(dir, keys::ALIAS_KEY).unwrap();
+    let reader = Reader::open(dir).unwrap();
+    let (mut executor, _) = Executor::start(reader.genesis()).unwrap();
+    let alias = Alias::new(alias_key, executor.chain());
+    let (mut private, mut public): (Vec<Vec<u8>>, Vec<Vec<u8>>) = Default::default();
+    for block in reader.blocks().skip(1) {
+        let block = block.unwrap();
+        let height = block.header.height;
+        let mut events = Vec::new();
+        let mut last = 0;
+        for record in &block.records {
+            let command = decode_record(executor.chain(), record.kind, record.version, record.payload).unwrap();
+            events.extend(executor.apply(record.seq, &command).unwrap());
+            last = record.seq;
+        }
+        events.extend(executor.end_block(height, last).events);
+        for event in &events {
+            let mut message = Vec::new();
+            if wattbook_feed::sbe::encode_public(event, &alias, &mut message) {
+                public.push(message);
+            }
+            let mut message = Vec::new();
+            if parties(&event.event).contains(&Some(REGULATOR))
+                && encode_private(event, REGULATOR, &alias, &mut message)
+            {
+                private.push(message);
+            }
+            let mut message = Vec::new();
+            match &event.event {
+                Event::Executed { deal, deal_id, .. } => {
+                    let record = DealEntry::new(deal);
+                    encode_outbound(
+                        &DealRecord {
+                            seq: event.seq,
+                            height,
+                            record,
+                            deal_id: deal_id.0,
+                        },
+                        &mut message,
+                    );
+                }
+                Event::DealsSealed { .. } => encode_reader(event, &alias, &mut message),
+                _ => continue,
+            }
+            private.push(message);
+        }
+        let mut message = Vec::new();
+        let header = &block.header;
+        encode_outbound(
+            &BlockSealed {
+                height,
+                time_ns: header.time.get(),
+                record_count: header.record_count,
+                event_count: header.event_count,
+                first_seq: header.first_seq,
+                block_digest: block.digest.0,
+                state_root: header.state_root.0,
+            },
+            &mut message,
+        );
+        public.push(message);
+    }
+    assert!(
+        private
+            .iter()
+            .any(|message| matches!(decode_outbound(message), Ok(Outbound::DealRecord(_))))
+    );
+
+    let node = Running::start(dir);
+    let secret = participant_key(
+        &keys::read_named(dir, &participant_key_file(REGULATOR)).unwrap(),
+        REGULATOR,
+    );
+    let log_on = |from: u64| {
+        let mut desk = Desk::open(node.addr, from);
+        desk.client.expect_chain(executor.chain()).unwrap();
+        desk.client.logon(REGULATOR, &secret, Grade::Durable).unwrap();
+        desk
+    };
+    let last = private.len() as u64;
+    for from in [1, 2, last / 2, last] {
+        let told = transcript(&mut log_on(from), from, last);
+        assert!(told == private[from as usize - 1..], "from {from} of {last}");
+    }
+    log_on(last + 1).answer().unwrap();
+    for from in [last + 2, u64::MAX] {
+        assert_eq!(
+            reject(log_on(from).answer().unwrap_err().code),
+            Reject::LogonRefused,
+            "from {from} of {last}"
+        );
+    }
+    let last = public.len() as u64;
+    for from in [1, last / 2, last] {
+        let mut client = Client::connect(node.addr, StreamKind::Public, from).unwrap();
+        for expected in &public[from as usize - 1..] {
+            let (_, message) = client.next_raw(WAIT).unwrap().unwrap();
+            assert!(&message == expected, "the public stream from {from} of {last}");
+        }
+    }
+    let beyond = Client::connect(node.addr, StreamKind::Public, last + 2).unwrap_err();
+    assert!(matches!(beyond, ClientError::LoginRefused(_)), "{beyond}");
+    node.stop();
+}
+
+#[test]
+fn a_directory_with_something_else_in_it_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let foreign = home.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("thesis.txt"), "years of work").unwrap();
+    let real = home.path().join("real");
+    succeeded(&wattbook().arg("init").arg(&real).output().unwrap());
+    let before = ledger_files(&real);
+    for dir in [&foreign, &real] {
+        let output = demo(dir, 1, 1).output().unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains(&dir.display().to_string()) && said.contains("--dir"),
+            "{said}"
+        );
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(
+        std::fs::read_to_string(foreign.join("thesis.txt")).unwrap(),
+        "years of work"
+    );
+    assert!(ledger_files(&real) == before);
+}
+
+/// The durable block that the demo says was acknowledged.
+fn acknowledged(said: &str) -> Option<u64> {
+    let (_, rest) = said.split_once("newest durable block acknowledged: ")?;
+    rest.chars()
+        .take_while(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .ok()
+}
+
+#[test]
+fn a_node_killed_in_the_middle_recovers_everything_it_acknowledged() {
+    let home = tempfile::tempdir().unwrap();
+    for seed in 1..=3u64 {
+        let dir = home.path().join(seed.to_string());
+        // Seeded points: during registration and logon, within the first period, some periods in.
+        let draw = wattbook_types::sha256(&[b"kill", &seed.to_le_bytes()]).prefix_u64();
+        let point = [2, 12, 40][seed as usize - 1] + draw % 10;
+        let child = demo(&dir, 96, seed)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut driver = Driver {
+            child,
+            dir: dir.clone(),
+        };
+        until("node", || node_on(&dir));
+        let durable = until("commit", || Some(committed(&dir)).filter(|entries| *entries > point)) - 1;
+        let pid = node_on(&dir).expect("the node still runs");
+        signal("-KILL", pid);
+
+        let mut said = String::new();
+        driver.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(
+            !driver.child.wait().unwrap().success(),
+            "the demo has not noticed: {said}"
+        );
+        let told = acknowledged(&said).unwrap_or_else(|| panic!("seed {seed}: {said}"));
+        // Nothing is acknowledged that no entry covers; entries are counted again, since more may have come.
+        assert!(
+            told < committed(&dir),
+            "block {told} was acknowledged, {} are committed",
+            committed(&dir)
+        );
+
+        // It recovers by itself, twice over.
+        Running::start(&dir).stop();
+        let (height, state_root, ledger_root) = verified(&dir);
+        assert!(
+            height >= told && height >= durable,
+            "seed {seed}: {height} < {told}, {durable}"
+        );
+        let files = ledger_files(&dir);
+        Running::start(&dir).stop();
+        assert!(ledger_files(&dir) == files, "an idle restart has changed the ledger");
+        assert_eq!(verified(&dir), (height, state_root, ledger_root));
+        let log_key = keys::log_key(&dir).unwrap().verifying_key();
+        let checked = wattbook_ledger::check(&dir, &log_key).unwrap();
+        assert_eq!(checked.tip.height, height);
+        // What was recovered is the beginning of the day that the same seed always gives.
+        assert!(height >= point, "seed {seed}: {height} < {point}");
+    }
+}
