@@ -188,7 +188,7 @@ fn registration(participant: u64) -> Registration {
 }
 
 /// A market whose book is open, with its owners registered; and the number of its next record.
-fn open_market() -> (Market, u64) {
+fn open_market(owners: u64) -> (Market, u64) {
     let mut params = Params::default();
     for (param, value) in [(Param::Concession, 0), (Param::Floor, 0), (Param::Rounds, 1)] {
         assert!(params.set(param, value), "{param:?}");
@@ -211,7 +211,7 @@ fn open_market() -> (Market, u64) {
         market.apply(seq, &command).expect("a command of the setup is accepted");
         seq += 1;
     };
-    for owner in 0..OWNERS {
+    for owner in 0..owners {
         apply(Command::Register(registration(FIRST_OWNER + owner)));
     }
     apply(Command::Tick(opens));
@@ -248,12 +248,19 @@ fn item(op: &Op) -> Item {
 }
 
 fn core(c: &mut Criterion) {
+    // Few owners hold many orders each, many owners few.
+    for owners in [8, OWNERS] {
+        core_of(c, owners);
+    }
+}
+
+fn core_of(c: &mut Criterion, owners: u64) {
     let mut group = c.benchmark_group("market");
     let items = ENVELOPES * LEAVES as usize;
     group
         .sampling_mode(SamplingMode::Flat)
         .throughput(Throughput::Elements(items as u64));
-    let ops = flow(3, OWNERS, LEAVES, items);
+    let ops = flow(3, owners, LEAVES, items);
     let secret = BlsSecret::derive(&[1; 32], KeyRole::Participant, 1);
     let not_after = CONTRACT.delivery_start();
     let payloads: Vec<Vec<u8>> = ops
@@ -283,7 +290,7 @@ fn core(c: &mut Criterion) {
         )
     };
     let commands: Vec<Command> = payloads.iter().map(decode).collect();
-    let (market, first) = open_market();
+    let (market, first) = open_market(owners);
     let apply_all = |market: &mut Market| {
         let mut events = 0;
         for (seq, command) in (first..).zip(&commands) {
@@ -294,7 +301,7 @@ fn core(c: &mut Criterion) {
         }
         events
     };
-    let case = format!("envelopes={ENVELOPES} leaves={LEAVES} owners={OWNERS}");
+    let case = format!("envelopes={ENVELOPES} leaves={LEAVES} owners={owners}");
     group.bench_function(row("apply", &case), |b| {
         b.iter_batched_ref(|| market.clone(), apply_all, BatchSize::LargeInput);
     });
@@ -309,8 +316,12 @@ fn core(c: &mut Criterion) {
             BatchSize::LargeInput,
         );
     });
-    group.bench_function(row("apply", "base"), |b| {
-        b.iter(|| payloads.iter().map(|payload| black_box(decode(payload))).count());
+    group.bench_function(row("apply", &format!("base owners={owners}")), |b| {
+        b.iter(|| {
+            for payload in &payloads {
+                black_box(decode(payload));
+            }
+        });
     });
     group.finish();
 }

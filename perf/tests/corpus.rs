@@ -75,6 +75,7 @@ fn word(text: impl std::fmt::Debug) -> String {
 #[test]
 fn storms_reach_the_whole_market_and_replay() {
     let (mut events, mut rejects) = (BTreeSet::new(), BTreeSet::new());
+    let mut rounds = 0;
     for seed in 0..40 {
         let mut dice = Dice::new(seed);
         let wild = dice.once_in(4);
@@ -98,6 +99,7 @@ fn storms_reach_the_whole_market_and_replay() {
             match new {
                 Ok(new) => new.iter().for_each(|event| {
                     events.insert(word(event));
+                    rounds += u32::from(matches!(event, Event::Executed { aggressor: None, .. }));
                     if let Event::Rejected { reject, .. } | Event::QuoteVoided { reject, .. } = event {
                         rejects.insert(word(reject));
                     }
@@ -118,6 +120,7 @@ fn storms_reach_the_whole_market_and_replay() {
         events.len(),
         rejects.len()
     );
+    assert!(rounds > 10, "{rounds} deals in rounds");
     assert!(events.len() >= 35, "the storms miss events: {events:?}");
     assert!(rejects.len() >= 45, "the storms miss answers: {rejects:?}");
 }

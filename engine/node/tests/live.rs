@@ -306,10 +306,11 @@ fn a_deal_is_made_countersigned_and_remembered_across_a_restart() {
         encode_grid(0, &GridSignature { height, deals_digest }),
     ))
     .unwrap();
-    until(&mut public, "contract", |_, message| match message {
-        Outbound::Contracted(contracted) => Some(assert_eq!((contracted.first, contracted.count), (0, 1))),
+    let contracted = until(&mut public, "contract", |_, message| match message {
+        Outbound::Contracted(contracted) => Some((contracted.first, contracted.count)),
         _ => None,
     });
+    assert_eq!(contracted, (0, 1));
 
     // A second node is refused on the directory, and on the port.
     let error = Node::start(dir.path(), &config(), Arc::default()).unwrap_err();
@@ -354,14 +355,9 @@ fn a_deal_is_made_countersigned_and_remembered_across_a_restart() {
     buyer
         .send_envelope(&envelope(chain, BUYER, 2, quote(contract, Side::Buy, 20_000)))
         .unwrap();
-    let first = until(
-        &mut buyer,
-        "first message of the resumed stream",
-        |seq, message| match seq {
-            Some(seq) => Some((seq, matches!(message, Outbound::Accepted(answer) if answer.nonce == 2))),
-            None => None,
-        },
-    );
+    let first = until(&mut buyer, "first message of the resumed stream", |seq, message| {
+        seq.map(|seq| (seq, matches!(message, Outbound::Accepted(answer) if answer.nonce == 2)))
+    });
     assert_eq!(first, (buyer_next, true));
 
     // Message by message, the replayed stream is the one that was told.

@@ -8,8 +8,8 @@ use wattbook_types::command::{
     ALL_INDEXES, Cancel, Configure, GridSignature, MarketAction, MarketOrder, Rate, Reading, Replace, Seal,
 };
 use wattbook_types::{
-    ChainId, Command, ContractId, Energy, Envelope, Event, Hash, Item, Meter, MeterKind, Param, Params, ParticipantId,
-    Price, Quote, Registration, Reject, Reveal, Roles, Side, TimeInForce, TimeNs, sha256,
+    ChainId, Command, ContractId, Deal, Energy, Envelope, Event, Hash, Item, Meter, MeterKind, OrderId, Param, Params,
+    ParticipantId, Phase, Price, Quote, Registration, Reject, Reveal, Roles, Side, TimeInForce, TimeNs, sha256,
 };
 
 const REGULATOR: u64 = 1;
@@ -48,13 +48,40 @@ const ENERGIES: [u64; 9] = [
     u64::MAX,
 ];
 
+/// Parameters whose extremes would silence everybody; they stay.
+const THROTTLES: [Param; 8] = [
+    Param::BondClassMin,
+    Param::RegistrationMintCap,
+    Param::MinLot,
+    Param::TtlS,
+    Param::LeavesMax,
+    Param::ItemsPerBlock,
+    Param::EnergyMin,
+    Param::EnergyMax,
+];
+
+/// Whether a storm may change a parameter: what would silence everybody stays, and so does the timetable, so that a
+/// storm meets every phase.
+fn may_change(param: Param) -> bool {
+    (param as u32) < Param::GateOpenS as u32 && !THROTTLES.contains(&param)
+}
+
 /// One thing done to a market.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// A command, taken or refused.
-    Command(Command),
+    Command(Box<Command>),
     /// The end of a block.
     EndBlock,
+}
+
+/// An order that stood in a book.
+#[derive(Clone, Copy)]
+struct Resting {
+    contract: ContractId,
+    id: OrderId,
+    price: Price,
+    leaves: Energy,
 }
 
 /// A storm as it blows.
@@ -66,9 +93,9 @@ struct Storm<'a> {
     height: u64,
     people: u64,
     nonces: BTreeMap<u64, u64>,
-    orders: Vec<(ContractId, u64, u32)>,
+    orders: Vec<Resting>,
     reveals: Vec<Reveal>,
-    deals: Vec<Hash>,
+    deals: Vec<(Hash, Deal)>,
     sealed: Vec<GridSignature>,
 }
 
@@ -138,11 +165,7 @@ pub(crate) fn genesis(dice: &mut Dice, wild: bool) -> Genesis {
         assert!(set, "the storm's own values lie within bounds");
     }
     if wild {
-        // The timetable stays, so that a storm meets every phase.
-        for param in Param::ALL
-            .iter()
-            .filter(|param| (**param as u32) < Param::GateOpenS as u32)
-        {
+        for param in Param::ALL.iter().filter(|param| may_change(**param)) {
             let sane = params.clone();
             if dice.once_in(6) && !(params.set(*param, within_bounds(*param, dice)) && params.check().is_ok()) {
                 params = sane;
@@ -226,7 +249,7 @@ impl Storm<'_> {
     }
 
     fn apply(&mut self, command: Command) {
-        self.steps.push(Step::Command(command.clone()));
+        self.steps.push(Step::Command(Box::new(command.clone())));
         if let Ok(events) = self.market.apply(self.seq + 1, &command) {
             self.seq += 1;
             self.note(&events);
@@ -250,10 +273,29 @@ impl Storm<'_> {
     fn note(&mut self, events: &[Event]) {
         for event in events {
             match event {
-                Event::Opened { order, contract, .. } | Event::Reduced { order, contract, .. } => {
-                    remember(&mut self.orders, (*contract, order.nonce, order.index));
+                Event::Opened {
+                    order: id,
+                    contract,
+                    price,
+                    leaves,
+                    ..
                 }
-                Event::Executed { deal_id, .. } => remember(&mut self.deals, *deal_id),
+                | Event::Reduced {
+                    order: id,
+                    contract,
+                    price,
+                    leaves,
+                    ..
+                } => {
+                    let resting = Resting {
+                        contract: *contract,
+                        id: *id,
+                        price: *price,
+                        leaves: *leaves,
+                    };
+                    remember(&mut self.orders, resting);
+                }
+                Event::Executed { deal_id, deal, .. } => remember(&mut self.deals, (*deal_id, *deal)),
                 Event::DealsSealed {
                     height, deals_digest, ..
                 } => {
@@ -293,14 +335,39 @@ impl Storm<'_> {
                 .dice
                 .pick(&[contract(0), contract(3), contract(900), ContractId::from_raw(0)]);
         }
-        self.dice.pick(&open)
+        // The newest is the one that trades.
+        let newest = open[open.len() - 1];
+        if self.dice.once_in(8) {
+            self.dice.pick(&open)
+        } else {
+            newest
+        }
     }
 
-    fn some_order(&mut self) -> (ContractId, u64, u32) {
-        if self.orders.is_empty() || self.dice.once_in(10) {
-            return (self.some_contract(), self.dice.below(2_000), self.dice.below(3) as u32);
+    /// An order, mostly one of `serial` that may still rest.
+    fn some_order(&mut self, serial: u64) -> Resting {
+        let own = |order: &&Resting| order.id.participant == id(serial);
+        let known: Vec<Resting> = match self.dice.below(10) {
+            0 => Vec::new(),
+            1 | 2 => self.orders.clone(),
+            _ => self.orders.iter().filter(own).copied().collect(),
+        };
+        if known.is_empty() {
+            let id = OrderId {
+                participant: id(serial),
+                nonce: self.dice.below(2_000),
+                index: self.dice.below(3) as u32,
+            };
+            let (contract, price, leaves) = (self.some_contract(), Price::new(10_000), Energy::new(500));
+            return Resting {
+                contract,
+                id,
+                price,
+                leaves,
+            };
         }
-        self.dice.pick(&self.orders)
+        // The latest are the likeliest to live.
+        known[known.len() - 1 - self.dice.index(known.len().min(6))]
     }
 
     fn quote(&mut self) -> Quote {
@@ -374,7 +441,7 @@ impl Storm<'_> {
         if !self.dice.once_in(6) {
             remember(&mut self.reveals, reveal);
         }
-        let bond_class = self.dice.pick(&[0, 0, 3, 6, 10, 16, 17, 255]);
+        let bond_class = self.dice.pick(&[0, 6, 10, 10, 13, 16, 17, 255]);
         let commitment = if self.dice.once_in(30) { Hash::ZERO } else { commitment };
         Item::Seal(Seal {
             contract,
@@ -384,46 +451,76 @@ impl Storm<'_> {
         })
     }
 
+    /// Phase of the contract that trades.
+    fn phase(&self) -> Option<Phase> {
+        self.market
+            .state()
+            .contracts
+            .values()
+            .next_back()
+            .map(|contract| contract.phase)
+    }
+
+    fn has_sealed(&self, serial: u64) -> bool {
+        let contracts = &self.market.state().contracts;
+        contracts
+            .values()
+            .next_back()
+            .is_some_and(|contract| contract.seals.contains_key(&id(serial)))
+    }
+
+    /// A reveal, mostly one that its seal waits for.
+    fn some_reveal(&mut self) -> Reveal {
+        let contracts = &self.market.state().contracts;
+        let waits = |reveal: &&Reveal| {
+            let seals = contracts.get(&reveal.contract).map(|contract| &contract.seals);
+            let seal = seals.and_then(|seals| seals.get(&reveal.participant));
+            seal.is_some_and(|seal| seal.reveal.is_none() && seal.commitment == reveal.commitment)
+        };
+        let due = self.reveals.iter().find(waits).cloned();
+        let any = self.reveals[self.dice.index(self.reveals.len())].clone();
+        due.filter(|_| !self.dice.once_in(8)).unwrap_or(any)
+    }
+
     fn item(&mut self, serial: u64) -> Item {
+        if self.phase() == Some(Phase::Seal) && !self.has_sealed(serial) && !self.dice.once_in(3) {
+            return self.seal(serial);
+        }
         match self.dice.below(40) {
             0..=17 => Item::Quote(self.quote()),
             18..=20 => {
-                let (contract, nonce, index) = self.some_order();
+                let order = self.some_order(serial);
                 Item::Cancel(Cancel {
-                    contract: (!self.dice.once_in(4)).then_some(contract),
-                    target_nonce: if self.dice.once_in(6) { 0 } else { nonce },
-                    target_index: if self.dice.once_in(3) { ALL_INDEXES } else { index },
+                    contract: (!self.dice.once_in(4)).then_some(order.contract),
+                    target_nonce: if self.dice.once_in(6) { 0 } else { order.id.nonce },
+                    target_index: if self.dice.once_in(3) {
+                        ALL_INDEXES
+                    } else {
+                        order.id.index
+                    },
                 })
             }
             21..=25 => {
-                let ((contract, target_nonce, target_index), quote) = (self.some_order(), self.quote());
-                let Quote {
-                    price,
-                    charge_cap,
-                    energy,
-                    min_fill,
-                    ..
-                } = quote;
+                let (order, quote) = (self.some_order(serial), self.quote());
+                // The same price and less energy keeps the place.
+                let keeps = self.dice.once_in(2);
+                let less = Energy::new(1 + self.dice.below(order.leaves.get().max(1)));
                 Item::Replace(Replace {
-                    contract,
-                    target_nonce,
-                    target_index,
-                    price,
-                    charge_cap,
-                    energy,
-                    min_fill,
+                    contract: order.contract,
+                    target_nonce: order.id.nonce,
+                    target_index: order.id.index,
+                    price: if keeps { order.price } else { quote.price },
+                    charge_cap: quote.charge_cap,
+                    energy: if keeps { less } else { quote.energy },
+                    min_fill: if keeps { Energy::ZERO } else { quote.min_fill },
                 })
             }
             26..=31 => self.seal(serial),
-            32 | 33 => {
-                let known = !self.deals.is_empty() && !self.dice.once_in(5);
-                let deal_id = if known { self.dice.pick(&self.deals) } else { Hash::ZERO };
-                Item::Rate(Rate {
-                    deal_id,
-                    good: self.dice.once_in(2),
-                })
-            }
-            34 => Item::Refused(self.dice.pick(Reject::ALL)),
+            32 | 33 => Item::Rate(Rate {
+                deal_id: self.some_deal(Some(serial)).map_or(Hash::ZERO, |(deal_id, _)| deal_id),
+                good: self.dice.once_in(2),
+            }),
+            34 => Item::Refused(Reject::NotEnabled),
             35 => Item::Grid(GridSignature {
                 height: self.height,
                 deals_digest: Hash::ZERO,
@@ -434,32 +531,48 @@ impl Storm<'_> {
         }
     }
 
+    /// A deal, mostly one of `serial`; sometimes none.
+    fn some_deal(&mut self, serial: Option<u64>) -> Option<(Hash, Deal)> {
+        let own = |(_, deal): &&(Hash, Deal)| {
+            serial.is_none_or(|serial| [deal.buyer.participant, deal.seller.participant].contains(&id(serial)))
+        };
+        let any = self.dice.once_in(5);
+        let known: Vec<(Hash, Deal)> = self.deals.iter().filter(|deal| any || own(deal)).copied().collect();
+        (!known.is_empty() && !self.dice.once_in(8)).then(|| self.dice.pick(&known))
+    }
+
+    /// A reading, mostly of what somebody dealt.
     fn reading(&mut self) -> Item {
-        let serial = FIRST + self.dice.below(self.people + 1);
-        let period = self
-            .market
-            .state()
-            .contracts
-            .keys()
-            .next()
-            .map_or(0, |contract| contract.period());
-        let (export, wh) = (
-            self.dice.below(2),
-            self.dice.pick(&[0, 10, 100, 400, 1_000, 1_001, u64::MAX]),
-        );
+        let export = self.dice.once_in(2);
+        let (serial, period, dealt) = match self.some_deal(None) {
+            Some((_, deal)) => {
+                let party = if export { deal.seller } else { deal.buyer };
+                (party.participant.get(), deal.contract.period(), deal.energy.get())
+            }
+            None => {
+                let oldest = self.market.state().contracts.keys().next();
+                let period = oldest.map_or(0, |contract| contract.period());
+                (FIRST + self.dice.below(self.people + 1), period, 100)
+            }
+        };
+        let wh = self
+            .dice
+            .pick(&[0, 10, 400, 1_001, u64::MAX, dealt, dealt, dealt, dealt / 2]);
         Item::Meter(Reading {
-            meter: 10 * serial + export,
+            meter: 10 * serial + u64::from(export),
             period: if self.dice.once_in(20) { u32::MAX } else { period },
             revision: self.dice.below(3) as u32,
-            import: Energy::new(if export == 0 { wh } else { 0 }),
-            export: Energy::new(if export == 1 { wh } else { 0 }),
+            import: Energy::new(if export { 0 } else { wh }),
+            export: Energy::new(if export { wh } else { 0 }),
         })
     }
 
     fn configure(&mut self) -> Item {
         let param = self.dice.below(50) as u32;
         let value = match Param::from_id(param) {
-            Some(known) if param < Param::GateOpenS as u32 => {
+            // Mostly back to what works.
+            Some(known) if may_change(known) && !self.dice.once_in(3) => known.default_value(),
+            Some(known) if may_change(known) => {
                 let (min, max) = known.bounds();
                 let values = [
                     known.default_value(),
@@ -476,12 +589,11 @@ impl Storm<'_> {
     }
 
     fn order(&mut self) -> Item {
-        let actions = [
-            MarketAction::Halt,
-            MarketAction::Resume,
-            MarketAction::Suspend,
-            MarketAction::Reinstate,
-        ];
+        // Most orders undo one.
+        let actions = match self.dice.below(12) {
+            0 => [MarketAction::Halt, MarketAction::Suspend],
+            _ => [MarketAction::Resume, MarketAction::Reinstate],
+        };
         let action = self.dice.pick(&actions);
         let contract = self.some_contract();
         Item::Order(MarketOrder {
@@ -503,14 +615,16 @@ impl Storm<'_> {
         let mut items = Vec::new();
         for _ in 0..1 + self.dice.below(4) {
             let item = self.item(serial);
-            // Whose leaf it is, mostly.
-            if !self.dice.once_in(10) {
-                match &item {
-                    Item::Grid(_) => serial = GRID,
-                    Item::Meter(_) => serial = METERS,
-                    Item::Configure(_) | Item::Order(_) => serial = REGULATOR,
-                    _ => {}
-                }
+            let whose = match &item {
+                Item::Grid(_) => GRID,
+                Item::Meter(_) => METERS,
+                Item::Configure(_) | Item::Order(_) => REGULATOR,
+                _ => serial,
+            };
+            // Whose leaf it is, mostly, and then alone.
+            if whose != serial && !self.dice.once_in(10) {
+                (serial, items) = (whose, vec![item]);
+                break;
             }
             items.push(item);
         }
@@ -529,19 +643,22 @@ impl Storm<'_> {
     }
 
     fn command(&mut self) -> Command {
-        match self.dice.below(20) {
+        let choice = match self.phase() {
+            Some(Phase::Reveal) if self.dice.once_in(2) => 3,
+            _ => self.dice.below(20),
+        };
+        match choice {
             0..=2 => {
                 let seconds = match self.dice.below(12) {
                     0 => 0,
-                    1 => self.dice.below(3_000),
+                    1 if self.dice.once_in(6) => self.dice.below(3_000),
                     _ => 1 + self.dice.below(40),
                 };
                 let now = self.market.state().time.get();
                 Command::Tick(TimeNs::new(now + seconds * 1_000_000_000 + self.dice.below(2)))
             }
             3..=6 if !self.reveals.is_empty() => {
-                let at = self.dice.index(self.reveals.len());
-                let mut reveal = self.reveals[at].clone();
+                let mut reveal = self.some_reveal();
                 match self.dice.below(12) {
                     0 => reveal.commitment = Hash([9; 32]),
                     1 => reveal.round += 1,

@@ -96,7 +96,7 @@ pub(crate) fn targets(program: Option<&Path>) -> io::Result<Vec<Target>> {
         Target::here("leaf", 64, seeds::leaves, leaf),
         Target::here("genesis", 4_096, seeds::genesis, genesis),
         Target::here("record", 2_048, seeds::records, record),
-        Target::here("signatures", 216, seeds::signatures, signatures),
+        Target::here("signatures", 240, seeds::signatures, signatures),
         Target {
             name: "config",
             size_max: 2_048,
