@@ -66,6 +66,9 @@ pub enum ClientError {
     /// The server refused the login.
     #[error("the server refused the login: {0:?}")]
     LoginRefused(LoginRefusal),
+    /// The server takes no session now.
+    #[error("the server takes no session: {0}")]
+    Refused(Reject),
     /// The bytes are no SoupBinTCP packets.
     #[error("the server's packets are malformed: {0}")]
     Protocol(Reject),
@@ -145,7 +148,7 @@ impl Client {
         match client.hear(deadline)?.ok_or(ClientError::LoginTimeout)? {
             Heard::Accepted(accepted) => client.next_seq = accepted.sequence,
             Heard::Refused(refusal) => return Err(ClientError::LoginRefused(refusal)),
-            Heard::Message(_) => return Err(ClientError::Unexpected("a message")),
+            Heard::Message((_, message)) => return Err(refusal_of(&message)),
             Heard::End => return Err(ClientError::EndOfSession),
         }
         if kind == StreamKind::Private {
@@ -331,5 +334,17 @@ impl Client {
             };
             return Ok(Some(heard));
         }
+    }
+}
+
+/// The error of a message that came in place of a login's answer.
+fn refusal_of(message: &[u8]) -> ClientError {
+    match sbe::decode_outbound(message) {
+        Ok(Outbound::RejectedMessage(refused)) => match Reject::from_code(refused.code) {
+            Some(reject) => ClientError::Refused(reject),
+            None => ClientError::Unexpected("a refusal of unknown number"),
+        },
+        Ok(other) => ClientError::Unexpected(other.name()),
+        Err(error) => ClientError::Decode(error),
     }
 }

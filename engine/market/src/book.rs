@@ -212,6 +212,19 @@ impl Book {
         orders
     }
 
+    /// The open orders of one envelope: bids, then asks, each best first.
+    pub fn of_envelope(&self, participant: ParticipantId, nonce: u64) -> Vec<OrderId> {
+        let name = |index| OrderId {
+            participant,
+            nonce,
+            index,
+        };
+        let found = self.by_id.range(name(0)..=name(u32::MAX));
+        let mut orders: Vec<(Side, Key, OrderId)> = found.map(|(id, (side, key))| (*side, *key, *id)).collect();
+        orders.sort_unstable();
+        orders.into_iter().map(|(_, _, id)| id).collect()
+    }
+
     /// Participants with a live quote on a side.
     pub fn owners(&self, side: Side) -> u32 {
         self.sides[side.index()].owned.len() as u32

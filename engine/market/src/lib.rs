@@ -13,7 +13,7 @@
 //!
 //! # Map
 //! `market` the door · `admin` registration, parameters, orders of the regulator · `trade` quotes, cancels, deals ·
-//! `cycle` the timetable, seals, reveals, rounds · `settle` meters, settlement, ratings · `round` one sealed round,
+//! `cycle` the timetable · `sealed` seals, reveals, rounds · `settle` meters, settlement, ratings · `round` one sealed round,
 //! `snapshot` one about to be matched ·
 //! `book` the continuous book · `reputation` Eq 4 · `cep` the equilibrium price · `state`, `page` the root.
 
@@ -27,6 +27,7 @@ mod market;
 mod page;
 pub mod reputation;
 pub mod round;
+mod sealed;
 mod settle;
 pub mod snapshot;
 pub mod state;

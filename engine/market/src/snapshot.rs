@@ -1,9 +1,9 @@
 //! A round as it stands before MATCH, for readers who clear it again under other rules.
 
 use crate::contract::Border;
-use crate::cycle::Field;
 use crate::market::Market;
 use crate::round::{self, Cleared, Owner, Place, RoundOrder, Rules};
+use crate::sealed::Field;
 use wattbook_types::{ContractId, OrderId, ParticipantId, Ppm, RangeMode, TimeNs};
 
 /// A round about to be matched.

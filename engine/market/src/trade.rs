@@ -461,16 +461,18 @@ impl Market {
         let mut closed = 0;
         for id in contracts {
             closed += self.on_contract(id, |market, contract| {
-                let targets = contract.book.owned_by(who).into_iter().filter(|order| {
-                    cancel.target_nonce == 0
-                        || (order.id.nonce == cancel.target_nonce
-                            && (cancel.target_index == ALL_INDEXES || order.id.index == cancel.target_index))
-                });
-                let targets: Vec<OrderId> = targets.map(|order| order.id).collect();
-                for target in &targets {
-                    market.close_order(contract, target, CloseReason::Cancelled);
-                }
-                Ok(targets.len())
+                let (participant, nonce, index) = (who, cancel.target_nonce, cancel.target_index);
+                let targets = match (nonce, index) {
+                    (0, _) => contract.book.owned_by(who).iter().map(|order| order.id).collect(),
+                    (_, ALL_INDEXES) => contract.book.of_envelope(who, nonce),
+                    _ => vec![OrderId {
+                        participant,
+                        nonce,
+                        index,
+                    }],
+                };
+                let close = |target: &&OrderId| market.close_order(contract, target, CloseReason::Cancelled);
+                Ok(targets.iter().filter(close).count())
             })?;
         }
         if closed > 0 || cancel.target_nonce == 0 {

@@ -705,7 +705,7 @@ impl Pair {
                 })
                 .collect();
             if got != want {
-                return Err(format!("{side:?} queue: the model has {want:#?}, the market {got:#?}"));
+                return Err(format!("{side:?} queue: the model has {want:?}\nthe market {got:?}"));
             }
         }
         let until = |o: &&Open| o.life == TimeInForce::Until;
@@ -799,14 +799,43 @@ impl Pair {
     }
 }
 
+/// Facts, one a line.
+fn lines(facts: &Result<Vec<Fact>, Reject>) -> String {
+    match facts {
+        Ok(facts) => facts.iter().map(|fact| format!("\n    {fact:?}")).collect(),
+        Err(reject) => format!(" refused {reject:?}"),
+    }
+}
+
+/// A stream, one item a line.
+fn told(steps: &[Step]) -> String {
+    let mut text = String::new();
+    for (i, step) in steps.iter().enumerate() {
+        match step {
+            Step::Tick(ns) => text += &format!("\nstep {i}: {ns} ns later"),
+            Step::Envelope(serial, nonce, asks) => {
+                text += &format!("\nstep {i}: participant {serial}, nonce {nonce}");
+                for (index, ask) in asks.iter().enumerate() {
+                    text += &format!("\n    {index} {ask:?}");
+                }
+            }
+        }
+    }
+    text
+}
+
 fn run(prepared: &Prepared, steps: &[Step], coverage: &mut Coverage, roots: bool) -> Result<(), String> {
     let mut pair = Pair::new(prepared);
     for (i, step) in steps.iter().enumerate() {
         let (want, got) = pair.step(step);
         if want != got {
-            return Err(format!("step {i} {step:#?}\nthe model {want:#?}\nthe market {got:#?}"));
+            return Err(format!(
+                "step {i}\nthe model:{}\nthe market:{}",
+                lines(&want),
+                lines(&got)
+            ));
         }
-        pair.compare().map_err(|what| format!("step {i} {step:#?}\n{what}"))?;
+        pair.compare().map_err(|what| format!("step {i}\n{what}"))?;
         pair.cover(&got, coverage);
     }
     // Money and energy over everything, and the marks of changed pages.
@@ -926,7 +955,7 @@ fn the_market_trades_as_the_flat_model_does() {
             std::panic::set_hook(Box::new(|_| {}));
             let (steps, why) = shrunk(prepared, &steps);
             std::panic::set_hook(hook);
-            panic!("seed {seed}, {}\n{steps:#?}\n{why}", prepared.describe);
+            panic!("seed {seed}, {}{}\n{why}", prepared.describe, told(&steps));
         }
     }
     let of = |what: &str| coverage.get(what).copied().unwrap_or(0);

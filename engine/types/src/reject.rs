@@ -109,7 +109,7 @@ rejects! {
     78 BidBelowFloor "A bid must exceed the floor read at gate opening.";
     79 CapacityExceeded "Open asks and sales exceed the registered export capacity of the period.";
     80 NoBalance "The free balance does not cover the reservation.";
-    81 UnknownOrder "No such open order; an unseen target is burned.";
+    81 UnknownOrder "The participant has no such open order.";
     82 WouldCross "A post-only quote would trade at once.";
     83 ValidUntilPast "valid_until_s lies in the past.";
     // Reveals and what becomes of them when their phase closes.

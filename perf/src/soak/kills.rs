@@ -23,6 +23,10 @@ use wattbook_feed::signed::Genesis;
 use wattbook_ledger::{Commit, GENESIS_FILE, Reader, check_with};
 use wattbook_types::Hash;
 
+/// The part's name in findings.
+const PART: &str = "kills";
+/// The ledger inside a try's directory.
+const LEDGER: &str = "ledger";
 /// Longest wait for a process to come up or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Latest kill after the node's start, until a whole day has been seen.
@@ -68,7 +72,11 @@ pub(crate) fn run(seed: u64, until: Instant, program: &Path, findings: &mut Find
         };
         let delay = Duration::from_micros(dice.below(latest.as_micros().max(1) as u64));
         let started = Instant::now();
-        match shot.fire(delay) {
+        let Ok(dir) = tempfile::tempdir() else {
+            eprintln!("kills: there is no room for temporary files");
+            break;
+        };
+        match shot.fire(dir.path(), delay) {
             Ok(()) => kills += 1,
             Err(Stop::Deadline) => break,
             Err(Stop::Late) => window = started.elapsed().min(window) * 3 / 4,
@@ -78,12 +86,16 @@ pub(crate) fn run(seed: u64, until: Instant, program: &Path, findings: &mut Find
                     shot.demo_seed,
                     delay.as_micros()
                 );
-                findings.add_new(Finding {
-                    part: "kills".into(),
-                    what,
-                    reproducer: how.into_bytes(),
-                    text: true,
-                });
+                if findings.is_new(PART, &what) {
+                    findings.add(Finding {
+                        part: PART.into(),
+                        what,
+                        reproducer: how.into_bytes(),
+                        text: true,
+                    });
+                    // When a process is killed cannot be repeated; what it left can be looked at.
+                    findings.keep_files(PART, &dir.path().join(LEDGER));
+                }
             }
         }
     }
@@ -132,9 +144,8 @@ impl Shot {
         command
     }
 
-    fn fire(&self, delay: Duration) -> Result<(), Stop> {
-        let dir = tempfile::tempdir()?;
-        let (ledger, said) = (dir.path().join("ledger"), dir.path().join("said"));
+    fn fire(&self, dir: &Path, delay: Duration) -> Result<(), Stop> {
+        let (ledger, said) = (dir.join(LEDGER), dir.join("said"));
         let mut demo = Running::start(
             self.command()
                 .args([

@@ -114,9 +114,18 @@ pub(crate) struct Findings {
     count: u64,
 }
 
-/// A finding's kind: numbers differ from case to case, words do not.
+/// A finding's kind: numbers and paths differ from case to case, words do not.
 fn kind(part: &str, what: &str) -> String {
-    let words: String = what.chars().filter(|c| !c.is_ascii_digit()).take(120).collect();
+    let words: Vec<&str> = what
+        .split_whitespace()
+        .filter(|word| !word.contains(['/', '.']))
+        .collect();
+    let words: String = words
+        .join(" ")
+        .chars()
+        .filter(|c| !c.is_ascii_digit())
+        .take(120)
+        .collect();
     format!("{part}: {words}")
 }
 
@@ -157,12 +166,33 @@ impl Findings {
         }
     }
 
+    /// Keeps the files of `from` with the finding just added.
+    pub(crate) fn keep_files(&self, part: &str, from: &Path) {
+        let to = self.dir.join(format!("{part}-{}-{}", self.seed, self.count));
+        match copy_files(from, &to) {
+            Ok(()) => eprintln!("        files kept: {}", to.display()),
+            Err(error) => eprintln!("        the files cannot be kept in {}: {error}", to.display()),
+        }
+    }
+
     /// Adds a finding of a kind not seen yet.
     pub(crate) fn add_new(&mut self, finding: Finding) {
         if self.is_new(&finding.part, &finding.what) {
             self.add(finding);
         }
     }
+}
+
+/// Copies a directory without its folders.
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+            fs::copy(&path, to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs the soak.

@@ -13,14 +13,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wattbook_feed::sbe::session::HaltReason;
 use wattbook_feed::signed::{record_kind, tick_payload};
+use wattbook_market::TICK_MAX_NS;
 use wattbook_shaders::PublicKey;
-use wattbook_types::units::NS_PER_S;
 use wattbook_types::{Command, ParticipantId, Reject, Roles, Sequenced, TimeNs};
 
 /// Interval of Ticks while there is something to do (DETAILS 1).
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
-/// BOUND: the market refuses a Tick further ahead than ten years.
-const STEP_MAX_NS: u64 = 3_660 * 86_400 * NS_PER_S;
 
 /// The stage.
 #[derive(Debug)]
@@ -145,7 +143,7 @@ impl Matching {
         let state = self.executor.market().state();
         let account = participant.and_then(|id| state.accounts.get(id));
         let ahead = time.get().saturating_sub(state.time.get());
-        account.is_some_and(|a| a.roles.contains(Roles::REGULATOR)) && (1..=STEP_MAX_NS).contains(&ahead)
+        account.is_some_and(|a| a.roles.contains(Roles::REGULATOR)) && (1..=TICK_MAX_NS).contains(&ahead)
     }
 
     fn refuse_step(&self, session: SessionId) -> Result<(), Gone> {
@@ -233,7 +231,7 @@ impl Matching {
             .state()
             .time
             .get()
-            .saturating_add(wattbook_market::TICK_MAX_NS);
+            .saturating_add(TICK_MAX_NS);
         let time = now().min(TimeNs::new(farthest));
         if time <= self.executor.market().state().time {
             return Ok(());
