@@ -215,6 +215,8 @@ fn soak(args: &Args) -> Result<u64, String> {
     let seed = args.seed.unwrap_or(clock.as_secs());
     let program = program(args.wattbook.as_deref())?;
     let log = |error: io::Error| format!("{}: {error}", args.log.display());
+    // Others may commit while the soak runs.
+    let commit = record::commit();
     let before = record::totals(&args.log).map_err(log)?;
     if cfg!(not(debug_assertions)) {
         eprintln!("note: built without debug assertions; a development build finds more");
@@ -257,7 +259,7 @@ fn soak(args: &Args) -> Result<u64, String> {
         );
     }
     counts.findings = findings.count;
-    let line = record::line(seed, &counts, &before);
+    let line = record::line(&commit, seed, &counts, &before);
     record::append(&args.log, &line).map_err(log)?;
     table(&line);
     Ok(findings.count)

@@ -49,12 +49,12 @@ fn sum(before: Option<&Value>, now: &Value) -> Value {
     }
 }
 
-/// The line of this run.
-pub(crate) fn line(seed: u64, counts: &Counts, before: &Map<String, Value>) -> Value {
+/// The line of a run that began at `commit`.
+pub(crate) fn line(commit: &str, seed: u64, counts: &Counts, before: &Map<String, Value>) -> Value {
     let simulated = &counts.simulation;
     let mut line = json!({
         "when": utc(),
-        "commit": commit(),
+        "commit": commit,
         "seed": seed,
         "minutes": counts.minutes,
         "fuzz": counts.fuzz,
@@ -86,7 +86,7 @@ pub(crate) fn append(log: &Path, line: &Value) -> io::Result<()> {
 }
 
 /// The commit of the checkout, `+` behind it with changes.
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     let git = |args: &[&str]| {
         let done = Command::new("git")
             .args(args)
