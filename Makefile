@@ -26,9 +26,9 @@ test: setup
 	@bash .ci/test
 
 soak: setup
-	@echo '== building the node and the soak runner (release)'
-	$(CARGO) build --release --locked -p wattbook-node -p wattbook-perf
-	@target/release/wattbook-soak --minutes $(MINUTES)
+	@echo '== building the node and the soak runner (release speed, assertions on)'
+	$(CARGO) build --profile soak --locked -p wattbook-node -p wattbook-perf
+	@target/soak/wattbook-soak --minutes $(MINUTES)
 
 bench: setup
 	$(CARGO) bench --locked -p wattbook-benches

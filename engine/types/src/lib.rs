@@ -3,7 +3,7 @@
 //! # Contents
 //! * [`units`]: price, energy, money, time and reputation, each its own integer type.
 //! * [`ids`]: participants, contracts, orders.
-//! * [`digest`]: SHA-256 digests and the domain-separated digest `D(name, body)` of PROTOCOL 3.
+//! * [`mod@digest`]: SHA-256 digests and the domain-separated digest `D(name, body)` of PROTOCOL 3.
 //! * [`tree`]: the RFC 9162 Merkle tree, written once, here.
 //! * [`params`]: every parameter that can change a verdict of the core, with its default.
 //! * [`command`], [`event`]: the two doors of the market core.

@@ -129,7 +129,10 @@ impl NodeProcess {
 
     /// Asks it to stop and waits; kills it after ten seconds.
     fn stop(mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        if let Some(pid) = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         let until = Instant::now() + Duration::from_secs(10);

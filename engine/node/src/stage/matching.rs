@@ -225,13 +225,7 @@ impl Matching {
 
     fn live_tick(&mut self) -> Result<(), Gone> {
         // After a long rest time catches up in steps the market takes.
-        let farthest = self
-            .executor
-            .market()
-            .state()
-            .time
-            .get()
-            .saturating_add(TICK_MAX_NS);
+        let farthest = self.executor.market().state().time.get().saturating_add(TICK_MAX_NS);
         let time = now().min(TimeNs::new(farthest));
         if time <= self.executor.market().state().time {
             return Ok(());
