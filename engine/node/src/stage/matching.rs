@@ -46,6 +46,13 @@ struct Block {
     since: Option<Instant>,
 }
 
+impl Block {
+    /// Whether it has more than Ticks.
+    fn has_commands(&self) -> bool {
+        self.records.iter().any(|record| record.kind != record_kind::TICK)
+    }
+}
+
 /// What the stage is wired to.
 #[derive(Debug)]
 pub struct Wiring {
@@ -186,7 +193,7 @@ impl Matching {
             let now = Instant::now();
             let next_tick = match last_tick {
                 None => now,
-                Some(last) if self.block.records.is_empty() => {
+                Some(last) if !self.block.has_commands() => {
                     (now + self.until_due()).max(last + TICK_INTERVAL).min(last + idle_tick)
                 }
                 Some(last) => last + TICK_INTERVAL,
@@ -198,7 +205,14 @@ impl Matching {
             let received = self.checked.recv_deadline(until)?;
             // A command's time is the last Tick's, so a Tick as old as its interval is renewed before the command.
             let stale = last_tick.is_none_or(|last| last.elapsed() >= TICK_INTERVAL);
-            if stale && (received.is_some() || Instant::now() >= next_tick) {
+            let command = matches!(
+                received,
+                Some(Checked {
+                    outcome: Outcome::Command(_),
+                    ..
+                })
+            );
+            if stale && (command || Instant::now() >= next_tick) {
                 self.live_tick()?;
                 last_tick = Some(Instant::now());
             }
