@@ -6,8 +6,9 @@
 use serde_json::Value;
 use wattbook_feed::keys::{self, BlsSecret, KeyRole};
 use wattbook_feed::signed::{
-    Alias, EnvelopeHeader, Genesis, Leaf, LeafBytes, Register, RegisterRecord, RevealRecord, SealedEnvelope, deal_id,
-    deals_digest, decode_leaf, decode_tick, encode_item, genesis, logon_digest, tick_payload,
+    Alias, EnvelopeHeader, Genesis, GenesisDelegate, Leaf, LeafBytes, Register, RegisterRecord, RevealRecord,
+    SealedEnvelope, ballot_namespace, committee_digest, deal_id, deals_digest, decode_leaf, decode_tick, encode_item,
+    genesis, logon_digest, receipt_digest, receipt_run, seen_digest, tick_payload,
 };
 use wattbook_types::{
     ChainId, ContractId, Deal, DealPrice, Energy, Hash, Item, OrderId, ParticipantId, Reject, TimeNs,
@@ -253,4 +254,26 @@ fn deals_aliases_and_derivations_have_their_bytes() {
         keys::reveal_salt(&fill(27), chain, contract, 2),
         hash(&rows["reveal_salt"])
     );
+}
+
+#[test]
+fn what_delegates_sign_has_its_digests() {
+    for case in json(include_str!("golden/wire.json")).as_array().unwrap() {
+        let chain = ChainId(hash(&case["chain_id"]));
+        let run = receipt_run(&Hash::ZERO, &hash(&case["envelope_digest"]));
+        assert_eq!(run, hash(&case["run"]));
+        assert_eq!(receipt_digest(chain, 3, 1, 500, &run), hash(&case["receipt_digest"]));
+    }
+    let rows = json(include_str!("golden/rows.json"));
+    let chain = ChainId(hash(&rows["chain"]));
+    let time = TimeNs::new(1_780_000_000_123_456_789);
+    assert_eq!(seen_digest(chain, 3, time, &Hash(fill(28))), hash(&rows["seen_digest"]));
+    let member = |i: u8| GenesisDelegate {
+        participant: ParticipantId::new(20 + u64::from(i)),
+        ed25519: fill(29 + i),
+        bls: fill(33 + i),
+    };
+    let members = [0, 1, 2, 3].map(member);
+    assert_eq!(committee_digest(chain, 4, &members), hash(&rows["committee_digest"]));
+    assert_eq!(ballot_namespace(chain), array(&rows["ballot_namespace"]));
 }

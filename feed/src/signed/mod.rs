@@ -8,11 +8,13 @@
 //! | leaf L of kinds 1-17 | 48 | [`leaf`] |
 //! | record payloads of kinds 1-4 | variable | [`RegisterRecord`], [`SealedEnvelope`], [`RevealRecord`], [`tick_payload`] |
 //! | deal record | 96 | [`DealEntry`] |
+//! | receipts, seen, committees, ballots | digests | [`receipt_digest`], [`seen_digest`], [`committee_digest`] |
 //! | genesis.bin | variable | [`genesis`] |
 
 mod alias;
 mod codec;
 mod deal;
+mod delegate;
 mod envelope;
 pub mod genesis;
 pub mod leaf;
@@ -27,6 +29,7 @@ pub use codec::{
     encode_quote, encode_rate, encode_reading, encode_replace, encode_seal,
 };
 pub use deal::{DealEntry, deal_id, deals_digest};
+pub use delegate::{ballot_namespace, committee_digest, receipt_digest, receipt_run, seen_digest};
 pub use envelope::{ENVELOPE_VERSION, EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
 pub use genesis::{Genesis, GenesisAccount, GenesisDelegate, GenesisError};
 pub use leaf::{Leaf, LeafBytes};

@@ -80,6 +80,9 @@ json.dump({
     'pseudonym_outside': int.from_bytes(D('alias', fill(17, 32) + struct.pack('<QQ', 0, 42))[:8], 'little'),
     'order_reference': int.from_bytes(D('alias-order', fill(17, 32) + struct.pack('<QQQI', C, 42, 9, 1))[:8], 'little'),
     'derived': hkdf(b'wattbook/1/keys', fill(26, 32), b'participant\0' + struct.pack('<Q', 42)).hex(),
+    'seen_digest': D('seen', struct.pack('<QQ', 3, 1780000000123456789) + fill(28, 32)).hex(),
+    'committee_digest': D('committee', struct.pack('<Q', 4) + b''.join(struct.pack('<Q32s96s', 20 + i, fill(29 + i, 32), fill(33 + i, 96)) for i in range(4))).hex(),
+    'ballot_namespace': (b'wattbook/1/ballot'.ljust(32, b'\0') + CHAIN).hex(),
     'reveal_salt': hkdf(CHAIN, fill(27, 32), b'seal\0' + struct.pack('<QI', C, 2)).hex(),
 }, __import__('sys').stdout, indent=0)
 print()
