@@ -35,8 +35,7 @@ enum Due {
 impl Market {
     /// Moves time on and runs every border it passes, in order of time.
     pub(crate) fn tick(&mut self, time: TimeNs) -> Result<(), Refusal> {
-        let now = self.state.time;
-        if time <= now || time > TIME_END || time.get() - now.get() > TICK_MAX_NS {
+        if !self.takes_tick(time) {
             return Err(Reject::StepRefused.into());
         }
         self.ticked = time;
@@ -68,6 +67,12 @@ impl Market {
             self.state.supply.epoch = epoch;
             self.state.supply.minted_in_epoch = [0; 3];
         }
+    }
+
+    /// Whether a Tick at `time` is taken: forward, not too far at once, before the end of time.
+    pub fn takes_tick(&self, time: TimeNs) -> bool {
+        let ahead = time.get().saturating_sub(self.state.time.get());
+        (1..=TICK_MAX_NS).contains(&ahead) && time <= TIME_END
     }
 
     /// When the next border falls due.
