@@ -9,8 +9,8 @@ use wattbook_feed::keys::{BlsSecret, KeyRole};
 use wattbook_feed::sbe::{Inbound, decode_inbound, encode_envelope, encode_private, encode_public};
 use wattbook_feed::signed::{Alias, SealedEnvelope, encode_quote};
 use wattbook_types::{
-    ChainId, ContractId, Deal, DealPrice, Energy, Event, Hash, OrderId, ParticipantId, Price, Quote, Sequenced, Side,
-    TimeInForce, TimeNs,
+    ChainId, ContractId, Deal, DealPrice, Energy, Event, Hash, OrderId, ParticipantId, Price, Quote, SelfTrade,
+    Sequenced, Side, TimeInForce, TimeNs,
 };
 
 const CONTRACT: ContractId = ContractId::new(1_628_736, ContractId::PRODUCT_QUARTER_HOUR, 1);
@@ -27,6 +27,9 @@ fn message(leaves: u32) -> Vec<u8> {
         energy: Energy::new(1_000),
         min_fill: Energy::ZERO,
         valid_until_s: 0,
+        display: Energy::ZERO,
+        market_to_limit: false,
+        self_trade: SelfTrade::CancelNewest,
     };
     let leaves = (0..leaves)
         .map(|i| encode_quote(i, &quote).expect("1,000 Wh fit a leaf"))

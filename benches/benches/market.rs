@@ -14,7 +14,7 @@ use wattbook_market::{Genesis, Market};
 use wattbook_types::command::Cancel;
 use wattbook_types::{
     ChainId, Command, ContractId, DealPriceRule, Energy, Hash, Item, Meter, MeterKind, Param, Params, ParticipantId,
-    Ppm, Price, Quote, RangeMode, Registration, Roles, Side, TimeInForce, TimeNs,
+    Ppm, Price, Quote, RangeMode, Registration, Roles, SelfTrade, Side, TimeInForce, TimeNs,
 };
 
 const OWNERS: u64 = 64;
@@ -244,6 +244,9 @@ fn item(op: &Op) -> Item {
         energy,
         min_fill: Energy::ZERO,
         valid_until_s: 0,
+        display: Energy::ZERO,
+        market_to_limit: false,
+        self_trade: SelfTrade::CancelNewest,
     })
 }
 

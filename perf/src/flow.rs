@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use wattbook_feed::signed::{EncodeError, LeafBytes, encode_cancel, encode_quote};
 use wattbook_types::command::Cancel;
-use wattbook_types::{ContractId, Energy, Price, Quote, Side, TimeInForce};
+use wattbook_types::{ContractId, Energy, Price, Quote, SelfTrade, Side, TimeInForce};
 
 /// Most leaves an envelope carries by the default parameters.
 pub(crate) const LEAVES_MAX: u32 = 1_024;
@@ -121,6 +121,9 @@ impl Orders {
             energy: Energy::new(ENERGY_MIN + self.below(ENERGY_SPAN)),
             min_fill: Energy::ZERO,
             valid_until_s: 0,
+            display: Energy::ZERO,
+            market_to_limit: false,
+            self_trade: SelfTrade::CancelNewest,
         };
         if !aggressive {
             self.open.push((nonce, index));

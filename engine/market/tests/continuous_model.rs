@@ -18,7 +18,7 @@ use wattbook_market::{Genesis, Market};
 use wattbook_types::command::{ALL_INDEXES, Cancel, MarketAction, MarketOrder, Replace};
 use wattbook_types::{
     ChainId, Command, ContractId, DealPriceRule, Energy, Envelope, Event, Hash, Item, OrderId, Param, Params,
-    ParticipantId, Price, Quote, RangeMode, Registration, Reject, Side, TimeInForce, TimeNs,
+    ParticipantId, Price, Quote, RangeMode, Registration, Reject, SelfTrade, Side, TimeInForce, TimeNs,
 };
 
 const STREAMS: u64 = 10_000;
@@ -423,6 +423,7 @@ impl Source {
                     charge_cap: self.cap(),
                     energy: Energy::new(energy),
                     min_fill: Energy::new(self.min_fill(energy)),
+                    display: Energy::ZERO,
                 })
             }
             4 => {
@@ -461,6 +462,9 @@ impl Source {
                     energy: Energy::new(energy),
                     min_fill: Energy::new(self.min_fill(energy)),
                     valid_until_s: second as u32,
+                    display: Energy::ZERO,
+                    market_to_limit: false,
+                    self_trade: SelfTrade::CancelNewest,
                 })
             }
         }

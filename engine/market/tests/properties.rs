@@ -13,7 +13,7 @@ use wattbook_types::command::{
 };
 use wattbook_types::{
     Command, ContractId, Energy, Envelope, Event, Hash, Item, Meter, MeterKind, OrderId, Param, Price, Quote, Reject,
-    Reveal, Side, TimeInForce, TimeNs,
+    Reveal, SelfTrade, Side, TimeInForce, TimeNs,
 };
 
 const STORMS: u64 = 60;
@@ -176,6 +176,9 @@ impl Storm {
             energy: Energy::new(energy),
             min_fill: Energy::new(if d.once_in(4) { d.below(energy.clamp(1, 300)) } else { 0 }),
             valid_until_s: (now + d.below(600) as u32).saturating_sub(20),
+            display: Energy::ZERO,
+            market_to_limit: false,
+            self_trade: SelfTrade::CancelNewest,
         };
         quote.contract = self.some_contract();
         quote
@@ -217,6 +220,7 @@ impl Storm {
                     charge_cap: quote.charge_cap,
                     energy: quote.energy,
                     min_fill: quote.min_fill,
+                    display: Energy::ZERO,
                 })
             }
             26..=31 => self.seal(serial),

@@ -509,6 +509,7 @@ fn terms() {
             charge_cap: quote.charge_cap,
             energy: quote.energy,
             min_fill: quote.min_fill,
+            display: Energy::ZERO,
         });
         rig.refuse(11, same.clone(), reject);
         // Terms no order may have come before the order nobody has.

@@ -23,7 +23,7 @@ use wattbook_node::chain::{GRID_COMPANY, REGULATOR};
 use wattbook_node::topology::Node;
 use wattbook_types::command::{Cancel, Configure, MarketAction, MarketOrder, Rate, Seal};
 use wattbook_types::{
-    ContractId, Energy, Hash, Param, ParticipantId, Price, Quote, Reject, Roles, Side, TimeInForce, TimeNs,
+    ContractId, Energy, Hash, Param, ParticipantId, Price, Quote, Reject, Roles, SelfTrade, Side, TimeInForce, TimeNs,
 };
 use wire::{Desk, Town, Wire, admitted, key, lockstep, registration, reject, transcript};
 
@@ -70,6 +70,9 @@ fn quote(side: Side, ticks: i32, wh: u64) -> Quote {
         energy: Energy::new(wh),
         min_fill: Energy::ZERO,
         valid_until_s: 0,
+        display: Energy::ZERO,
+        market_to_limit: false,
+        self_trade: SelfTrade::CancelNewest,
     }
 }
 

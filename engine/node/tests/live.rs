@@ -21,8 +21,8 @@ use wattbook_node::topology::{Node, NodeError};
 use wattbook_types::command::GridSignature;
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::{
-    ChainId, ContractId, Energy, Hash, Param, ParticipantId, Phase, Price, Quote, Reject, Roles, Side, TimeInForce,
-    TimeNs,
+    ChainId, ContractId, Energy, Hash, Param, ParticipantId, Phase, Price, Quote, Reject, Roles, SelfTrade, Side,
+    TimeInForce, TimeNs,
 };
 
 /// Longest wait for a message.
@@ -145,6 +145,9 @@ fn quote(contract: ContractId, side: Side, ticks: i32) -> LeafBytes {
         energy: Energy::new(1_000),
         min_fill: Energy::ZERO,
         valid_until_s: 0,
+        display: Energy::ZERO,
+        market_to_limit: false,
+        self_trade: SelfTrade::CancelNewest,
     };
     encode_quote(0, &quote).unwrap()
 }

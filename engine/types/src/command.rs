@@ -210,6 +210,37 @@ pub struct Quote {
     pub min_fill: Energy,
     /// Last instant of validity, s since the epoch; counts with [`TimeInForce::Until`] only.
     pub valid_until_s: u32,
+    /// Energy shown at a time; zero: all of it.
+    pub display: Energy,
+    /// Takes the best price there is, no worse than its own, and rests at that price.
+    pub market_to_limit: bool,
+    /// What happens when it meets an order of its own group in the book.
+    pub self_trade: SelfTrade,
+}
+
+/// What happens when an incoming order would trade with one of its own group (MARKET 2.5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum SelfTrade {
+    /// The rest of the incoming order is cancelled.
+    #[default]
+    CancelNewest = 0,
+    /// The resting order is cancelled and the sweep goes on.
+    CancelOldest = 1,
+    /// Both are cancelled.
+    CancelBoth = 2,
+    /// Both lose the smaller open quantity; what reaches zero is cancelled.
+    Decrement = 3,
+}
+
+impl SelfTrade {
+    /// Every mode, by wire value.
+    pub const ALL: [Self; 4] = [
+        Self::CancelNewest,
+        Self::CancelOldest,
+        Self::CancelBoth,
+        Self::Decrement,
+    ];
 }
 
 /// Target index of a cancel that means every order of the envelope.
@@ -243,6 +274,8 @@ pub struct Replace {
     pub energy: Energy,
     /// New least execution.
     pub min_fill: Energy,
+    /// New energy shown at a time; zero: all of it.
+    pub display: Energy,
 }
 
 /// Commits to the quotes of a round.

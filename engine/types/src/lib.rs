@@ -22,7 +22,9 @@ pub mod reject;
 pub mod tree;
 pub mod units;
 
-pub use command::{Command, Envelope, Item, Meter, MeterKind, Quote, Registration, Reveal, Side, TimeInForce};
+pub use command::{
+    Command, Envelope, Item, Meter, MeterKind, Quote, Registration, Reveal, SelfTrade, Side, TimeInForce,
+};
 pub use digest::{ChainId, Hash, digest, sha256};
 pub use event::{CloseReason, Deal, Event, Phase, Sequenced};
 pub use ids::{ContractId, OrderId, ParticipantId, Roles};

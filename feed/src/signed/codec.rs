@@ -5,13 +5,16 @@ use core::num::TryFromIntError;
 use wattbook_types::command::{
     Cancel, Configure, GridSignature, MarketAction, MarketOrder, Rate, Reading, Replace, Seal,
 };
-use wattbook_types::{ContractId, Energy, Hash, Item, ParticipantId, Price, Quote, Reject, Side, TimeInForce};
+use wattbook_types::{
+    ContractId, Energy, Hash, Item, ParticipantId, Price, Quote, Reject, SelfTrade, Side, TimeInForce,
+};
 
 const SIDE_BITS: u8 = 0b11;
 const TIME_IN_FORCE_SHIFT: u32 = 2;
 const TIME_IN_FORCE_BITS: u8 = 0b111;
 const MARKET_TO_LIMIT: u8 = 1 << 5;
-const SELF_TRADE_BITS: u8 = 0b11 << 6;
+const SELF_TRADE_SHIFT: u8 = 6;
+const SELF_TRADE_BITS: u8 = 0b11 << SELF_TRADE_SHIFT;
 
 /// Why an item has no leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -57,6 +60,7 @@ fn item(bytes: &LeafBytes, position: u32) -> Result<Item, Reject> {
                 charge_cap: leaf.charge_cap,
                 energy: energy(leaf.energy_wh),
                 min_fill: energy(leaf.min_fill),
+                display: energy(leaf.display),
             })
         }
         Leaf::Seal(leaf) => Item::Seal(Seal {
@@ -125,6 +129,9 @@ pub(super) fn quote(leaf: &QuoteLeaf) -> Result<Quote, Reject> {
         energy: energy(leaf.energy_wh),
         min_fill: energy(leaf.min_fill),
         valid_until_s: leaf.valid_until_s,
+        display: Energy::ZERO,
+        market_to_limit: false,
+        self_trade: SelfTrade::CancelNewest,
     })
 }
 
@@ -170,7 +177,10 @@ pub fn encode_item(index: u32, item: &Item) -> Result<LeafBytes, EncodeError> {
 pub fn encode_quote(index: u32, quote: &Quote) -> Result<LeafBytes, EncodeError> {
     Ok(bytemuck::cast(QuoteLeaf {
         kind: QUOTE,
-        flags: quote.side as u8 | (quote.time_in_force as u8) << TIME_IN_FORCE_SHIFT,
+        flags: quote.side as u8
+            | (quote.time_in_force as u8) << TIME_IN_FORCE_SHIFT
+            | if quote.market_to_limit { MARKET_TO_LIMIT } else { 0 }
+            | (quote.self_trade as u8) << SELF_TRADE_SHIFT,
         round: quote.round,
         index,
         contract: quote.contract.get(),
@@ -179,7 +189,7 @@ pub fn encode_quote(index: u32, quote: &Quote) -> Result<LeafBytes, EncodeError>
         charge_cap: quote.charge_cap,
         energy_wh: quote.energy.get().try_into()?,
         min_fill: quote.min_fill.get().try_into()?,
-        display: 0,
+        display: quote.display.get().try_into()?,
         valid_until_s: quote.valid_until_s,
     }))
 }
@@ -212,7 +222,7 @@ pub fn encode_replace(index: u32, replace: &Replace) -> Result<LeafBytes, Encode
         charge_cap: replace.charge_cap,
         energy_wh: replace.energy.get().try_into()?,
         min_fill: replace.min_fill.get().try_into()?,
-        display: 0,
+        display: replace.display.get().try_into()?,
     }))
 }
 

@@ -15,8 +15,8 @@ use wattbook_types::command::{
     ALL_INDEXES, Cancel, Configure, GridSignature, MarketAction, MarketOrder, Rate, Reading, Replace, Seal,
 };
 use wattbook_types::{
-    ChainId, ContractId, Energy, Hash, Item, Meter, MeterKind, Param, ParticipantId, Price, Quote, Roles, Side,
-    TimeInForce, TimeNs,
+    ChainId, ContractId, Energy, Hash, Item, Meter, MeterKind, Param, ParticipantId, Price, Quote, Roles, SelfTrade,
+    Side, TimeInForce, TimeNs,
 };
 
 /// What the signatures of [`signatures`] are over.
@@ -88,6 +88,9 @@ fn quote(round: u16) -> Quote {
         energy: Energy::new(1_500),
         min_fill: Energy::new(100),
         valid_until_s: 1_465_861_000,
+        display: Energy::ZERO,
+        market_to_limit: false,
+        self_trade: SelfTrade::CancelNewest,
     }
 }
 
@@ -108,6 +111,7 @@ fn leaf_of_each_kind() -> Vec<LeafBytes> {
             charge_cap: 300,
             energy: Energy::new(1_000),
             min_fill: Energy::ZERO,
+            display: Energy::ZERO,
         }),
         Item::Seal(Seal {
             contract: CONTRACT,

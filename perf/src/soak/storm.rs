@@ -9,7 +9,8 @@ use wattbook_types::command::{
 };
 use wattbook_types::{
     ChainId, Command, ContractId, Deal, Energy, Envelope, Event, Hash, Item, Meter, MeterKind, OrderId, Param, Params,
-    ParticipantId, Phase, Price, Quote, Registration, Reject, Reveal, Roles, Side, TimeInForce, TimeNs, sha256,
+    ParticipantId, Phase, Price, Quote, Registration, Reject, Reveal, Roles, SelfTrade, Side, TimeInForce, TimeNs,
+    sha256,
 };
 
 const REGULATOR: u64 = 1;
@@ -403,6 +404,9 @@ impl Storm<'_> {
                 0
             }),
             valid_until_s: now.saturating_add(dice.below(600) as u32).saturating_sub(20),
+            display: Energy::ZERO,
+            market_to_limit: false,
+            self_trade: SelfTrade::CancelNewest,
         }
     }
 
@@ -513,6 +517,7 @@ impl Storm<'_> {
                     charge_cap: quote.charge_cap,
                     energy: if keeps { less } else { quote.energy },
                     min_fill: if keeps { Energy::ZERO } else { quote.min_fill },
+                    display: Energy::ZERO,
                 })
             }
             26..=31 => self.seal(serial),

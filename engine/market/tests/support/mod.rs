@@ -12,7 +12,7 @@ use wattbook_market::{Genesis, Market, Refusal};
 use wattbook_types::command::{Cancel, GridSignature, MarketAction, MarketOrder, Reading, Replace, Seal};
 use wattbook_types::{
     ChainId, Command, ContractId, Deal, Energy, Envelope, Event, Hash, Item, Meter, MeterKind, Money, Param, Params,
-    ParticipantId, Price, Quote, Registration, Reject, Reveal, Roles, Side, TimeInForce, TimeNs, sha256,
+    ParticipantId, Price, Quote, Registration, Reject, Reveal, Roles, SelfTrade, Side, TimeInForce, TimeNs, sha256,
 };
 
 /// First delivery period of the bench.
@@ -103,6 +103,9 @@ pub(crate) fn quote(contract: ContractId, side: Side, price: i32, wh: u64) -> Qu
         energy: Energy::new(wh),
         min_fill: Energy::ZERO,
         valid_until_s: 0,
+        display: Energy::ZERO,
+        market_to_limit: false,
+        self_trade: SelfTrade::CancelNewest,
     }
 }
 
@@ -139,6 +142,7 @@ pub(crate) fn replace(n: u32, target_nonce: u64, target_index: u32, price: i32, 
         charge_cap: -1,
         energy: Energy::new(wh),
         min_fill: Energy::ZERO,
+        display: Energy::ZERO,
     })
 }
 

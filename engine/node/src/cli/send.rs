@@ -17,7 +17,9 @@ use wattbook_feed::signed::{EncodeError, Grade, LeafBytes, SealedEnvelope, encod
 use wattbook_types::command::{ALL_INDEXES, Cancel};
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::units::{DecimalError, NS_PER_S, parse_decimal};
-use wattbook_types::{ContractId, Energy, Hash, ParticipantId, Price, Quote, Reject, Side, TimeInForce, TimeNs};
+use wattbook_types::{
+    ContractId, Energy, Hash, ParticipantId, Price, Quote, Reject, SelfTrade, Side, TimeInForce, TimeNs,
+};
 
 /// Decimals of a price, points/MWh.
 const PRICE_DECIMALS: u32 = 2;
@@ -351,6 +353,9 @@ fn leaf(item: &Item) -> Result<LeafBytes, EncodeError> {
                 energy: args.energy,
                 min_fill: args.min_fill,
                 valid_until_s: 0,
+                display: Energy::ZERO,
+                market_to_limit: false,
+                self_trade: SelfTrade::CancelNewest,
             };
             encode_quote(0, &quote)
         }
@@ -456,6 +461,9 @@ mod tests {
             energy: Energy::new(100),
             min_fill: Energy::ZERO,
             valid_until_s: 0,
+            display: Energy::ZERO,
+            market_to_limit: false,
+            self_trade: SelfTrade::CancelNewest,
         };
         assert_eq!(by_period, Ok(encode_quote(0, &expected).unwrap()));
     }

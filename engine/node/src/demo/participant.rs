@@ -12,7 +12,7 @@ use wattbook_feed::signed::{
 use wattbook_types::command::{Replace, Seal};
 use wattbook_types::units::PPM_ONE;
 use wattbook_types::{
-    ChainId, ContractId, Energy, ParticipantId, Price, Quote, Reject, Side, TimeInForce, TimeNs, sha256,
+    ChainId, ContractId, Energy, ParticipantId, Price, Quote, Reject, SelfTrade, Side, TimeInForce, TimeNs, sha256,
 };
 
 /// Longest wait for an answer of the node.
@@ -336,6 +336,7 @@ impl Participant {
                     charge_cap: -1,
                     energy: self.left,
                     min_fill: Energy::ZERO,
+                    display: Energy::ZERO,
                 },
             )?,
             None => encode_quote(0, &quote(contract, 0, plan.side, price, self.left))?,
@@ -411,5 +412,8 @@ pub fn quote(contract: ContractId, round: u16, side: Side, price: Price, energy:
         energy,
         min_fill: Energy::ZERO,
         valid_until_s: 0,
+        display: Energy::ZERO,
+        market_to_limit: false,
+        self_trade: SelfTrade::CancelNewest,
     }
 }

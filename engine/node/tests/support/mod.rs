@@ -16,7 +16,7 @@ use wattbook_types::command::{GridSignature, Rate, Reading, Seal};
 use wattbook_types::tree::{Frontier, leaf_hash};
 use wattbook_types::{
     ChainId, ContractId, Energy, Event, Hash, Item, Meter, MeterKind, Param, ParticipantId, Price, Quote, Roles,
-    Sequenced, Side, TimeInForce, TimeNs,
+    SelfTrade, Sequenced, Side, TimeInForce, TimeNs,
 };
 
 /// Seed of every secret of the town.
@@ -428,6 +428,9 @@ pub(crate) fn quote(side: Side, price: i32, wh: u64) -> Quote {
         energy: Energy::new(wh),
         min_fill: Energy::ZERO,
         valid_until_s: 0,
+        display: Energy::ZERO,
+        market_to_limit: false,
+        self_trade: SelfTrade::CancelNewest,
     }
 }
 
