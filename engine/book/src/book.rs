@@ -1,0 +1,1107 @@
+//! One contract's book: order life from acceptance to departure.
+
+use crate::ladder::{EMPTY, Ends, Ladder, NONE, key_of, price_of};
+use crate::places::{Places, Reach, Standing};
+use crate::record::{Kind, Party, Reason, Record, Tape};
+use crate::slab::{Handle, Order, Owner, Row, Slab};
+use wattbook_types::{RangeMode, SelfTrade, Side, TimeInForce};
+
+/// What holds for every order of a book.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Who may trade with whom; other than `Off` only in a [`RangedBook`].
+    pub range: RangeMode,
+    /// Least bid - ask, ticks.
+    pub spread_min: i64,
+}
+
+/// An order that comes in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incoming {
+    /// Whose.
+    pub owner: Owner,
+    /// Bid or ask.
+    pub side: Side,
+    /// Limit, ticks; of a market-to-limit order, the worst price it takes.
+    pub price: i32,
+    /// Energy, Wh; not zero.
+    pub energy: u32,
+    /// Least energy of an execution, Wh; a remainder below it is exempt.
+    pub min_fill: u32,
+    /// Energy shown at a time once it rests, Wh; zero: all.
+    pub display: u32,
+    /// Its life.
+    pub time_in_force: TimeInForce,
+    /// Takes the first price it gets as its limit.
+    pub market_to_limit: bool,
+    /// What happens when it meets its own group.
+    pub self_trade: SelfTrade,
+    /// Whether a buyer's cap covers the charge; otherwise it can only rest.
+    pub covered: bool,
+}
+
+impl Incoming {
+    /// A plain order that rests until the gate.
+    pub const fn limit(owner: Owner, side: Side, price: i32, energy: u32) -> Self {
+        Self {
+            owner,
+            side,
+            price,
+            energy,
+            min_fill: 0,
+            display: 0,
+            time_in_force: TimeInForce::Gate,
+            market_to_limit: false,
+            self_trade: SelfTrade::CancelNewest,
+            covered: true,
+        }
+    }
+}
+
+/// Why a sweep left energy over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// Nothing is left.
+    None,
+    /// No opposite order.
+    NoCounterparty,
+    /// The network charge exceeds the buyer's cap.
+    ChargeCap,
+    /// No opposite order at a price that closes.
+    PriceNotMet,
+    /// Eligible energy is left, none of it in range.
+    OutOfRange,
+    /// All eligible energy has been taken.
+    Exhausted,
+    /// The next order to take belongs to the same group.
+    SelfTrade,
+}
+
+/// What became of an incoming order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// `false`: a post-only order that would trade; nothing changed.
+    pub taken: bool,
+    /// Where it rests.
+    pub rests: Option<Handle>,
+    /// Energy neither dealt nor dropped.
+    pub left: u32,
+    /// Why that much is left.
+    pub rest: Rest,
+    /// Its limit now: other than its price only for a market-to-limit order that traded.
+    pub limit: i32,
+}
+
+/// A book whose owners have places, so that ranges hold and an owner's orders are found.
+pub type RangedBook = Book<true>;
+/// A book without owners' places: ranges are off, the orders of one owner are found by looking at all.
+pub type PlainBook = Book<false>;
+
+/// The resting orders of one contract.
+#[derive(Clone, Debug)]
+pub struct Book<const RANGED: bool> {
+    rules: Rules,
+    slab: Slab,
+    ladders: [Ladder<RANGED>; 2],
+    places: Places<RANGED>,
+    stamp: u64,
+    scratch: Scratch,
+}
+
+/// What a sweep leaves to be done once it is over; empty between commands.
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    /// Orders unlinked from their queues.
+    departed: Vec<u32>,
+    /// Icebergs moved to the end of theirs.
+    moved: Vec<u32>,
+    /// Levels emptied.
+    emptied: Vec<u32>,
+}
+
+/// A sweep under way.
+struct Sweep {
+    left: u32,
+    limit: u32,
+    /// Nothing has been executed yet.
+    fresh: bool,
+    passed_over: bool,
+    stop: bool,
+}
+
+impl Sweep {
+    const fn rest(&self) -> Rest {
+        if self.left == 0 {
+            Rest::None
+        } else if self.stop {
+            Rest::SelfTrade
+        } else if self.passed_over {
+            Rest::OutOfRange
+        } else {
+            Rest::Exhausted
+        }
+    }
+}
+
+/// What a sweep did.
+struct Swept {
+    left: u32,
+    rest: Rest,
+    limit: i32,
+    fresh: bool,
+}
+
+/// What a sweep would do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Probe {
+    /// Energy it would deal.
+    pub filled: u32,
+    /// Why the rest would be left.
+    pub rest: Rest,
+}
+
+impl<const RANGED: bool> Book<RANGED> {
+    /// An empty book.
+    ///
+    /// # Panics
+    /// With ranges on in a plain book.
+    pub fn new(rules: Rules) -> Self {
+        assert!(RANGED || rules.range == RangeMode::Off, "a plain book has no places");
+        Self {
+            rules,
+            slab: Slab::new(),
+            ladders: [Ladder::new(), Ladder::new()],
+            places: Places::new(),
+            stamp: 0,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Room for as many resting orders without growing.
+    pub fn reserve(&mut self, orders: usize) {
+        self.slab.reserve(orders);
+        if RANGED {
+            self.places.reserve(orders);
+        }
+    }
+
+    /// The rules.
+    pub const fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// Sets what a book knows of an owner, before its first order.
+    pub fn set_standing(&mut self, owner: Owner, standing: Standing) {
+        debug_assert!(
+            [Side::Buy, Side::Sell]
+                .iter()
+                .all(|&side| self.places.best_of(side, owner).is_none())
+        );
+        self.places.set_standing(owner, standing);
+    }
+
+    /// What it knows of an owner.
+    pub fn standing(&self, owner: Owner) -> Standing {
+        self.places.standing(owner)
+    }
+
+    /// Number of resting orders.
+    pub const fn len(&self) -> usize {
+        self.slab.len() as usize
+    }
+
+    /// Whether nothing rests.
+    pub const fn is_empty(&self) -> bool {
+        self.slab.len() == 0
+    }
+
+    /// A resting order.
+    #[inline]
+    pub fn get(&self, handle: Handle) -> Option<&Order> {
+        self.slab.get(handle.0)
+    }
+
+    /// Least execution of a resting order; zero: none.
+    pub fn min_fill(&self, handle: Handle) -> u32 {
+        self.slab.min_fill(handle.0)
+    }
+
+    /// What a resting order shows at a time; zero: all.
+    pub fn display(&self, handle: Handle) -> u32 {
+        self.slab.display(handle.0)
+    }
+
+    /// Best price of a side.
+    #[inline]
+    pub fn best(&self, side: Side) -> Option<i32> {
+        let best = self.ladders[side.index()].best();
+        (best != EMPTY).then(|| price_of(side, best as u32))
+    }
+
+    /// Stamp of the next order to rest.
+    pub const fn next_stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// Rows of the slab, free ones included; handles are below.
+    pub fn rows(&self) -> usize {
+        self.slab.rows()
+    }
+
+    /// The free row the next order takes, or of a free row the one after it; `None` at the end of the list.
+    pub fn next_free(&self, of: Option<Handle>) -> Option<Handle> {
+        let next = self.slab.next_free(of.map(Handle::get));
+        (next != NONE).then_some(Handle(next))
+    }
+
+    /// Bytes held for orders, levels and places, used or not.
+    pub fn bytes(&self) -> usize {
+        let scratch = &self.scratch;
+        let lists = scratch.departed.capacity() + scratch.moved.capacity() + scratch.emptied.capacity();
+        self.slab.bytes()
+            + self.ladders.iter().map(Ladder::bytes).sum::<usize>()
+            + self.places.bytes()
+            + lists * size_of::<u32>()
+    }
+
+    /// A side's orders, best first.
+    pub fn side(&self, side: Side) -> impl Iterator<Item = (Handle, &Order)> {
+        let ladder = &self.ladders[side.index()];
+        let mut level = ladder.first_from(0);
+        let mut handle = NONE;
+        core::iter::from_fn(move || {
+            if handle == NONE {
+                if level == EMPTY {
+                    return None;
+                }
+                handle = ladder.peek(level as u32).map_or(NONE, |ends| ends.head);
+                level = ladder.first_from(level + 1);
+            }
+            let order = self.slab.order(handle);
+            let this = Handle(handle);
+            handle = order.next;
+            Some((this, order))
+        })
+    }
+
+    /// A side's levels, best first: price, energy shown, orders.
+    pub fn levels(&self, side: Side) -> impl Iterator<Item = (i32, u64, u32)> {
+        let ladder = &self.ladders[side.index()];
+        let mut level = ladder.first_from(0);
+        core::iter::from_fn(move || {
+            if level == EMPTY {
+                return None;
+            }
+            let price = price_of(side, level as u32);
+            level = ladder.first_from(level + 1);
+            let (energy, orders) = self.level(side, price);
+            Some((price, energy, orders))
+        })
+    }
+
+    /// Energy shown and number of orders at a price.
+    pub fn level(&self, side: Side, price: i32) -> (u64, u32) {
+        let ends = self.ladders[side.index()].peek(key_of(side, price));
+        let (mut energy, mut orders) = (0, 0);
+        let mut handle = ends.map_or(NONE, |ends| ends.head);
+        while handle != NONE {
+            let order = self.slab.order(handle);
+            energy += u64::from(order.leaves);
+            orders += 1;
+            handle = order.next;
+        }
+        (energy, orders)
+    }
+
+    /// Takes an incoming order: matches it, rests what is to rest, and says so on the tape.
+    ///
+    /// # Panics
+    /// If its energy is zero.
+    #[inline]
+    pub fn submit<T: Tape>(&mut self, incoming: &Incoming, tape: &mut T) -> Outcome {
+        assert!(incoming.energy != 0, "an empty order cannot come in");
+        let side = incoming.side;
+        let handle = self.slab.claim();
+        let key = key_of(side, incoming.price);
+        let me = |left: u32| Party {
+            handle: Handle(handle),
+            owner: incoming.owner,
+            leaves: left,
+        };
+        let nobody = Party {
+            handle: Handle(NONE),
+            owner: Owner(0),
+            leaves: 0,
+        };
+        let refused = match incoming.time_in_force {
+            TimeInForce::PostOnly => self.probe(incoming).filled != 0,
+            _ => false,
+        };
+        if refused {
+            let record = Record::new(
+                Kind::Refused,
+                Reason::None,
+                side,
+                me(0),
+                nobody,
+                incoming.price,
+                incoming.energy,
+            );
+            tape.put(record);
+            self.slab.disclaim(handle);
+            return Outcome {
+                taken: false,
+                rests: None,
+                left: incoming.energy,
+                rest: Rest::None,
+                limit: incoming.price,
+            };
+        }
+        tape.put(Record::new(
+            Kind::Accepted,
+            Reason::None,
+            side,
+            me(incoming.energy),
+            nobody,
+            incoming.price,
+            incoming.energy,
+        ));
+        let limit = incoming.price;
+        if incoming.time_in_force == TimeInForce::Fok {
+            let Probe { filled, rest } = self.probe(incoming);
+            if filled < incoming.energy {
+                let left = incoming.energy;
+                tape.put(Record::new(
+                    Kind::Closed,
+                    Reason::FillOrKill,
+                    side,
+                    me(left),
+                    nobody,
+                    limit,
+                    left,
+                ));
+                self.slab.disclaim(handle);
+                return Outcome {
+                    taken: true,
+                    rests: None,
+                    left,
+                    rest,
+                    limit,
+                };
+            }
+        }
+        let Swept {
+            left,
+            rest,
+            limit,
+            fresh,
+        } = match self.obstacle(incoming) {
+            Some(rest) => Swept {
+                left: incoming.energy,
+                rest,
+                limit,
+                fresh: true,
+            },
+            None => self.sweep(incoming, handle, tape),
+        };
+        if left == 0 {
+            self.slab.disclaim(handle);
+            return Outcome {
+                taken: true,
+                rests: None,
+                left,
+                rest,
+                limit,
+            };
+        }
+        let reason = match (incoming.time_in_force, rest) {
+            (_, Rest::SelfTrade) => Reason::SelfTrade,
+            (TimeInForce::Ioc | TimeInForce::Fok, _) => Reason::ImmediateOrCancel,
+            _ if incoming.market_to_limit && fresh => Reason::NoMarket,
+            _ => Reason::None,
+        };
+        if reason != Reason::None {
+            tape.put(Record::new(Kind::Closed, reason, side, me(left), nobody, limit, left));
+            self.slab.disclaim(handle);
+            return Outcome {
+                taken: true,
+                rests: None,
+                left,
+                rest,
+                limit,
+            };
+        }
+        let key = if limit == incoming.price {
+            key
+        } else {
+            key_of(side, limit)
+        };
+        let shown = if incoming.display == 0 {
+            left
+        } else {
+            left.min(incoming.display)
+        };
+        self.stand(
+            handle,
+            &Row {
+                side,
+                key,
+                leaves: shown,
+                hidden: left - shown,
+                owner: incoming.owner,
+                stamp: 0,
+                min_fill: incoming.min_fill,
+                display: if incoming.display < incoming.energy {
+                    incoming.display
+                } else {
+                    0
+                },
+                covered: incoming.covered,
+            },
+        );
+        if shown != left || limit != incoming.price {
+            let record = Record::new(Kind::Shown, Reason::None, side, me(shown), nobody, limit, shown);
+            tape.put(record);
+        }
+        Outcome {
+            taken: true,
+            rests: Some(Handle(handle)),
+            left,
+            rest,
+            limit,
+        }
+    }
+
+    /// Takes a resting order out by its owner's wish and says so; `None` if nothing stands there.
+    #[inline]
+    pub fn cancel<T: Tape>(&mut self, handle: Handle, tape: &mut T) -> Option<Order> {
+        let order = self.remove(handle)?;
+        let subject = Party {
+            handle,
+            owner: order.owner(),
+            leaves: order.leaves,
+        };
+        let nobody = Party {
+            handle: Handle(NONE),
+            owner: Owner(0),
+            leaves: 0,
+        };
+        tape.put(Record::new(
+            Kind::Closed,
+            Reason::Cancelled,
+            order.side(),
+            subject,
+            nobody,
+            order.price(),
+            order.leaves,
+        ));
+        Some(order)
+    }
+
+    /// Takes a resting order out without a word; `None` if nothing stands there.
+    #[inline]
+    pub fn remove(&mut self, handle: Handle) -> Option<Order> {
+        let order = *self.slab.get(handle.0)?;
+        let ladder = &mut self.ladders[order.side().index()];
+        let emptied = unlink(&mut self.slab, ladder, handle.0, &order);
+        self.forget(handle.0);
+        if emptied {
+            let ladder = &mut self.ladders[order.side().index()];
+            let at = ladder.at(order.key);
+            ladder.close(order.key, at);
+        }
+        self.slab.free(handle.0);
+        Some(order)
+    }
+
+    /// Rests an order behind the others of its price, without matching.
+    ///
+    /// # Panics
+    /// If its energy is zero.
+    pub fn rest(&mut self, incoming: &Incoming) -> Handle {
+        assert!(incoming.energy != 0, "an empty order cannot rest");
+        let handle = self.slab.claim();
+        let display = if incoming.display < incoming.energy {
+            incoming.display
+        } else {
+            0
+        };
+        let leaves = if display == 0 { incoming.energy } else { display };
+        self.stand(
+            handle,
+            &Row {
+                side: incoming.side,
+                key: key_of(incoming.side, incoming.price),
+                leaves,
+                hidden: incoming.energy - leaves,
+                owner: incoming.owner,
+                stamp: 0,
+                min_fill: incoming.min_fill,
+                display,
+                covered: incoming.covered,
+            },
+        );
+        Handle(handle)
+    }
+
+    /// Sets what a resting order shows and hides, its least execution and whether its charge is covered; it keeps its place.
+    ///
+    /// # Panics
+    /// If nothing stands there, or nothing would be shown.
+    pub fn amend(&mut self, handle: Handle, leaves: u32, hidden: u32, min_fill: u32, display: u32, covered: bool) {
+        assert!(leaves != 0 && self.slab.get(handle.0).is_some());
+        let order = self.slab.order_mut(handle.0);
+        (order.leaves, order.hidden) = (leaves, hidden);
+        self.slab.set_terms(handle.0, min_fill, display, covered);
+    }
+
+    /// Takes energy from a resting order outside a sweep, what it shows first; a used-up slice is followed by the next at
+    /// the end of the queue. Returns the order as it stands afterwards; filled whole, it has left the book.
+    ///
+    /// # Panics
+    /// If nothing stands there, or less than `energy`.
+    pub fn take(&mut self, handle: Handle, energy: u32) -> Order {
+        let mut order = *self.slab.get(handle.0).expect("INVARIANT: a matched order rests");
+        assert!(
+            u64::from(energy) <= order.open(),
+            "INVARIANT: no more is taken than rests"
+        );
+        if energy < order.leaves {
+            order.leaves -= energy;
+            self.slab.order_mut(handle.0).leaves = order.leaves;
+            return order;
+        }
+        let hidden = order.hidden - (energy - order.leaves);
+        if hidden == 0 {
+            self.remove(handle);
+            (order.leaves, order.hidden) = (0, 0);
+            return order;
+        }
+        let row = Row {
+            side: order.side(),
+            key: order.key,
+            leaves: hidden.min(self.slab.display(handle.0)),
+            hidden: hidden - hidden.min(self.slab.display(handle.0)),
+            owner: order.owner(),
+            stamp: 0,
+            min_fill: self.slab.min_fill(handle.0),
+            display: self.slab.display(handle.0),
+            covered: order.is_covered(),
+        };
+        // The row freed last is the row taken next: the handle stays.
+        self.remove(handle);
+        let again = self.slab.claim();
+        debug_assert_eq!(again, handle.0);
+        self.stand(again, &row);
+        *self.slab.order(again)
+    }
+
+    /// Orders of an owner: bids, then asks, each best first.
+    pub fn owned_by(&self, owner: Owner) -> Vec<Handle> {
+        let of_side = |side: Side| -> Vec<Handle> {
+            if RANGED {
+                self.places
+                    .owned(side, owner, &self.slab)
+                    .into_iter()
+                    .map(Handle)
+                    .collect()
+            } else {
+                let all = self.side(side).filter(|(_, order)| order.owner() == owner);
+                all.map(|(handle, _)| handle).collect()
+            }
+        };
+        let mut orders = of_side(Side::Buy);
+        orders.extend(of_side(Side::Sell));
+        orders
+    }
+
+    /// Owners with an order on a side.
+    pub fn owners(&self, side: Side) -> u32 {
+        self.places.owners(side)
+    }
+
+    // ---- matching -----------------------------------------------------------------------------------------------
+
+    /// Greatest key of the other side that closes with `price`; `None` if none does.
+    #[inline]
+    fn limit_key(&self, side: Side, price: i32) -> Option<u32> {
+        let limit = match side {
+            Side::Buy => i64::from(price) - self.rules.spread_min,
+            Side::Sell => i64::from(price) + self.rules.spread_min,
+        };
+        let bound = limit.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
+        let none = match side {
+            Side::Buy => limit < bound,
+            Side::Sell => limit > bound,
+        };
+        (!none).then(|| key_of(side.opposite(), bound as i32))
+    }
+
+    /// What keeps an incoming order from sweeping at all.
+    #[inline]
+    fn obstacle(&self, incoming: &Incoming) -> Option<Rest> {
+        let best = self.ladders[incoming.side.opposite().index()].best();
+        if best == EMPTY {
+            return Some(Rest::NoCounterparty);
+        }
+        if !incoming.covered {
+            return Some(Rest::ChargeCap);
+        }
+        match self.limit_key(incoming.side, incoming.price) {
+            Some(limit) if best <= u64::from(limit) => None,
+            _ => Some(Rest::PriceNotMet),
+        }
+    }
+
+    fn sweep<T: Tape>(&mut self, incoming: &Incoming, handle: u32, tape: &mut T) -> Swept {
+        let (side, opposite) = (incoming.side, incoming.side.opposite());
+        let mut reach = self.reach(incoming);
+        let mut sweep = Sweep {
+            left: incoming.energy,
+            // The obstacle was that there is none.
+            limit: self.limit_key(side, incoming.price).unwrap_or(0),
+            fresh: true,
+            passed_over: false,
+            stop: false,
+        };
+        let mut key = self.ladders[opposite.index()].best();
+        while key <= u64::from(sweep.limit) && sweep.left != 0 && !sweep.stop {
+            self.sweep_level(incoming, handle, key as u32, &mut reach, &mut sweep, tape);
+            key = self.ladders[opposite.index()].next_after(key as u32);
+        }
+        let limit = if incoming.market_to_limit && !sweep.fresh {
+            price_of(opposite, sweep.limit)
+        } else {
+            incoming.price
+        };
+        self.finish_sweep(opposite);
+        Swept {
+            left: sweep.left,
+            rest: sweep.rest(),
+            limit,
+            fresh: sweep.fresh,
+        }
+    }
+
+    #[inline]
+    fn reach(&mut self, incoming: &Incoming) -> Reach {
+        if !RANGED || self.rules.range == RangeMode::Off {
+            return Reach::All;
+        }
+        let side = incoming.side;
+        let own = &mut self.ladders[side.index()];
+        let key = key_of(side, incoming.price);
+        let (mode, stamp) = (self.rules.range, self.stamp);
+        self.places
+            .reach(mode, side, key, incoming.owner, stamp, own, &self.slab)
+    }
+
+    #[inline]
+    fn meet_level(&mut self, reach: &mut Reach, side: Side, key: u32) -> bool {
+        if !RANGED || matches!(reach, Reach::All) {
+            return true;
+        }
+        let ladder = &mut self.ladders[side.index()];
+        let at = ladder.at(key);
+        self.places.meet_level(reach, side, key, at, ladder, &self.slab)
+    }
+
+    #[inline]
+    fn sweep_level<T: Tape>(
+        &mut self,
+        incoming: &Incoming,
+        taker: u32,
+        key: u32,
+        reach: &mut Reach,
+        sweep: &mut Sweep,
+        tape: &mut T,
+    ) {
+        let opposite = incoming.side.opposite();
+        let everybody = self.meet_level(reach, opposite, key);
+        let price = price_of(opposite, key);
+        let at = self.ladders[opposite.index()].at(key);
+        let mut handle = self.ladders[opposite.index()].ends(at).head;
+        while handle != NONE && sweep.left != 0 {
+            let order = *self.slab.order(handle);
+            let mut next = order.next;
+            if !order.is_covered() {
+                handle = next;
+                continue;
+            }
+            if !everybody && !self.places.allows(reach, &order, &self.slab) {
+                sweep.passed_over = true;
+                handle = next;
+                continue;
+            }
+            let energy = sweep.left.min(order.leaves);
+            if !(order.is_plain() && incoming.min_fill == 0) {
+                let enough = |min_fill: u32, left: u32| left < min_fill || energy >= min_fill;
+                if !enough(incoming.min_fill, sweep.left) || !enough(self.slab.min_fill(handle), order.leaves) {
+                    handle = next;
+                    continue;
+                }
+            }
+            let mut deals = true;
+            if self.places.same_group(incoming.owner, order.owner()) {
+                match incoming.self_trade {
+                    SelfTrade::CancelNewest => {
+                        sweep.stop = true;
+                        break;
+                    }
+                    SelfTrade::CancelOldest | SelfTrade::CancelBoth => {
+                        self.depart(opposite, key, handle, &order);
+                        tape.put(self.said(Kind::Closed, Reason::SelfTrade, handle, &order, order.leaves, 0));
+                        if incoming.self_trade == SelfTrade::CancelBoth {
+                            sweep.stop = true;
+                            break;
+                        }
+                        handle = next;
+                        continue;
+                    }
+                    SelfTrade::Decrement => deals = false,
+                }
+            }
+            if deals && sweep.fresh {
+                sweep.fresh = false;
+                if incoming.market_to_limit {
+                    sweep.limit = key;
+                }
+            }
+            sweep.left -= energy;
+            let leaves = order.leaves - energy;
+            if deals {
+                let maker = Party {
+                    handle: Handle(handle),
+                    owner: order.owner(),
+                    leaves,
+                };
+                let incoming_party = Party {
+                    handle: Handle(taker),
+                    owner: incoming.owner,
+                    leaves: sweep.left,
+                };
+                tape.put(Record::new(
+                    Kind::Deal,
+                    Reason::None,
+                    opposite,
+                    maker,
+                    incoming_party,
+                    price,
+                    energy,
+                ));
+            } else {
+                let dropped = Party {
+                    handle: Handle(taker),
+                    owner: incoming.owner,
+                    leaves: sweep.left,
+                };
+                let met = Party {
+                    handle: Handle(handle),
+                    owner: order.owner(),
+                    leaves,
+                };
+                tape.put(Record::new(
+                    Kind::Dropped,
+                    Reason::SelfTrade,
+                    incoming.side,
+                    dropped,
+                    met,
+                    price,
+                    energy,
+                ));
+            }
+            if leaves != 0 {
+                self.slab.order_mut(handle).leaves = leaves;
+                if !deals {
+                    tape.put(self.said(Kind::Reduced, Reason::SelfTrade, handle, &order, energy, leaves));
+                }
+            } else if order.hidden == 0 {
+                self.depart(opposite, key, handle, &order);
+                if !deals {
+                    tape.put(self.said(Kind::Closed, Reason::SelfTrade, handle, &order, energy, 0));
+                }
+            } else {
+                if !deals {
+                    tape.put(self.said(Kind::Reduced, Reason::SelfTrade, handle, &order, energy, 0));
+                }
+                let shown = order.hidden.min(self.slab.display(handle));
+                self.show_next(opposite, key, handle, &order, shown);
+                tape.put(self.said(Kind::Shown, Reason::None, handle, &order, shown, shown));
+                // The last of its queue comes round to itself.
+                if next == NONE {
+                    next = handle;
+                }
+            }
+            handle = next;
+        }
+    }
+
+    /// A record about a resting order.
+    fn said(&self, kind: Kind, reason: Reason, handle: u32, order: &Order, energy: u32, leaves: u32) -> Record {
+        let subject = Party {
+            handle: Handle(handle),
+            owner: order.owner(),
+            leaves,
+        };
+        let nobody = Party {
+            handle: Handle(NONE),
+            owner: Owner(0),
+            leaves: 0,
+        };
+        Record::new(kind, reason, order.side(), subject, nobody, order.price(), energy)
+    }
+
+    /// Unlinks an order within a sweep; its row and its place stay until the sweep is over.
+    #[inline]
+    fn depart(&mut self, side: Side, key: u32, handle: u32, order: &Order) {
+        if unlink(&mut self.slab, &mut self.ladders[side.index()], handle, order) {
+            self.scratch.emptied.push(key);
+        }
+        // A slice of it may have moved before: nothing shown tells that it is gone.
+        self.slab.order_mut(handle).leaves = 0;
+        self.scratch.departed.push(handle);
+    }
+
+    /// Moves an iceberg's next slice to the end of its queue within a sweep; its place changes when the sweep is over.
+    fn show_next(&mut self, side: Side, key: u32, handle: u32, order: &Order, shown: u32) {
+        let ladder = &mut self.ladders[side.index()];
+        if order.next != NONE {
+            unlink(&mut self.slab, ladder, handle, order);
+            let at = ladder.at(key);
+            let ends = ladder.ends_mut(at);
+            let before = core::mem::replace(&mut ends.tail, handle);
+            self.slab.order_mut(before).next = handle;
+            let row = self.slab.order_mut(handle);
+            (row.prev, row.next) = (before, NONE);
+        }
+        let row = self.slab.order_mut(handle);
+        row.leaves = shown;
+        row.hidden -= shown;
+        self.scratch.moved.push(handle);
+    }
+
+    /// Brings places, levels and rows up to what the sweep has done.
+    #[inline]
+    fn finish_sweep(&mut self, side: Side) {
+        if !self.scratch.moved.is_empty() {
+            self.finish_moves(side);
+        }
+        while let Some(handle) = self.scratch.departed.pop() {
+            self.forget(handle);
+            self.slab.free(handle);
+        }
+        while let Some(key) = self.scratch.emptied.pop() {
+            let ladder = &mut self.ladders[side.index()];
+            let at = ladder.at(key);
+            ladder.close(key, at);
+        }
+    }
+
+    /// Gives icebergs that moved their new stamps, in the order in which they moved; the last move decides.
+    #[cold]
+    fn finish_moves(&mut self, side: Side) {
+        let mut moved = core::mem::take(&mut self.scratch.moved);
+        for handle in moved.drain(..) {
+            if self.slab.order(handle).leaves == 0 {
+                continue;
+            }
+            let stamp = self.stamp;
+            self.stamp += 1;
+            if RANGED {
+                // Its place is left under the old stamp and taken again under the new one.
+                let ladder = &mut self.ladders[side.index()];
+                self.places.remove(handle, ladder, &self.slab);
+                let order = self.slab.order_mut(handle);
+                order.stamp = stamp;
+                let at = ladder.at(order.key);
+                *ladder.orders_at_mut(at) += 1;
+                self.places.insert(handle, at, ladder, &self.slab);
+            } else {
+                self.slab.order_mut(handle).stamp = stamp;
+            }
+        }
+        self.scratch.moved = moved;
+    }
+
+    /// Puts a row into its queue and gives it its place.
+    #[inline]
+    fn stand(&mut self, handle: u32, row: &Row) {
+        let row = Row {
+            stamp: self.stamp,
+            ..*row
+        };
+        self.stamp += 1;
+        self.slab.fill(handle, &row);
+        let ladder = &mut self.ladders[row.side.index()];
+        let (at, before) = ladder.append(row.key, handle);
+        if before != NONE {
+            self.slab.order_mut(before).next = handle;
+            self.slab.order_mut(handle).prev = before;
+        }
+        if RANGED {
+            self.places.insert(handle, at, ladder, &self.slab);
+        }
+    }
+
+    /// Takes an order's place away; its level still stands.
+    #[inline]
+    fn forget(&mut self, handle: u32) {
+        if RANGED {
+            let side = self.slab.order(handle).side();
+            let ladder = &mut self.ladders[side.index()];
+            self.places.remove(handle, ladder, &self.slab);
+        }
+    }
+
+    /// What a sweep of `incoming` would do now; nothing changes.
+    pub fn probe(&mut self, incoming: &Incoming) -> Probe {
+        if let Some(rest) = self.obstacle(incoming) {
+            return Probe { filled: 0, rest };
+        }
+        let opposite = incoming.side.opposite();
+        let mut reach = self.reach(incoming);
+        let mut sweep = Sweep {
+            left: incoming.energy,
+            limit: self.limit_key(incoming.side, incoming.price).unwrap_or(0),
+            fresh: true,
+            passed_over: false,
+            stop: false,
+        };
+        let mut filled = 0;
+        let post_only = incoming.time_in_force == TimeInForce::PostOnly;
+        let mut key = self.ladders[opposite.index()].best();
+        while key <= u64::from(sweep.limit) && sweep.left != 0 && !sweep.stop {
+            filled += self.probe_level(incoming, key as u32, &mut reach, &mut sweep);
+            if post_only && !sweep.fresh {
+                break;
+            }
+            key = self.ladders[opposite.index()].next_after(key as u32);
+        }
+        Probe {
+            filled,
+            rest: sweep.rest(),
+        }
+    }
+
+    /// What it would deal at one level.
+    fn probe_level(&mut self, incoming: &Incoming, key: u32, reach: &mut Reach, sweep: &mut Sweep) -> u32 {
+        let mut filled = 0;
+        let opposite = incoming.side.opposite();
+        let everybody = self.meet_level(reach, opposite, key);
+        let ends: Ends = {
+            let ladder = &mut self.ladders[opposite.index()];
+            let at = ladder.at(key);
+            ladder.ends(at)
+        };
+        // Icebergs come round again behind the queue: handle, shown, hidden.
+        let mut round: Vec<(u32, u32, u32)> = Vec::new();
+        let (mut handle, mut turn) = (ends.head, 0);
+        while sweep.left != 0 {
+            let (this, shown, hidden) = if handle != NONE {
+                let order = self.slab.order(handle);
+                let this = handle;
+                handle = order.next;
+                (this, order.leaves, order.hidden)
+            } else if turn < round.len() {
+                turn += 1;
+                round[turn - 1]
+            } else {
+                break;
+            };
+            let order = self.slab.order(this);
+            if !order.is_covered() {
+                continue;
+            }
+            if !everybody && !self.places.allows(reach, order, &self.slab) {
+                sweep.passed_over = true;
+                continue;
+            }
+            let energy = sweep.left.min(shown);
+            let enough = |min_fill: u32, left: u32| left < min_fill || energy >= min_fill;
+            if !enough(incoming.min_fill, sweep.left) || !enough(self.slab.min_fill(this), shown) {
+                continue;
+            }
+            if self.places.same_group(incoming.owner, order.owner()) {
+                match (incoming.self_trade, incoming.time_in_force) {
+                    (SelfTrade::CancelOldest, _) => continue,
+                    // A post-only order loses energy to its own group before it meets somebody else.
+                    (SelfTrade::Decrement, TimeInForce::PostOnly) => {}
+                    _ => {
+                        sweep.stop = true;
+                        break;
+                    }
+                }
+            } else {
+                filled += energy;
+                if sweep.fresh {
+                    sweep.fresh = false;
+                    if incoming.market_to_limit {
+                        sweep.limit = key;
+                    }
+                }
+            }
+            sweep.left -= energy;
+            if energy == shown && hidden != 0 {
+                let next = hidden.min(self.slab.display(this));
+                round.push((this, next, hidden - next));
+            }
+        }
+        filled
+    }
+}
+
+/// Takes an order out of its queue; `true` if the queue is empty then. Its level still stands.
+#[inline]
+fn unlink<const RANGED: bool>(slab: &mut Slab, ladder: &mut Ladder<RANGED>, handle: u32, order: &Order) -> bool {
+    let (prev, next) = (order.prev, order.next);
+    if prev != NONE && next != NONE {
+        slab.order_mut(prev).next = next;
+        slab.order_mut(next).prev = prev;
+        return false;
+    }
+    let at = ladder.at(order.key);
+    let ends = ladder.ends_mut(at);
+    debug_assert!(prev != NONE || ends.head == handle);
+    debug_assert!(next != NONE || ends.tail == handle);
+    if prev == NONE {
+        ends.head = next;
+    } else {
+        slab.order_mut(prev).next = NONE;
+    }
+    if next == NONE {
+        ends.tail = prev;
+    } else {
+        slab.order_mut(next).prev = NONE;
+    }
+    prev == NONE && next == NONE
+}
+
+impl<const RANGED: bool> Book<RANGED> {
+    /// Asserts what must hold between commands; for tests.
+    #[doc(hidden)]
+    pub fn check(&self) {
+        let mut seen = 0;
+        for side in [Side::Buy, Side::Sell] {
+            let mut last: Option<(u32, u64)> = None;
+            for (handle, order) in self.side(side) {
+                assert!(
+                    order.is_live() && order.side() == side && order.leaves != 0,
+                    "{handle:?}"
+                );
+                assert!(
+                    last.is_none_or(|last| last < (order.key, order.stamp)),
+                    "price-time order"
+                );
+                last = Some((order.key, order.stamp));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, self.len());
+        let Scratch {
+            departed,
+            moved,
+            emptied,
+        } = &self.scratch;
+        assert!(departed.is_empty() && moved.is_empty() && emptied.is_empty());
+    }
+}

@@ -1,0 +1,505 @@
+//! Price levels of one side, best first, over the whole signed 32-bit range.
+//!
+//! # Format
+//! A price becomes a *key* whose ascending order is best first on either side. Keys lead through a trie of 64-way nodes:
+//! four inner tiers of 6 bits and one of 2 above leaves of 64 levels. A leaf or node exists while something rests under
+//! it. The path to the last leaf's parent, which spans 4,096 neighbouring prices, is remembered, so that a book that
+//! trades around one price finds a level in two loads.
+//!
+//! # Invariants
+//! * A bit is set iff something rests under it; an emptied leaf or node goes back to its free list.
+//! * `best` is the least key with a level, or [`EMPTY`].
+//! * With `COUNTED`, a level's `owners` and every tier above it count the owners whose best order stands there.
+
+use wattbook_types::Side;
+
+/// No order, no leaf, no node.
+pub(crate) const NONE: u32 = u32::MAX;
+/// `best` of a side without orders: above every key.
+pub(crate) const EMPTY: u64 = u64::MAX;
+
+/// Fan-out of a node.
+const FAN: usize = 64;
+/// Inner tiers, from the leaves' parents to the root.
+const TIERS: usize = 5;
+/// No path is remembered: above every tag.
+const NO_TAG: u32 = u32::MAX;
+
+/// The key of a price: ascending is best first.
+#[inline]
+pub(crate) const fn key_of(side: Side, price: i32) -> u32 {
+    let ascending = price as u32 ^ 0x8000_0000;
+    match side {
+        Side::Buy => !ascending,
+        Side::Sell => ascending,
+    }
+}
+
+/// The price of a key.
+#[inline]
+pub(crate) const fn price_of(side: Side, key: u32) -> i32 {
+    let ascending = match side {
+        Side::Buy => !key,
+        Side::Sell => key,
+    };
+    (ascending ^ 0x8000_0000) as i32
+}
+
+/// Slot of `key` in a node of `tier`; tier 0 is the leaves' parents.
+#[inline]
+const fn slot(key: u32, tier: usize) -> usize {
+    (key >> (6 + 6 * tier)) as usize & (FAN - 1)
+}
+
+/// First and last order of a level's queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) head: u32,
+    pub(crate) tail: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Leaf {
+    bits: u64,
+    ends: [Ends; FAN],
+}
+
+#[derive(Clone, Debug)]
+struct Inner {
+    bits: u64,
+    children: [u32; FAN],
+}
+
+/// Per level of a leaf: how many owners have their best order there, how many orders there are, and the tree of owners.
+#[derive(Clone, Debug)]
+struct LeafCounts {
+    owners: [u32; FAN],
+    orders: [u32; FAN],
+    tree: [u32; FAN],
+}
+
+/// Where a level is: leaf and index within it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct At {
+    leaf: u32,
+    index: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Ladder<const COUNTED: bool> {
+    leaves: Vec<Leaf>,
+    inners: Vec<Inner>,
+    leaf_counts: Vec<LeafCounts>,
+    inner_counts: Vec<[u32; FAN]>,
+    free_leaves: Vec<u32>,
+    free_inners: Vec<u32>,
+    /// Inner nodes on the way to the leaves under `tag`; the last is the root.
+    path: [u32; TIERS],
+    /// `key >> 12` of that path.
+    tag: u32,
+    best: u64,
+}
+
+impl<const COUNTED: bool> Ladder<COUNTED> {
+    pub(crate) fn new() -> Self {
+        let mut ladder = Self {
+            leaves: Vec::new(),
+            inners: Vec::new(),
+            leaf_counts: Vec::new(),
+            inner_counts: Vec::new(),
+            free_leaves: Vec::new(),
+            free_inners: Vec::new(),
+            path: [NONE; TIERS],
+            tag: NO_TAG,
+            best: EMPTY,
+        };
+        ladder.path[TIERS - 1] = ladder.new_inner();
+        ladder
+    }
+
+    /// The best key, or [`EMPTY`].
+    #[inline]
+    pub(crate) const fn best(&self) -> u64 {
+        self.best
+    }
+
+    const fn root(&self) -> u32 {
+        self.path[TIERS - 1]
+    }
+
+    fn new_inner(&mut self) -> u32 {
+        if let Some(node) = self.free_inners.pop() {
+            return node;
+        }
+        self.inners.push(Inner {
+            bits: 0,
+            children: [NONE; FAN],
+        });
+        if COUNTED {
+            self.inner_counts.push([0; FAN]);
+        }
+        (self.inners.len() - 1) as u32
+    }
+
+    fn new_leaf(&mut self) -> u32 {
+        if let Some(leaf) = self.free_leaves.pop() {
+            return leaf;
+        }
+        let vacant = Ends { head: NONE, tail: NONE };
+        self.leaves.push(Leaf {
+            bits: 0,
+            ends: [vacant; FAN],
+        });
+        if COUNTED {
+            self.leaf_counts.push(LeafCounts {
+                owners: [0; FAN],
+                orders: [0; FAN],
+                tree: [NONE; FAN],
+            });
+        }
+        (self.leaves.len() - 1) as u32
+    }
+
+    /// Makes `path` lead to the leaves around `key`; `false` if nothing rests there.
+    #[inline]
+    fn walk_to(&mut self, key: u32) -> bool {
+        self.tag == key >> 12 || self.descend(key)
+    }
+
+    #[cold]
+    fn descend(&mut self, key: u32) -> bool {
+        let mut node = self.root();
+        for tier in (1..TIERS).rev() {
+            let inner = &self.inners[node as usize];
+            let slot = slot(key, tier);
+            if inner.bits >> slot & 1 == 0 {
+                self.tag = NO_TAG;
+                return false;
+            }
+            node = inner.children[slot];
+            self.path[tier - 1] = node;
+        }
+        self.tag = key >> 12;
+        true
+    }
+
+    /// Makes the path to the leaves around `key`, with the nodes that are missing.
+    #[cold]
+    fn build(&mut self, key: u32) {
+        let mut node = self.root();
+        for tier in (1..TIERS).rev() {
+            let slot = slot(key, tier);
+            if self.inners[node as usize].bits >> slot & 1 == 0 {
+                let child = self.new_inner();
+                let inner = &mut self.inners[node as usize];
+                inner.bits |= 1 << slot;
+                inner.children[slot] = child;
+            }
+            node = self.inners[node as usize].children[slot];
+            self.path[tier - 1] = node;
+        }
+        self.tag = key >> 12;
+    }
+
+    /// The level of a key where something rests.
+    #[inline]
+    pub(crate) fn find(&mut self, key: u32) -> Option<At> {
+        if !self.walk_to(key) {
+            return None;
+        }
+        let parent = &self.inners[self.path[0] as usize];
+        let slot = slot(key, 0);
+        if parent.bits >> slot & 1 == 0 {
+            return None;
+        }
+        let (leaf, index) = (parent.children[slot], key % FAN as u32);
+        (self.leaves[leaf as usize].bits >> index & 1 != 0).then_some(At { leaf, index })
+    }
+
+    /// The level of a key where something rests.
+    ///
+    /// # Panics
+    /// If nothing does.
+    #[inline]
+    pub(crate) fn at(&mut self, key: u32) -> At {
+        let found = self.walk_to(key);
+        debug_assert!(found, "INVARIANT: an order's level stands");
+        let leaf = self.inners[self.path[0] as usize].children[slot(key, 0)];
+        let index = key % FAN as u32;
+        debug_assert!(self.leaves[leaf as usize].bits >> index & 1 != 0);
+        At { leaf, index }
+    }
+
+    /// The level of a key without the use of the remembered path.
+    pub(crate) fn peek(&self, key: u32) -> Option<Ends> {
+        let mut node = self.root();
+        for tier in (0..TIERS).rev() {
+            let inner = &self.inners[node as usize];
+            let slot = slot(key, tier);
+            if inner.bits >> slot & 1 == 0 {
+                return None;
+            }
+            node = inner.children[slot];
+        }
+        let leaf = &self.leaves[node as usize];
+        let index = key as usize % FAN;
+        (leaf.bits >> index & 1 != 0).then_some(leaf.ends[index])
+    }
+
+    /// Appends `order` to the queue of `key` and returns the order before it, or [`NONE`] if the level is new.
+    #[inline]
+    pub(crate) fn append(&mut self, key: u32, order: u32) -> (At, u32) {
+        if !self.walk_to(key) {
+            self.build(key);
+        }
+        let (node, slot) = (self.path[0] as usize, slot(key, 0));
+        if self.inners[node].bits >> slot & 1 == 0 {
+            let leaf = self.new_leaf();
+            let inner = &mut self.inners[node];
+            inner.bits |= 1 << slot;
+            inner.children[slot] = leaf;
+        }
+        let (leaf, index) = (self.inners[node].children[slot], key % FAN as u32);
+        let page = &mut self.leaves[leaf as usize];
+        let ends = &mut page.ends[index as usize];
+        let before = if page.bits >> index & 1 == 0 {
+            page.bits |= 1 << index;
+            *ends = Ends {
+                head: order,
+                tail: order,
+            };
+            self.best = self.best.min(u64::from(key));
+            NONE
+        } else {
+            core::mem::replace(&mut ends.tail, order)
+        };
+        if COUNTED {
+            self.leaf_counts[leaf as usize].orders[index as usize] += 1;
+        }
+        (At { leaf, index }, before)
+    }
+
+    #[inline]
+    pub(crate) fn ends(&self, at: At) -> Ends {
+        self.leaves[at.leaf as usize].ends[at.index as usize]
+    }
+
+    #[inline]
+    pub(crate) fn ends_mut(&mut self, at: At) -> &mut Ends {
+        &mut self.leaves[at.leaf as usize].ends[at.index as usize]
+    }
+
+    /// Takes out a level whose queue has emptied.
+    pub(crate) fn close(&mut self, key: u32, at: At) {
+        if self.best == u64::from(key) {
+            self.best = self.next_after(key);
+        }
+        let leaf = &mut self.leaves[at.leaf as usize];
+        leaf.bits &= !(1 << at.index);
+        if leaf.bits == 0 {
+            self.free_leaves.push(at.leaf);
+            self.prune(key);
+        }
+    }
+
+    /// Takes the freed leaf of `key` out of its parent, and every node that empties with it.
+    #[cold]
+    fn prune(&mut self, key: u32) {
+        let found = self.walk_to(key);
+        debug_assert!(found);
+        for tier in 0..TIERS {
+            let node = self.path[tier];
+            let inner = &mut self.inners[node as usize];
+            inner.bits &= !(1 << slot(key, tier));
+            if inner.bits != 0 || tier == TIERS - 1 {
+                break;
+            }
+            self.free_inners.push(node);
+            self.tag = NO_TAG;
+        }
+    }
+
+    /// The least key above `key` with a level, or [`EMPTY`]; `key` itself has one.
+    #[inline]
+    pub(crate) fn next_after(&mut self, key: u32) -> u64 {
+        let found = self.walk_to(key);
+        debug_assert!(found);
+        let parent = &self.inners[self.path[0] as usize];
+        let slot = slot(key, 0);
+        let leaf = &self.leaves[parent.children[slot] as usize];
+        // Shifting twice keeps the amount below 64.
+        let above = leaf.bits >> (key % FAN as u32) >> 1;
+        if above != 0 {
+            return u64::from(key + 1 + above.trailing_zeros());
+        }
+        let above = parent.bits >> slot >> 1;
+        if above != 0 {
+            let slot = slot + 1 + above.trailing_zeros() as usize;
+            let leaf = &self.leaves[parent.children[slot] as usize];
+            return u64::from(key & !0xfff | (slot as u32) << 6 | leaf.bits.trailing_zeros());
+        }
+        self.next_far(key)
+    }
+
+    /// [`Self::next_after`] beyond the remembered node.
+    #[cold]
+    fn next_far(&self, key: u32) -> u64 {
+        for tier in 1..TIERS {
+            let inner = &self.inners[self.path[tier] as usize];
+            let from = slot(key, tier);
+            let above = inner.bits >> from >> 1;
+            if above != 0 {
+                let slot = from + 1 + above.trailing_zeros() as usize;
+                let span = 6 + 6 * tier;
+                let high = u64::from(key) >> span >> 6 << 6 | slot as u64;
+                return high << span | self.first_under(inner.children[slot], tier - 1);
+            }
+        }
+        EMPTY
+    }
+
+    /// Low bits of the first key under a node of `tier`.
+    fn first_under(&self, mut node: u32, mut tier: usize) -> u64 {
+        let mut low = 0;
+        loop {
+            let inner = &self.inners[node as usize];
+            let slot = inner.bits.trailing_zeros();
+            low |= u64::from(slot) << (6 + 6 * tier);
+            node = inner.children[slot as usize];
+            if tier == 0 {
+                return low | u64::from(self.leaves[node as usize].bits.trailing_zeros());
+            }
+            tier -= 1;
+        }
+    }
+
+    /// The least key at or above `key` with a level, or [`EMPTY`], without the use of the remembered path.
+    pub(crate) fn first_from(&self, key: u64) -> u64 {
+        let Ok(key) = u32::try_from(key) else {
+            return EMPTY;
+        };
+        // The node that `key` leads to on each tier, as far as it exists.
+        let mut nodes = [NONE; TIERS];
+        nodes[TIERS - 1] = self.root();
+        let mut lowest = TIERS - 1;
+        while lowest > 0 {
+            let inner = &self.inners[nodes[lowest] as usize];
+            let slot = slot(key, lowest);
+            if inner.bits >> slot & 1 == 0 {
+                break;
+            }
+            nodes[lowest - 1] = inner.children[slot];
+            lowest -= 1;
+        }
+        if lowest == 0 {
+            let parent = &self.inners[nodes[0] as usize];
+            let slot = slot(key, 0);
+            if parent.bits >> slot & 1 != 0 {
+                let above = self.leaves[parent.children[slot] as usize].bits >> (key % FAN as u32);
+                if above != 0 {
+                    return u64::from(key + above.trailing_zeros());
+                }
+            }
+        }
+        for (tier, node) in nodes.iter().enumerate().skip(lowest) {
+            let inner = &self.inners[*node as usize];
+            let from = slot(key, tier);
+            let above = inner.bits >> from >> 1;
+            if above != 0 {
+                let slot = from + 1 + above.trailing_zeros() as usize;
+                let span = 6 + 6 * tier;
+                let high = u64::from(key) >> span >> 6 << 6 | slot as u64;
+                let child = inner.children[slot];
+                return if tier == 0 {
+                    high << span | u64::from(self.leaves[child as usize].bits.trailing_zeros())
+                } else {
+                    high << span | self.first_under(child, tier - 1)
+                };
+            }
+        }
+        EMPTY
+    }
+
+    /// Bytes held, used or not.
+    pub(crate) fn bytes(&self) -> usize {
+        self.leaves.capacity() * size_of::<Leaf>()
+            + self.inners.capacity() * size_of::<Inner>()
+            + self.leaf_counts.capacity() * size_of::<LeafCounts>()
+            + self.inner_counts.capacity() * size_of::<[u32; FAN]>()
+            + (self.free_leaves.capacity() + self.free_inners.capacity()) * size_of::<u32>()
+    }
+}
+
+impl<const COUNTED: bool> Ladder<COUNTED> {
+    /// One owner's best order comes to stand on a level, or leaves it.
+    #[inline]
+    pub(crate) fn count_owner(&mut self, key: u32, comes: bool) {
+        let at = self.at(key);
+        let change = if comes { 1 } else { u32::MAX };
+        let owners = &mut self.leaf_counts[at.leaf as usize].owners[at.index as usize];
+        *owners = owners.wrapping_add(change);
+        for tier in 0..TIERS {
+            let owners = &mut self.inner_counts[self.path[tier] as usize][slot(key, tier)];
+            *owners = owners.wrapping_add(change);
+        }
+    }
+
+    /// Owners whose best order stands on a level.
+    #[inline]
+    pub(crate) fn owners_at(&self, at: At) -> u32 {
+        self.leaf_counts[at.leaf as usize].owners[at.index as usize]
+    }
+
+    /// Orders of a level.
+    #[inline]
+    pub(crate) fn orders_at(&self, at: At) -> u32 {
+        self.leaf_counts[at.leaf as usize].orders[at.index as usize]
+    }
+
+    #[inline]
+    pub(crate) fn orders_at_mut(&mut self, at: At) -> &mut u32 {
+        &mut self.leaf_counts[at.leaf as usize].orders[at.index as usize]
+    }
+
+    /// Root of the level's tree of owners, or [`NONE`].
+    #[inline]
+    pub(crate) fn tree_at(&self, at: At) -> u32 {
+        self.leaf_counts[at.leaf as usize].tree[at.index as usize]
+    }
+
+    #[inline]
+    pub(crate) fn tree_at_mut(&mut self, at: At) -> &mut u32 {
+        &mut self.leaf_counts[at.leaf as usize].tree[at.index as usize]
+    }
+
+    /// Owners whose best order stands at a better key.
+    pub(crate) fn owners_before(&self, key: u32) -> u32 {
+        let mut count = 0;
+        let mut node = self.root();
+        for tier in (0..TIERS).rev() {
+            let inner = &self.inners[node as usize];
+            let slot = slot(key, tier);
+            count += sum_below(inner.bits, &self.inner_counts[node as usize], slot);
+            if inner.bits >> slot & 1 == 0 {
+                return count;
+            }
+            node = inner.children[slot];
+        }
+        let bits = self.leaves[node as usize].bits;
+        count + sum_below(bits, &self.leaf_counts[node as usize].owners, key as usize % FAN)
+    }
+}
+
+/// Sum of the counts of the set bits below `slot`.
+fn sum_below(bits: u64, counts: &[u32; FAN], slot: usize) -> u32 {
+    let mut below = bits & ((1 << slot) - 1);
+    if below.count_ones() > 8 {
+        return counts[..slot].iter().sum();
+    }
+    let mut sum = 0;
+    while below != 0 {
+        sum += counts[below.trailing_zeros() as usize];
+        below &= below - 1;
+    }
+    sum
+}

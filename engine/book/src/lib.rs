@@ -1,0 +1,28 @@
+//! The hot order book of one contract: price-time priority under matchable ranges (MARKET 2.2, 3.3 to 3.6).
+//!
+//! # Contract
+//! * [`Book::submit`] takes an order through its whole life up to resting: limit, market-to-limit, immediate-or-cancel,
+//!   fill-or-kill, post-only, least execution, iceberg, four ways with one's own group. [`Book::cancel`] ends it.
+//! * Within a price, orders queue by time. An order amended where it stands keeps its place.
+//! * An incoming order chooses. Places and counts are taken once, its own place as if inserted, and hold through its
+//!   sweep. Resting orders out of range are passed over; a crossed book is legal then.
+//! * Everything said is a 32-byte [`Record`], in the order in which it happened.
+//!
+//! # Invariants
+//! * Orders are dense [`Handle`]s, owners dense [`Owner`]s: nothing hashes an id, allocates once warm, or locks. One writer.
+//! * Any price of the signed 32-bit range costs the same within a factor; memory follows the number of resting orders.
+//! * The same calls give the same records, handles and stamps.
+//!
+//! # Map
+//! `book` order life and sweeps · `ladder` levels · `slab` orders · `places` owners and ranges · `record` what is said.
+
+mod book;
+mod ladder;
+mod places;
+mod record;
+mod slab;
+
+pub use book::{Book, Incoming, Outcome, PlainBook, Probe, RangedBook, Rest, Rules};
+pub use places::{Standing, matchable_range};
+pub use record::{Kind, Party, Reason, Record, Ring, Silent, Tape};
+pub use slab::{Handle, Order, Owner};
