@@ -1,7 +1,7 @@
 //! One contract's book: order life from acceptance to departure.
 
 use crate::ladder::{EMPTY, Ends, Ladder, NONE, key_of, price_of};
-use crate::places::{Places, Reach, Standing};
+use crate::places::{Chooser, Places, Reach, Standing};
 use crate::record::{Kind, Party, Reason, Record, Tape};
 use crate::slab::{Handle, Order, Owner, Row, Slab};
 use wattbook_types::{RangeMode, SelfTrade, Side, TimeInForce};
@@ -688,12 +688,14 @@ impl<const RANGED: bool> Book<RANGED> {
         if !RANGED || self.rules.range == RangeMode::Off {
             return Reach::All;
         }
-        let side = incoming.side;
-        let own = &mut self.ladders[side.index()];
-        let key = key_of(side, incoming.price);
-        let (mode, stamp) = (self.rules.range, self.stamp);
-        self.places
-            .reach(mode, side, key, incoming.owner, stamp, own, &self.slab)
+        let chooser = Chooser {
+            side: incoming.side,
+            key: key_of(incoming.side, incoming.price),
+            owner: incoming.owner,
+            stamp: self.stamp,
+        };
+        let own = &mut self.ladders[incoming.side.index()];
+        self.places.reach(self.rules.range, chooser, own, &self.slab)
     }
 
     #[inline]
@@ -915,7 +917,7 @@ impl<const RANGED: bool> Book<RANGED> {
                 order.stamp = stamp;
                 let at = ladder.at(order.key);
                 *ladder.orders_at_mut(at) += 1;
-                self.places.insert(handle, at, ladder, &self.slab);
+                self.places.insert(handle, ladder, &self.slab);
             } else {
                 self.slab.order_mut(handle).stamp = stamp;
             }
@@ -933,13 +935,13 @@ impl<const RANGED: bool> Book<RANGED> {
         self.stamp += 1;
         self.slab.fill(handle, &row);
         let ladder = &mut self.ladders[row.side.index()];
-        let (at, before) = ladder.append(row.key, handle);
+        let before = ladder.append(row.key, handle);
         if before != NONE {
             self.slab.order_mut(before).next = handle;
             self.slab.order_mut(handle).prev = before;
         }
         if RANGED {
-            self.places.insert(handle, at, ladder, &self.slab);
+            self.places.insert(handle, ladder, &self.slab);
         }
     }
 

@@ -70,12 +70,14 @@ struct Inner {
     children: [u32; FAN],
 }
 
-/// Per level of a leaf: how many owners have their best order there, how many orders there are, and the tree of owners.
+/// Per level of a leaf: how many owners have their best order there, how many orders there are, the tree of owners and
+/// how often that has changed since anybody asked it.
 #[derive(Clone, Debug)]
 struct LeafCounts {
     owners: [u32; FAN],
     orders: [u32; FAN],
     tree: [u32; FAN],
+    idle: [u32; FAN],
 }
 
 /// Where a level is: leaf and index within it.
@@ -155,6 +157,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
                 owners: [0; FAN],
                 orders: [0; FAN],
                 tree: [NONE; FAN],
+                idle: [0; FAN],
             });
         }
         (self.leaves.len() - 1) as u32
@@ -248,7 +251,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
 
     /// Appends `order` to the queue of `key` and returns the order before it, or [`NONE`] if the level is new.
     #[inline]
-    pub(crate) fn append(&mut self, key: u32, order: u32) -> (At, u32) {
+    pub(crate) fn append(&mut self, key: u32, order: u32) -> u32 {
         if !self.walk_to(key) {
             self.build(key);
         }
@@ -276,7 +279,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
         if COUNTED {
             self.leaf_counts[leaf as usize].orders[index as usize] += 1;
         }
-        (At { leaf, index }, before)
+        before
     }
 
     #[inline]
@@ -470,6 +473,12 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
     #[inline]
     pub(crate) fn tree_at_mut(&mut self, at: At) -> &mut u32 {
         &mut self.leaf_counts[at.leaf as usize].tree[at.index as usize]
+    }
+
+    /// Changes of the level's tree since it was asked last.
+    #[inline]
+    pub(crate) fn idle_mut(&mut self, at: At) -> &mut u32 {
+        &mut self.leaf_counts[at.leaf as usize].idle[at.index as usize]
     }
 
     /// Owners whose best order stands at a better key.

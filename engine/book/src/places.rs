@@ -5,7 +5,8 @@
 //!   out O(log k) amortised for k orders of one owner.
 //! * Place order is price, then reputation, then time of the best order. Levels count the owners whose best stands there
 //!   and the ladder's tiers sum them, so a place is a walk down the tiers. Owners of one level are told apart by walking its
-//!   queue while it is short, and by a tree of owners while it is long.
+//!   queue while it is short, and by a tree of owners while it is long: grown when a sweep asks, dropped when it has
+//!   changed as often as the level has orders and nobody has asked again.
 //! * [`Places::reach`] is taken before a sweep. The sweep may unlink orders from their queues meanwhile; places change only
 //!   when [`Places::remove`] is called for them afterwards, so one sweep sees one set of places.
 
@@ -14,7 +15,7 @@ use crate::slab::{Order, Owner, Slab};
 use wattbook_types::units::PPM_ONE;
 use wattbook_types::{Ppm, RangeMode, Side};
 
-/// A level with this many orders keeps a tree of its owners.
+/// A level with this many orders is asked through a tree of its owners, grown when it is asked first.
 const TREE_FROM: u32 = 64;
 /// A level with fewer orders drops it.
 const TREE_UNTIL: u32 = 16;
@@ -106,6 +107,16 @@ pub(crate) struct Places<const COUNTED: bool> {
     standing: Vec<Standing>,
 }
 
+/// An incoming order, as far as its place goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chooser {
+    pub(crate) side: Side,
+    pub(crate) key: u32,
+    pub(crate) owner: Owner,
+    /// The stamp it would have.
+    pub(crate) stamp: u64,
+}
+
 /// Who is in range of one incoming order.
 #[derive(Clone, Debug)]
 pub(crate) enum Reach {
@@ -172,7 +183,7 @@ impl<const COUNTED: bool> Places<COUNTED> {
 
     /// Counts an order that has been appended to its queue.
     #[inline]
-    pub(crate) fn insert(&mut self, handle: u32, at: At, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
+    pub(crate) fn insert(&mut self, handle: u32, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
         let order = slab.order(handle);
         let (side, owner) = (order.side().index(), order.owner());
         if self.kin.len() <= handle as usize {
@@ -182,9 +193,6 @@ impl<const COUNTED: bool> Places<COUNTED> {
             self.kin.resize(handle as usize + 1, ORPHAN);
         }
         self.kin[handle as usize] = ORPHAN;
-        if ladder.orders_at(at) == TREE_FROM && ladder.tree_at(at) == NONE {
-            self.grow_tree(side, at, ladder, slab);
-        }
         let roots = &mut self.sides[side].roots;
         if roots.len() <= owner.0 as usize {
             roots.resize(owner.0 as usize + 1, NONE);
@@ -307,6 +315,7 @@ impl<const COUNTED: bool> Places<COUNTED> {
             let at = ladder.at(key);
             if ladder.tree_at(at) != NONE {
                 self.leave_tree(side, owner, at, ladder, slab);
+                drop_idle_tree(at, ladder);
             }
         }
         self.sides[side].roots[owner.0 as usize] = new;
@@ -328,8 +337,12 @@ impl<const COUNTED: bool> Places<COUNTED> {
 
     // ---- owners of one level ------------------------------------------------------------------------------------
 
-    #[cold]
-    fn grow_tree(&mut self, side: usize, at: At, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
+    /// Grows the tree of a long level that has none, and counts as asking it.
+    fn ask_tree(&mut self, side: usize, at: At, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
+        *ladder.idle_mut(at) = 0;
+        if ladder.tree_at(at) != NONE || ladder.orders_at(at) < TREE_FROM {
+            return;
+        }
         *ladder.tree_at_mut(at) = VACANT;
         let mut handle = ladder.ends(at).head;
         while handle != NONE {
@@ -429,7 +442,8 @@ impl<const COUNTED: bool> Places<COUNTED> {
     }
 
     /// Owners of a level that stand before `tie`.
-    fn owners_before(&self, side: usize, at: At, tie: Tie, ladder: &Ladder<COUNTED>, slab: &Slab) -> u32 {
+    fn owners_before(&mut self, side: usize, at: At, tie: Tie, ladder: &mut Ladder<COUNTED>, slab: &Slab) -> u32 {
+        self.ask_tree(side, at, ladder, slab);
         let root = ladder.tree_at(at);
         if root == NONE {
             let ties = self.ties_of_queue(side, at, ladder, slab);
@@ -470,7 +484,8 @@ impl<const COUNTED: bool> Places<COUNTED> {
     }
 
     /// The tie of the owner at place `rank` (from 1) of a level.
-    fn tie_at(&self, side: usize, at: At, rank: u32, ladder: &Ladder<COUNTED>, slab: &Slab) -> Tie {
+    fn tie_at(&mut self, side: usize, at: At, rank: u32, ladder: &mut Ladder<COUNTED>, slab: &Slab) -> Tie {
+        self.ask_tree(side, at, ladder, slab);
         let root = ladder.tree_at(at);
         if root == NONE {
             // BOUND: fewer than `TREE_FROM` orders.
@@ -501,15 +516,13 @@ impl<const COUNTED: bool> Places<COUNTED> {
     // ---- one incoming order -------------------------------------------------------------------------------------
 
     /// Place of an incoming order on its own side, as if inserted: its owner's best quote decides.
-    pub(crate) fn place(
-        &self,
-        side: Side,
-        key: u32,
-        owner: Owner,
-        stamp: u64,
-        ladder: &mut Ladder<COUNTED>,
-        slab: &Slab,
-    ) -> u32 {
+    pub(crate) fn place(&mut self, chooser: Chooser, ladder: &mut Ladder<COUNTED>, slab: &Slab) -> u32 {
+        let Chooser {
+            side,
+            key,
+            owner,
+            stamp,
+        } = chooser;
         let behind = u32::MAX - self.standing(owner).reputation.get();
         let mut mine: Cut = (key, (behind, stamp));
         if let Some(best) = self.best_of(side, owner) {
@@ -527,18 +540,10 @@ impl<const COUNTED: bool> Places<COUNTED> {
         ahead + 1
     }
 
-    /// Who is in range of an incoming order of `owner` at `key`.
+    /// Who is in range of an incoming order; `own` is the ladder of its own side.
     #[inline]
-    pub(crate) fn reach(
-        &self,
-        mode: RangeMode,
-        side: Side,
-        key: u32,
-        owner: Owner,
-        stamp: u64,
-        own: &mut Ladder<COUNTED>,
-        slab: &Slab,
-    ) -> Reach {
+    pub(crate) fn reach(&mut self, mode: RangeMode, chooser: Chooser, own: &mut Ladder<COUNTED>, slab: &Slab) -> Reach {
+        let Chooser { side, key, owner, .. } = chooser;
         let first = u64::from(key) < own.best();
         match mode {
             RangeMode::Off => return Reach::All,
@@ -555,7 +560,7 @@ impl<const COUNTED: bool> Places<COUNTED> {
             if self.best_of(side, owner).is_none() {
                 count += 1;
             }
-            percentile_in_reach(count, self.place(side, key, owner, stamp, own, slab))
+            percentile_in_reach(count, self.place(chooser, own, slab))
         };
         Reach::Places {
             mode,
@@ -568,12 +573,12 @@ impl<const COUNTED: bool> Places<COUNTED> {
     /// Tells the reach that the sweep has come to a level; `true` if everybody who has an order there is in range.
     #[inline]
     pub(crate) fn meet_level(
-        &self,
+        &mut self,
         reach: &mut Reach,
         side: Side,
         key: u32,
         at: At,
-        ladder: &Ladder<COUNTED>,
+        ladder: &mut Ladder<COUNTED>,
         slab: &Slab,
     ) -> bool {
         let Reach::Places {
@@ -661,6 +666,16 @@ impl<const COUNTED: bool> Places<COUNTED> {
         self.sides.iter().map(side).sum::<usize>()
             + self.kin.capacity() * size_of::<Kin>()
             + self.standing.capacity() * size_of::<Standing>()
+    }
+}
+
+/// Drops a level's tree that changes without being asked.
+fn drop_idle_tree<const COUNTED: bool>(at: At, ladder: &mut Ladder<COUNTED>) {
+    let orders = ladder.orders_at(at);
+    let idle = ladder.idle_mut(at);
+    *idle += 1;
+    if *idle > orders {
+        *ladder.tree_at_mut(at) = NONE;
     }
 }
 

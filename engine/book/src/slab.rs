@@ -52,8 +52,10 @@ const SELL: u32 = 1 << 24;
 const UNCOVERED: u32 = 1 << 25;
 /// It has a least execution.
 const MIN_FILL: u32 = 1 << 26;
+/// It shows less than it has.
+const ICEBERG: u32 = 1 << 27;
 /// It stands.
-const LIVE: u32 = 1 << 27;
+const LIVE: u32 = 1 << 28;
 
 /// A resting order.
 #[derive(Clone, Copy, Debug)]
@@ -242,9 +244,6 @@ impl Slab {
         if !row.covered {
             tags |= UNCOVERED;
         }
-        if row.min_fill != 0 {
-            tags |= MIN_FILL;
-        }
         *order = Order {
             next: NONE,
             prev: NONE,
@@ -254,13 +253,8 @@ impl Slab {
             tags,
             stamp: row.stamp,
         };
-        if row.min_fill != 0 || row.display != 0 {
-            self.terms[handle as usize] = Terms {
-                min_fill: row.min_fill,
-                display: row.display,
-            };
-        } else if self.terms[handle as usize].display != 0 {
-            self.terms[handle as usize].display = 0;
+        if row.min_fill | row.display != 0 {
+            self.set_terms(handle, row.min_fill, row.display, row.covered);
         }
     }
 
@@ -302,14 +296,21 @@ impl Slab {
     /// Energy shown at a time; zero: all.
     #[inline]
     pub(crate) fn display(&self, handle: u32) -> u32 {
-        self.terms[handle as usize].display
+        if self.orders[handle as usize].tags & ICEBERG != 0 {
+            self.terms[handle as usize].display
+        } else {
+            0
+        }
     }
 
     pub(crate) fn set_terms(&mut self, handle: u32, min_fill: u32, display: u32, covered: bool) {
         let order = &mut self.orders[handle as usize];
-        order.tags &= !(MIN_FILL | UNCOVERED);
+        order.tags &= !(MIN_FILL | UNCOVERED | ICEBERG);
         if min_fill != 0 {
             order.tags |= MIN_FILL;
+        }
+        if display != 0 {
+            order.tags |= ICEBERG;
         }
         if !covered {
             order.tags |= UNCOVERED;
