@@ -5,7 +5,15 @@
 //!   stand at MATCH under those places. In between only cancels happen, so the orders of MATCH are a subset.
 //! * Buyers choose by place, each buyer's bids best first; each takes the lowest ask among its matchable sellers.
 //! * Nothing here knows accounts, money or time: owners are dense indexes, ties come ranked.
+//! * BOUND: O(n log n) for n orders and owners; minimum fills can cost more (`round/ladder.rs`).
 
+mod call;
+mod ladder;
+mod reason;
+
+pub use call::uniform_price;
+
+use ladder::{Band, Ladder, Reach, SHUT, Seat};
 use wattbook_types::units::PPM_ONE;
 use wattbook_types::{CloseReason, DealPrice, DealPriceRule, Energy, MicroPrice, Ppm, Price, RangeMode, Side};
 
@@ -114,113 +122,78 @@ pub const fn matchable_range(opposite: u32, percentile: Ppm) -> u32 {
 
 /// Sort key of a price on a side: ascending is best first.
 #[inline]
-const fn best_first(side: Side, price: Price) -> i64 {
+const fn price_key(side: Side, price: Price) -> u32 {
+    let ascending = price.get() as u32 ^ 1 << 31;
     match side {
-        Side::Buy => -(price.get() as i64),
-        Side::Sell => price.get() as i64,
+        Side::Buy => !ascending,
+        Side::Sell => ascending,
     }
+}
+
+/// The price of a sort key.
+#[inline]
+const fn price_of(side: Side, key: u32) -> Price {
+    let ascending = match side {
+        Side::Buy => !key,
+        Side::Sell => key,
+    };
+    Price::new((ascending ^ 1 << 31) as i32)
+}
+
+/// Four words as one sort key, the first the most significant.
+#[inline]
+const fn pack(words: [u32; 4]) -> u128 {
+    let [a, b, c, d] = words;
+    (a as u128) << 96 | (b as u128) << 64 | (c as u128) << 32 | d as u128
+}
+
+/// The words of a sort key.
+#[inline]
+const fn unpack(key: u128) -> [u32; 4] {
+    [(key >> 96) as u32, (key >> 64) as u32, (key >> 32) as u32, key as u32]
 }
 
 /// Places and ranges by owner and side; `None` where an owner has no order on a side.
 pub fn rank(owners: &[Owner], orders: &[RoundOrder]) -> Vec<[Option<Place>; 2]> {
-    let mut best: [Vec<Option<i64>>; 2] = [vec![None; owners.len()], vec![None; owners.len()]];
+    let mut best: Vec<[Option<u32>; 2]> = vec![[None; 2]; owners.len()];
     for order in orders {
-        let slot = &mut best[order.side.index()][order.owner as usize];
-        let key = best_first(order.side, order.price);
+        let slot = &mut best[order.owner as usize][order.side.index()];
+        let key = price_key(order.side, order.price);
         *slot = Some(slot.map_or(key, |old| old.min(key)));
     }
-    let mut places = vec![[None; 2]; owners.len()];
-    let counts = best.each_ref().map(|side| side.iter().flatten().count() as u32);
-    for side in [Side::Buy, Side::Sell] {
-        let mut queue: Vec<(i64, u32, usize)> = best[side.index()]
-            .iter()
-            .enumerate()
-            .filter_map(|(owner, key)| key.map(|key| (key, owners[owner].priority, owner)))
+    let queues = [Side::Buy, Side::Sell].map(|side| {
+        let mut queue: Vec<u128> = (0u32..)
+            .zip(&best)
+            .filter_map(|(owner, keys)| {
+                let key = keys[side.index()]?;
+                Some(pack([key, owners[owner as usize].priority, 0, owner]))
+            })
             .collect();
         queue.sort_unstable();
-        for (i, (_, _, owner)) in queue.into_iter().enumerate() {
-            let range = matchable_range(counts[side.opposite().index()], owners[owner].percentile);
-            places[owner][side.index()] = Some(Place {
-                pos: i as u32 + 1,
-                range,
-            });
+        queue
+    });
+    let mut places = vec![[None; 2]; owners.len()];
+    for side in [Side::Buy, Side::Sell] {
+        let opposite = queues[side.opposite().index()].len() as u32;
+        for (pos, &key) in (1..).zip(&queues[side.index()]) {
+            let owner = unpack(key)[3] as usize;
+            let range = matchable_range(opposite, owners[owner].percentile);
+            places[owner][side.index()] = Some(Place { pos, range });
         }
     }
     places
 }
 
-/// The uniform price and the volume that clears at it (MARKET 4.1); `None` where nothing does.
-pub fn uniform_price(orders: &[RoundOrder], reference: Option<MicroPrice>) -> Option<(Price, Energy)> {
-    let mut steps: Vec<(i32, u128, u128)> = orders
-        .iter()
-        .filter(|o| o.charge_covered)
-        .map(|o| match o.side {
-            Side::Buy => (o.price.get(), u128::from(o.energy.get()), 0),
-            Side::Sell => (o.price.get(), 0, u128::from(o.energy.get())),
-        })
-        .collect();
-    steps.sort_unstable_by_key(|step| step.0);
-    let mut demand: u128 = steps.iter().map(|step| step.1).sum();
-    let mut supply = 0u128;
-    // Greatest volume, then least imbalance, then nearest the reference, then lowest price.
-    type Merit = (core::cmp::Reverse<u128>, u128, u64, i32);
-    let mut best: Option<(Merit, u128)> = None;
-    for level in steps.chunk_by(|a, b| a.0 == b.0) {
-        let price = level[0].0;
-        supply += level.iter().map(|step| step.2).sum::<u128>();
-        let volume = demand.min(supply);
-        let distance = reference.map_or(0, |r| (i64::from(price) * 10_000).abs_diff(r.get()));
-        let key = (core::cmp::Reverse(volume), demand.abs_diff(supply), distance, price);
-        if volume > 0 && best.is_none_or(|(old, _)| key < old) {
-            best = Some((key, volume));
-        }
-        demand -= level.iter().map(|step| step.1).sum::<u128>();
+/// Indexes in ascending order of their keys, and the rank of each.
+fn ranked(keys: impl Iterator<Item = u32>) -> (Vec<u32>, Vec<u32>) {
+    let mut sorted: Vec<u64> = (0u64..).zip(keys).map(|(i, key)| u64::from(key) << 32 | i).collect();
+    sorted.sort_unstable();
+    let order: Vec<u32> = sorted.into_iter().map(|key| key as u32).collect();
+    let mut ranks = vec![0; order.len()];
+    for (rank, &i) in (0..).zip(&order) {
+        ranks[i as usize] = rank;
     }
-    best.map(|((_, _, _, price), volume)| {
-        (
-            Price::new(price),
-            Energy::new(u64::try_from(volume).unwrap_or(u64::MAX)),
-        )
-    })
-}
-
-/// Energy each order may trade at the uniform price: better ones whole, equal ones pro rata, spare Wh one each.
-fn allowed_at(orders: &[RoundOrder], price: Price, volume: Energy) -> Vec<Energy> {
-    let mut allowed = vec![Energy::ZERO; orders.len()];
-    for side in [Side::Buy, Side::Sell] {
-        let mut left = u128::from(volume.get());
-        let mut equal: Vec<usize> = Vec::new();
-        for (i, order) in orders.iter().enumerate() {
-            if order.side != side || !order.charge_covered {
-                continue;
-            }
-            if order.price == price {
-                equal.push(i);
-            } else if side.concedes(order.price, price) {
-                allowed[i] = order.energy;
-                left = left.saturating_sub(u128::from(order.energy.get()));
-            }
-        }
-        equal.sort_unstable_by_key(|&i| orders[i].spare_rank);
-        let total: u128 = equal.iter().map(|&i| u128::from(orders[i].energy.get())).sum();
-        left = left.min(total);
-        let mut spare = left;
-        for &i in &equal {
-            // BOUND: left <= total, so the share is at most the order's own energy.
-            let share = (left * u128::from(orders[i].energy.get()))
-                .checked_div(total)
-                .unwrap_or(0);
-            allowed[i] = Energy::new(share as u64);
-            spare -= share;
-        }
-        for &i in &equal {
-            if spare > 0 && allowed[i] < orders[i].energy {
-                allowed[i] = Energy::new(allowed[i].get() + 1);
-                spare -= 1;
-            }
-        }
-    }
-    allowed
+    (order, ranks)
 }
 
 /// The pair conditions of a round, without quantities.
@@ -232,187 +205,228 @@ struct Pairing<'a> {
 }
 
 impl Pairing<'_> {
-    fn closes(&self, buy: usize, sell: usize) -> bool {
-        i64::from(self.orders[buy].price.get()) - i64::from(self.orders[sell].price.get()) >= self.rules.spread_min
+    fn group(&self, owner: u32) -> u32 {
+        self.owners[owner as usize].group
     }
 
-    fn same_group(&self, buy: usize, sell: usize) -> bool {
-        let group = |i: usize| self.owners[self.orders[i].owner as usize].group;
-        group(buy) == group(sell)
+    fn place(&self, owner: u32, side: Side) -> Option<Place> {
+        self.places[owner as usize][side.index()]
     }
 
-    /// The buyer chooses.
-    fn in_range(&self, buy: usize, sell: usize) -> bool {
-        if self.rules.range == RangeMode::Off {
-            return true;
+    /// Place in the queue; behind all others without one.
+    fn pos(&self, owner: u32, side: Side) -> u32 {
+        self.place(owner, side).map_or(u32::MAX, |place| place.pos)
+    }
+
+    /// Sort key of the worst price on the other side that closes with a price; `None` where none does.
+    fn worst_closing(&self, side: Side, price: Price) -> Option<u32> {
+        let (price, spread) = (i64::from(price.get()), self.rules.spread_min);
+        let (worst, unreached) = match side {
+            Side::Buy => (price.saturating_sub(spread), i32::MIN),
+            Side::Sell => (price.saturating_add(spread), i32::MAX),
+        };
+        match i32::try_from(worst) {
+            Ok(worst) => Some(price_key(side.opposite(), Price::new(worst))),
+            Err(_) if (worst < 0) == (unreached < 0) => None,
+            Err(_) => Some(u32::MAX),
         }
-        let place = |i: usize| self.places[self.orders[i].owner as usize][self.orders[i].side.index()];
-        match (place(buy), place(sell)) {
-            (Some(c), Some(o)) => self.rules.range.allows(o.pos <= c.range, c.pos <= o.range),
-            _ => false,
+    }
+
+    /// What the limits of [`Pairing::reach`] are held against: the owner's place, and the complement of its range.
+    /// With `mutual` the range is no bar: rungs retire when places have passed it.
+    fn seat(&self, owner: u32, side: Side) -> Seat {
+        let range = self.rules.range;
+        let bars = match self.place(owner, side) {
+            _ if range == RangeMode::Off => [0, SHUT],
+            None => [SHUT; 2],
+            Some(place) => {
+                // The buyer chooses: a seller's place is held against the chooser's range, its range is the counterparty's.
+                let (own, counterparty) = (range.allows(true, false), range.allows(false, true));
+                let (by_place, by_range) = match side {
+                    Side::Sell => (own, counterparty),
+                    Side::Buy => (counterparty, own),
+                };
+                let bar = |counts: bool, bar: u32| if counts { bar } else { SHUT };
+                [
+                    bar(by_place || range == RangeMode::Mutual, place.pos),
+                    bar(by_range, !place.range),
+                ]
+            }
+        };
+        Seat {
+            bars,
+            group: self.group(owner),
         }
+    }
+
+    /// An owner of one side as it comes to the ladder of the other.
+    fn reach(&self, owner: u32, side: Side) -> Reach {
+        Reach {
+            limits: self
+                .place(owner, side)
+                .map_or([0; 2], |place| [place.range, !place.pos]),
+            group: self.group(owner),
+            band: Band::ANY,
+        }
+    }
+
+    /// A ladder of orders of one side by their owners, best first.
+    fn ladder(&self, side: Side, owners: &[u32], bands: Vec<Band>) -> Ladder {
+        let seats: Vec<Seat> = (0..self.owners.len() as u32)
+            .map(|owner| self.seat(owner, side))
+            .collect();
+        let mut ladder = Ladder::new(owners.iter().map(|&owner| seats[owner as usize]).collect(), bands);
+        if self.rules.range == RangeMode::Mutual {
+            let range = |&owner: &u32| self.place(owner, side).map_or(0, |place| place.range);
+            ladder.set_ranges(owners.iter().map(range));
+        }
+        ladder
     }
 }
 
 /// Matches a round.
 pub fn clear(owners: &[Owner], orders: &[RoundOrder], places: &[[Option<Place>; 2]], rules: Rules) -> Cleared {
+    assert!(
+        u32::try_from(orders.len()).is_ok(),
+        "BOUND: orders are numbered in 32 bits"
+    );
     let pairing = Pairing {
         owners,
         orders,
         places,
         rules,
     };
-    let mut cleared = Cleared::default();
-    let uniform = rules.deal_price == DealPriceRule::Uniform;
-    let mut left: Vec<Energy> = orders
-        .iter()
-        .map(|o| if o.charge_covered { o.energy } else { Energy::ZERO })
-        .collect();
-    if uniform {
-        match uniform_price(orders, rules.reference) {
-            Some((price, volume)) => {
-                left = allowed_at(orders, price, volume);
-                cleared.price = Some(price);
-                cleared.uniform_volume = volume;
-            }
-            None => left.fill(Energy::ZERO),
-        }
-    }
-    let mut filled = vec![0u64; orders.len()];
-    let key = |i: &usize| {
-        (
-            orders[*i].price,
-            owners[orders[*i].owner as usize].priority,
-            orders[*i].index,
-        )
+    let (call, allowed) = if rules.deal_price == DealPriceRule::Uniform {
+        let call = uniform_price(orders, rules.reference);
+        let allowed = match call {
+            Some((price, volume)) => call::allowed_at(orders, price, volume),
+            None => vec![Energy::ZERO; orders.len()],
+        };
+        (call, allowed)
+    } else {
+        let open = |o: &RoundOrder| if o.charge_covered { o.energy } else { Energy::ZERO };
+        (None, orders.iter().map(open).collect())
     };
-    let mut asks: Vec<usize> = (0..orders.len()).filter(|&i| orders[i].side == Side::Sell).collect();
-    asks.sort_unstable_by_key(key);
-    let mut bids: Vec<usize> = (0..orders.len()).filter(|&i| orders[i].side == Side::Buy).collect();
-    bids.sort_unstable_by_key(|&i| {
-        let order = &orders[i];
-        let pos = places[order.owner as usize][Side::Buy.index()].map_or(u32::MAX, |place| place.pos);
-        (pos, best_first(Side::Buy, order.price), order.index)
-    });
-
-    // Asks with energy left, as a singly linked list over `asks`: exhausted ones are unlinked when met.
-    let end = asks.len();
-    let mut next: Vec<usize> = (1..=end).collect();
-    let mut head = 0;
-    for &buy in &bids {
-        let (mut previous, mut at) = (None, head);
-        while at < end && !left[buy].is_zero() {
-            let sell = asks[at];
-            if !pairing.closes(buy, sell) {
-                break;
-            }
-            let after = next[at];
-            if left[sell].is_zero() {
-                match previous {
-                    None => head = after,
-                    Some(p) => next[p] = after,
-                }
-                at = after;
-                continue;
-            }
-            let energy = left[buy].min(left[sell]);
-            let enough = |i: usize| left[i] < orders[i].min_fill || energy >= orders[i].min_fill;
-            if !pairing.same_group(buy, sell) && pairing.in_range(buy, sell) && enough(buy) && enough(sell) {
-                let (bid, ask) = (orders[buy].price, orders[sell].price);
-                let price = match (rules.deal_price, cleared.price) {
-                    (DealPriceRule::Midpoint, _) => DealPrice::midpoint(bid, ask),
-                    (DealPriceRule::PayAsBid, _) => bid.to_deal_price(),
-                    (DealPriceRule::PayAsAsk, _) => ask.to_deal_price(),
-                    (DealPriceRule::Uniform, price) => price.unwrap_or(ask).to_deal_price(),
-                };
-                cleared.deals.push(RoundDeal {
-                    buy,
-                    sell,
-                    price,
-                    energy,
-                });
-                for i in [buy, sell] {
-                    left[i] = left[i].saturating_sub(energy);
-                    filled[i] += energy.get();
-                }
-            }
-            previous = Some(at);
-            at = after;
-        }
+    let price = call.map(|(price, _)| price);
+    let mut left = allowed.clone();
+    let deals = choose(&pairing, price, &mut left);
+    Cleared {
+        deals,
+        price,
+        uniform_volume: call.map_or(Energy::ZERO, |(_, volume)| volume),
+        unmatched: reason::explain(&pairing, &allowed, &left, price),
     }
-    explain(&pairing, &left, &filled, &mut cleared, uniform);
-    cleared
 }
 
-/// Gives every unfilled remainder the first reason that holds (DETAILS 8).
-fn explain(pairing: &Pairing<'_>, left: &[Energy], filled: &[u64], cleared: &mut Cleared, uniform: bool) {
-    let orders = pairing.orders;
-    let side_of = |side: Side| (0..orders.len()).filter(move |&i| orders[i].side == side);
-    let alive = [Side::Buy, Side::Sell].map(|side| side_of(side).filter(|&i| !left[i].is_zero()).collect::<Vec<_>>());
-    let best = [Side::Buy, Side::Sell].map(|side| side_of(side).min_by_key(|&i| best_first(side, orders[i].price)));
-    for (i, order) in orders.iter().enumerate() {
-        let rest = order.energy.saturating_sub(Energy::new(filled[i]));
-        if rest.is_zero() {
-            continue;
+/// The deals of a round, in the order made; takes what they trade from `left`.
+fn choose(pairing: &Pairing<'_>, call: Option<Price>, left: &mut [Energy]) -> Vec<RoundDeal> {
+    let (owners, orders) = (pairing.owners, pairing.orders);
+    let (buyers, buyer_rank) = ranked((0..owners.len() as u32).map(|owner| pairing.pos(owner, Side::Buy)));
+    let (sellers, seller_rank) = ranked(owners.iter().map(|owner| owner.priority));
+    let (mut bids, mut asks) = (Vec::new(), Vec::new());
+    for ((i, order), left) in (0u32..).zip(orders).zip(&*left) {
+        let (owner, key) = (order.owner as usize, price_key(order.side, order.price));
+        match order.side {
+            _ if left.is_zero() => {}
+            Side::Buy => bids.push(pack([buyer_rank[owner], key, order.index, i])),
+            Side::Sell => asks.push(pack([key, seller_rank[owner], order.index, i])),
         }
-        let opposite = order.side.opposite().index();
-        let pair = |other: usize| {
-            if order.side == Side::Buy {
-                (i, other)
-            } else {
-                (other, i)
-            }
-        };
-        let closes = |other: usize| {
-            let (buy, sell) = pair(other);
-            pairing.closes(buy, sell)
-        };
-        let price_met = match (uniform, cleared.price) {
-            (true, Some(price)) => order.side.concedes(order.price, price),
-            (true, None) => false,
-            (false, _) => best[opposite].is_some_and(closes),
-        };
-        let mut eligible = alive[opposite].iter().copied().filter(|&other| {
-            let (buy, sell) = pair(other);
-            pairing.closes(buy, sell) && !pairing.same_group(buy, sell)
-        });
-        let reason = if best[opposite].is_none() {
-            CloseReason::NoCounterparty
-        } else if !order.charge_covered {
-            CloseReason::ChargeCap
-        } else if !price_met {
-            CloseReason::PriceNotMet
-        } else {
-            match eligible.next() {
-                None => CloseReason::Exhausted,
-                Some(first) => {
-                    let in_range = core::iter::once(first).chain(eligible).any(|other| {
-                        let (buy, sell) = pair(other);
-                        pairing.in_range(buy, sell)
-                    });
-                    if in_range {
-                        CloseReason::Exhausted
-                    } else {
-                        CloseReason::OutOfRange
-                    }
-                }
-            }
-        };
-        cleared.unmatched.push(Leftover {
-            order: i,
-            energy: rest,
-            reason,
-        });
     }
+    bids.sort_unstable();
+    asks.sort_unstable();
+
+    let minimums = orders.iter().any(|order| !order.min_fill.is_zero());
+    let band = |i: u32, open: Energy| Band::new(open.get(), orders[i as usize].min_fill.get());
+    // Per rung: its order, the sort key of its price, what is left of it.
+    let (mut rungs, mut keys, mut open): (Vec<u32>, Vec<u32>, Vec<Energy>) = Default::default();
+    let mut rung_owners = Vec::with_capacity(asks.len());
+    for ask in asks {
+        let [key, rank, _, i] = unpack(ask);
+        rung_owners.push(sellers[rank as usize]);
+        rungs.push(i);
+        keys.push(key);
+        open.push(left[i as usize]);
+    }
+    let bands = if minimums {
+        rungs.iter().zip(&open).map(|(&i, &open)| band(i, open)).collect()
+    } else {
+        Vec::new()
+    };
+    let mut ladder = pairing.ladder(Side::Sell, &rung_owners, bands);
+
+    let mut deals = Vec::new();
+    let mut chooser: Option<(u32, Reach)> = None;
+    let mut from = 0;
+    for bid in bids {
+        let [rank, key, _, buy] = unpack(bid);
+        let mut reach = match chooser {
+            Some((last, reach)) if last == rank => reach,
+            _ => {
+                let buyer = buyers[rank as usize];
+                ladder.retire(pairing.pos(buyer, Side::Buy));
+                let reach = pairing.reach(buyer, Side::Buy);
+                chooser = Some((rank, reach));
+                from = 0;
+                reach
+            }
+        };
+        let limit = price_of(Side::Buy, key);
+        let Some(worst) = pairing.worst_closing(Side::Buy, limit) else {
+            continue;
+        };
+        let mut end = ladder.len();
+        if minimums {
+            end = keys.partition_point(|&key| key <= worst);
+            // Without minimum fills, what its owner could not have for one bid it cannot have for the next.
+            from = 0;
+        }
+        let mut wanted = left[buy as usize];
+        while !wanted.is_zero() {
+            if minimums {
+                reach.band = band(buy, wanted);
+            }
+            from = from.max(ladder.front());
+            let found = ladder.first(from, end, &reach);
+            from = found.unwrap_or(end);
+            let Some(rung) = found.filter(|&rung| keys[rung] <= worst) else {
+                break;
+            };
+            let ask = price_of(Side::Sell, keys[rung]);
+            let energy = wanted.min(open[rung]);
+            deals.push(RoundDeal {
+                buy: buy as usize,
+                sell: rungs[rung] as usize,
+                price: match pairing.rules.deal_price {
+                    DealPriceRule::Midpoint => DealPrice::midpoint(limit, ask),
+                    DealPriceRule::PayAsBid => limit.to_deal_price(),
+                    DealPriceRule::PayAsAsk => ask.to_deal_price(),
+                    DealPriceRule::Uniform => call.unwrap_or(ask).to_deal_price(),
+                },
+                energy,
+            });
+            wanted = wanted.saturating_sub(energy);
+            open[rung] = open[rung].saturating_sub(energy);
+            if open[rung].is_zero() {
+                ladder.close(rung);
+            } else if minimums {
+                ladder.set_band(rung, band(rungs[rung], open[rung]));
+            }
+        }
+        left[buy as usize] = wanted;
+    }
+    for (i, open) in rungs.into_iter().zip(open) {
+        left[i as usize] = open;
+    }
+    deals
 }
 
 /// Greatest welfare any pairing can reach with ranges off, in tick-Wh: best bids against best asks.
 pub fn welfare_max(orders: &[RoundOrder]) -> i128 {
     let sorted = |side: Side| {
-        let mut list: Vec<(i64, u64)> = orders
+        let mut list: Vec<(u32, u64)> = orders
             .iter()
             .filter(|o| o.side == side)
-            .map(|o| (best_first(side, o.price), o.energy.get()))
+            .map(|o| (price_key(side, o.price), o.energy.get()))
             .collect();
         list.sort_unstable();
         list
@@ -421,7 +435,8 @@ pub fn welfare_max(orders: &[RoundOrder]) -> i128 {
     let (mut welfare, mut b, mut s) = (0i128, 0, 0);
     let (mut bid_left, mut ask_left) = (bids.first().map_or(0, |x| x.1), asks.first().map_or(0, |x| x.1));
     while b < bids.len() && s < asks.len() {
-        let spread = -bids[b].0 - asks[s].0;
+        let price = |side: Side, key: u32| i64::from(price_of(side, key).get());
+        let spread = price(Side::Buy, bids[b].0) - price(Side::Sell, asks[s].0);
         if spread <= 0 {
             break;
         }

@@ -1,6 +1,6 @@
 //! Sealed rounds: seals and bonds, reveals and what they are judged by, places, matching (MARKET 2.1, 3; PROTOCOL 4).
 
-use crate::book::{Order, Standing};
+use crate::book::{Arrival, Order, Standing};
 use crate::contract::{Contract, SealState};
 use crate::market::{Market, Refusal};
 use crate::round::{self, Owner, Place, RoundOrder, Rules};
@@ -147,7 +147,7 @@ impl Market {
         }
         // Revealed orders queue behind each other by the ties of the round.
         let priorities = priorities(contract, entering.iter().map(|order| order.id.participant));
-        entering.sort_by_key(|order| (priorities[&order.id.participant], order.id.index));
+        entering.sort_by_cached_key(|order| (priorities[&order.id.participant], order.id.index));
         for mut order in entering {
             order.arrival = self.arrival();
             self.rest(contract, order);
@@ -421,22 +421,22 @@ impl Market {
 fn priorities(contract: &Contract, participants: impl Iterator<Item = ParticipantId>) -> BTreeMap<ParticipantId, u32> {
     let mut prefix = Prefix::default();
     prefix.update(&contract.salts);
-    let mut keyed: BTreeMap<ParticipantId, (Reverse<Ppm>, Hash)> = BTreeMap::new();
-    for who in participants {
-        let standing = contract.standing.get(&who).copied().unwrap_or(Standing::UNRANKED);
-        keyed.entry(who).or_insert_with(|| {
-            (
-                Reverse(standing.reputation),
-                prefix.finish_with(&who.get().to_le_bytes()),
-            )
-        });
-    }
-    let mut order: Vec<(&ParticipantId, &(Reverse<Ppm>, Hash))> = keyed.iter().collect();
-    order.sort_unstable_by_key(|(who, key)| (**key, **who));
-    order
+    let mut participants: Vec<ParticipantId> = participants.collect();
+    participants.sort_unstable();
+    participants.dedup();
+    let mut keyed: Vec<(Reverse<Ppm>, Hash, ParticipantId)> = participants
         .into_iter()
-        .enumerate()
-        .map(|(rank, (who, _))| (*who, rank as u32))
+        .map(|who| {
+            let standing = contract.standing.get(&who).copied().unwrap_or(Standing::UNRANKED);
+            let tie = prefix.finish_with(&who.get().to_le_bytes());
+            (Reverse(standing.reputation), tie, who)
+        })
+        .collect();
+    keyed.sort_unstable();
+    keyed
+        .into_iter()
+        .zip(0..)
+        .map(|((_, _, who), rank)| (who, rank))
         .collect()
 }
 
@@ -457,11 +457,16 @@ impl Field {
             .collect();
         let priorities = priorities(contract, resting.iter().map(|order| order.id.participant));
         let participants: Vec<ParticipantId> = priorities.keys().copied().collect();
-        let index: BTreeMap<ParticipantId, u32> = participants
-            .iter()
-            .enumerate()
-            .map(|(i, who)| (*who, i as u32))
-            .collect();
+        // Owners by order: the participants are its distinct owners, ascending.
+        let mut by_owner: Vec<(ParticipantId, u32)> =
+            resting.iter().map(|order| order.id.participant).zip(0..).collect();
+        by_owner.sort_unstable();
+        let mut owner_of = vec![0; resting.len()];
+        for (owner, orders) in (0u32..).zip(by_owner.chunk_by(|a, b| a.0 == b.0)) {
+            for &(_, i) in orders {
+                owner_of[i as usize] = owner;
+            }
+        }
         let mut owners: Vec<Owner> = Vec::with_capacity(participants.len());
         let groups = contract.params.on(Param::Affiliation);
         let mut first_of_group: BTreeMap<Hash, u32> = BTreeMap::new();
@@ -478,20 +483,19 @@ impl Field {
             });
         }
         let charge = contract.params.charge_ticks();
-        let mut ranked: Vec<usize> = (0..resting.len()).collect();
-        ranked.sort_by_key(|&i| {
-            (
-                priorities[&resting[i].id.participant],
-                resting[i].id.index,
-                resting[i].arrival,
-            )
-        });
+        let mut ranked: Vec<(u32, u32, Arrival, usize)> = (resting.iter().zip(&owner_of).enumerate())
+            .map(|(i, (order, &owner))| {
+                let priority = owners[owner as usize].priority;
+                (priority, order.id.index, order.arrival, i)
+            })
+            .collect();
+        ranked.sort_unstable();
         let mut spare_rank = vec![0; resting.len()];
-        for (rank, &i) in ranked.iter().enumerate() {
-            spare_rank[i] = rank as u32;
+        for (rank, (_, _, _, i)) in (0u32..).zip(ranked) {
+            spare_rank[i] = rank;
         }
         let as_round_order = |(i, order): (usize, &&Order)| RoundOrder {
-            owner: index[&order.id.participant],
+            owner: owner_of[i],
             side: order.side,
             price: order.price,
             energy: order.leaves,

@@ -1,5 +1,6 @@
 //! The fast round against the obvious one on 10,000 seeded rounds, each in the five range modes and the four price rules, and
-//! the invariants of a round on the same. A failure prints the round, which is all that is needed to run it again.
+//! the invariants of a round on the same; larger rounds under one pair of rules each; and rounds too large for anything
+//! quadratic, whose outcome is known. A failure prints the round or its seed, which is all that is needed to run it again.
 
 #[path = "model/round.rs"]
 mod model;
@@ -12,6 +13,9 @@ use wattbook_market::round::{self, Cleared, Owner, Place, RoundOrder, Rules};
 use wattbook_types::{CloseReason, DealPriceRule, Energy, MicroPrice, Ppm, Price, RangeMode, Side};
 
 const ROUNDS: u64 = 10_000;
+/// Rounds of hundreds of orders, and of thousands.
+const WIDE_ROUNDS: u64 = 400;
+const DEEP_ROUNDS: u64 = 20;
 
 /// Limits that sit at an end of something.
 const EDGE_PRICES: [i32; 8] = [i32::MIN, i32::MIN + 1, -1, 0, 0, 1, i32::MAX - 1, i32::MAX];
@@ -60,6 +64,12 @@ impl Round {
         let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
         let most = if dice.once_in(10) { 30 } else { 9 };
         let owner_count = 1 + dice.below(most) as usize;
+        Self::of(&mut dice, owner_count, None)
+    }
+
+    /// Of so many owners and orders; of any fitting number of orders without one.
+    fn of(dice: &mut Dice, owner_count: usize, order_count: Option<usize>) -> Self {
+        let large = order_count.is_some();
         let (grouped, coarse_ranks) = (dice.once_in(3), dice.once_in(3));
         let priorities = dice.permutation(owner_count);
         let owners = (0..owner_count)
@@ -69,7 +79,12 @@ impl Round {
                 } else {
                     dice.below(1_000_001)
                 };
-                let group = if grouped { dice.below(3) as u32 } else { i as u32 };
+                let group = match grouped {
+                    false => i as u32,
+                    // One group of nearly everybody.
+                    true if large && !dice.once_in(20) => 0,
+                    _ => dice.below(3) as u32,
+                };
                 Owner {
                     priority: priorities[i],
                     percentile: Ppm::new(ppm as u32),
@@ -79,12 +94,14 @@ impl Round {
             .collect();
 
         // One quote per owner on one side, or any number on both.
-        let single = dice.once_in(3);
-        let order_count = if single {
-            owner_count
-        } else {
-            dice.below(2 * owner_count as u64 + 2) as usize
-        };
+        let single = !large && dice.once_in(3);
+        let order_count = order_count.unwrap_or_else(|| {
+            if single {
+                owner_count
+            } else {
+                dice.below(2 * owner_count as u64 + 2) as usize
+            }
+        });
         let spare = dice.permutation(order_count);
         let (price_style, energy_style) = (dice.below(5), dice.below(5));
         let (min_fills, uncovered) = (dice.once_in(3), dice.once_in(4));
@@ -105,6 +122,8 @@ impl Round {
                     _ => 8_000 + dice.below(4_000) as i32,
                 };
                 let energy = match energy_style {
+                    // BOUND: the sum of a round's energies is a u64.
+                    0 if large => dice.pick(&EDGE_ENERGIES[..5]),
                     0 => dice.pick(&EDGE_ENERGIES),
                     1 => 1_000_000,
                     2 => 1 + dice.below(4),
@@ -358,6 +377,173 @@ fn the_fast_round_is_the_obvious_round() {
         deals > 200_000 && calls > 20_000 && free > 500,
         "{deals} deals, {calls} calls, {free} without a rest"
     );
+}
+
+/// Holds the fast round against the obvious one under the range mode and the price rule of that number.
+fn compare(seed: u64, round: &Round, rules: u64) -> Outcome {
+    let rules = Rules {
+        range: RangeMode::ALL[(rules % 5) as usize],
+        deal_price: DealPriceRule::ALL[(rules / 5 % 4) as usize],
+        reference: round.reference,
+        spread_min: round.spread_min,
+    };
+    let found = round::rank(&round.owners, &round.ranked);
+    let places = model::places(&round.owners, &round.ranked);
+    assert_eq!(places_of(&found), places, "seed {seed}");
+    let (owners, orders) = (&round.owners[..], &round.orders[..]);
+    let pairs = Pairs {
+        owners,
+        orders,
+        places: &places,
+        rules,
+    };
+    let got = outcome(&round::clear(owners, orders, &found, rules));
+    assert!(got == model::clear(&pairs), "seed {seed}, {rules:?}");
+    check_invariants(&pairs, &got);
+    got
+}
+
+#[test]
+fn larger_rounds_are_the_obvious_round() {
+    let (mut deals, mut out_of_range) = (0, 0);
+    for seed in 0..WIDE_ROUNDS {
+        let mut dice = Dice(ChaCha8Rng::seed_from_u64(1 << 32 | seed));
+        let order_count = 100 + dice.below(300);
+        let owner_count = 2 + dice.below(order_count);
+        let round = Round::of(&mut dice, owner_count as usize, Some(order_count as usize));
+        let got = compare(seed, &round, seed);
+        deals += got.deals.len();
+        out_of_range += got
+            .unmatched
+            .iter()
+            .filter(|left| left.2 == CloseReason::OutOfRange)
+            .count();
+    }
+    assert!(
+        deals > 10_000 && out_of_range > 10_000,
+        "{deals} deals, {out_of_range} out of range"
+    );
+}
+
+#[test]
+fn deep_rounds_are_the_obvious_round() {
+    for seed in 0..DEEP_ROUNDS {
+        let mut dice = Dice(ChaCha8Rng::seed_from_u64(2 << 32 | seed));
+        let owner_count = 20 + dice.below(300);
+        let round = Round::of(&mut dice, owner_count as usize, Some(2_500));
+        compare(seed, &round, seed);
+    }
+}
+
+/// Owners with ties in order of index, none with a range beyond one place.
+fn humble_owners(groups: impl Iterator<Item = u32>) -> Vec<Owner> {
+    let owner = |(priority, group)| Owner {
+        priority,
+        percentile: Ppm::new(1_000_000),
+        group,
+    };
+    (0u32..).zip(groups).map(owner).collect()
+}
+
+/// An order that is its owner's `index`th and the `i`th of all.
+fn plain(i: usize, owner: u32, index: u32, (side, price, energy): (Side, i32, u64)) -> RoundOrder {
+    RoundOrder {
+        owner,
+        side,
+        price: Price::new(price),
+        energy: Energy::new(energy),
+        min_fill: Energy::ZERO,
+        index,
+        spare_rank: i as u32,
+        charge_covered: true,
+    }
+}
+
+fn clear_at_midpoint(owners: &[Owner], orders: &[RoundOrder], range: RangeMode) -> Outcome {
+    let rules = Rules {
+        range,
+        deal_price: DealPriceRule::Midpoint,
+        reference: None,
+        spread_min: 0,
+    };
+    outcome(&round::clear(owners, orders, &round::rank(owners, orders), rules))
+}
+
+/// 200 bids at 200 and 200 asks at 100 of each of 500 owners, none of whom may trade with another, and two outsiders.
+#[test]
+fn a_group_among_itself_trades_with_outsiders_only() {
+    let (seller, buyer) = (500, 501);
+    let owners = humble_owners((0..502).map(|owner: u32| owner.saturating_sub(499)));
+    let mut orders = Vec::new();
+    for owner in 0..500 {
+        for index in 0..200 {
+            orders.push(plain(orders.len(), owner, 2 * index, (Side::Buy, 200, 1)));
+            orders.push(plain(orders.len(), owner, 2 * index + 1, (Side::Sell, 100, 1)));
+        }
+    }
+    let dear_ask = orders.len();
+    orders.push(plain(dear_ask, seller, 0, (Side::Sell, 150, 20)));
+    let low_bid = orders.len();
+    orders.push(plain(low_bid, buyer, 0, (Side::Buy, 120, 10)));
+    let got = clear_at_midpoint(&owners, &orders, RangeMode::Off);
+    let sold = (0..20).map(|i| (2 * i, dear_ask, 350, 1));
+    let bought = (0..10).map(|i| (low_bid, 2 * i + 1, 220, 1));
+    assert_eq!(got.deals, sold.chain(bought).collect::<Vec<_>>());
+    assert_eq!(got.unmatched.len(), 200_000 - 30);
+    assert!(got.unmatched.iter().all(|left| left.2 == CloseReason::Exhausted));
+}
+
+/// 5,000 buyers and 5,000 sellers with 20 quotes each, all prices met, nobody's range beyond the first place.
+#[test]
+fn ranges_of_one_place_leave_the_rest_out_of_range() {
+    let owners = humble_owners(0..10_000);
+    let mut orders = Vec::new();
+    for owner in 0..10_000 {
+        let (side, price) = if owner < 5_000 {
+            (Side::Buy, 1_000_000 - owner as i32)
+        } else {
+            (Side::Sell, owner as i32)
+        };
+        for index in 0..20 {
+            orders.push(plain(orders.len(), owner, index, (side, price, 1)));
+        }
+    }
+    let first = (0..20).map(|i| (i, 100_000 + i, 1_005_000, 1)).collect::<Vec<_>>();
+    for range in RangeMode::ALL {
+        let got = clear_at_midpoint(&owners, &orders, range);
+        if range == RangeMode::Off {
+            assert!(got.deals.len() == 100_000 && got.unmatched.is_empty());
+            continue;
+        }
+        assert_eq!(got.deals, first, "{range:?}");
+        assert_eq!(got.unmatched.len(), 200_000 - 40, "{range:?}");
+        assert!(
+            got.unmatched.iter().all(|left| left.2 == CloseReason::OutOfRange),
+            "{range:?}"
+        );
+    }
+}
+
+/// 50,000 bids of 1 Wh, as many cheap asks of which nobody may take less than 10 Wh, as many dear ones without that.
+#[test]
+fn refused_fills_do_not_stand_in_the_way() {
+    let owners = humble_owners(0..150);
+    let terms = [(Side::Buy, 300, 1), (Side::Sell, 100, 10), (Side::Sell, 200, 1)];
+    let mut orders = Vec::new();
+    for (kind, term) in terms.into_iter().enumerate() {
+        for i in 0..50_000 {
+            let owner = (50 * kind + i / 1_000) as u32;
+            let order = plain(orders.len(), owner, (i % 1_000) as u32, term);
+            orders.push(RoundOrder {
+                min_fill: Energy::new(if kind == 1 { 10 } else { 0 }),
+                ..order
+            });
+        }
+    }
+    let got = clear_at_midpoint(&owners, &orders, RangeMode::Off);
+    let expected: Vec<_> = (0..50_000).map(|i| (i, 100_000 + i, 500, 1)).collect();
+    assert_eq!(got.deals, expected);
+    assert!(got.unmatched.len() == 50_000 && got.unmatched.iter().all(|left| left.2 == CloseReason::Exhausted));
 }
 
 #[test]
