@@ -10,7 +10,7 @@
 mod model;
 mod support;
 
-use model::{Ask, Done, Fact, Model, Open, Person, Rules};
+use model::{Ask, Done, Fact, Model, Open, Person, Rules, Told};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::{AMPLE, BUYER, Dice, GRID, METERS, REGULATOR, SELLER, TRADER, contract, id, time};
@@ -22,6 +22,8 @@ use wattbook_types::{
 };
 
 const STREAMS: u64 = 10_000;
+/// Whether the streams draw display, market-to-limit, self-trade modes and client order ids.
+const OPTIONS: bool = false;
 /// Parameter sets; a multiple of 5 range modes x 4 deal prices.
 const SETS: u64 = 100;
 
@@ -244,6 +246,7 @@ impl Prepared {
                 free: account.free.get().into(),
                 escrow: account.escrow.get().into(),
                 used_nonces: (1..=used).collect(),
+                client_order_id: 0,
                 suspended: false,
             };
             people.insert(serial, person);
@@ -295,6 +298,8 @@ struct Style {
     energies: u64,
     min_fills: bool,
     lives: bool,
+    /// Icebergs, market-to-limit, self-trade modes, client order ids.
+    options: bool,
     parity: u64,
     /// How far bids reach over asks, in steps.
     eager: i32,
@@ -347,6 +352,33 @@ impl Source {
         match dice.below(3) {
             0 => energy,
             _ => 1 + dice.below(energy.max(1)),
+        }
+    }
+
+    /// Energy shown at a time: mostly a few slices of it, at times as much or more.
+    fn display(&mut self, energy: u64) -> u64 {
+        let dice = &mut self.dice;
+        if !self.style.options || dice.once_in(2) {
+            return 0;
+        }
+        match dice.below(6) {
+            0 => energy,
+            1 => energy.saturating_add(1),
+            parts => energy.min(4_000_000_000).div_ceil(parts).max(1),
+        }
+    }
+
+    /// Mostly above those that were accepted.
+    fn client_order_id(&mut self, serial: u64) -> u64 {
+        if !self.style.options || self.dice.once_in(2) {
+            return 0;
+        }
+        let highest = self.model.people[&serial].client_order_id;
+        match self.dice.below(6) {
+            0 => highest,
+            1 => highest.saturating_sub(1).max(1),
+            2 if self.dice.once_in(20) => u64::MAX,
+            step => highest.saturating_add(step),
         }
     }
 
@@ -423,7 +455,7 @@ impl Source {
                     charge_cap: self.cap(),
                     energy: Energy::new(energy),
                     min_fill: Energy::new(self.min_fill(energy)),
-                    display: Energy::ZERO,
+                    display: Energy::new(self.display(energy)),
                 })
             }
             4 => {
@@ -451,20 +483,27 @@ impl Source {
                     _ if (serial / 2 + self.style.parity).is_multiple_of(2) => Side::Buy,
                     _ => Side::Sell,
                 };
+                let time_in_force = self.life();
+                let options = self.style.options;
                 Ask::Quote(Quote {
                     contract,
-                    client_order_id: nonce,
+                    client_order_id: self.client_order_id(serial),
                     round: u16::from(self.dice.once_in(100)),
                     side,
-                    time_in_force: self.life(),
+                    time_in_force,
                     price: Price::new(self.price(side)),
                     charge_cap: self.cap(),
                     energy: Energy::new(energy),
                     min_fill: Energy::new(self.min_fill(energy)),
                     valid_until_s: second as u32,
-                    display: Energy::ZERO,
-                    market_to_limit: false,
-                    self_trade: SelfTrade::CancelNewest,
+                    display: Energy::new(self.display(energy)),
+                    // Together they are no leaf.
+                    market_to_limit: options && time_in_force != TimeInForce::PostOnly && self.dice.once_in(4),
+                    self_trade: if options {
+                        self.dice.pick(&SelfTrade::ALL)
+                    } else {
+                        SelfTrade::CancelNewest
+                    },
                 })
             }
         }
@@ -491,6 +530,7 @@ impl Source {
             energies: dice.below(5),
             min_fills: dice.once_in(3),
             lives: !dice.once_in(4),
+            options: OPTIONS && !dice.once_in(4),
             parity: dice.below(2),
             eager: dice.pick(&[0, 2, 5, 9]),
         };
@@ -577,6 +617,11 @@ fn wh(energy: Energy) -> i128 {
     energy.get().into()
 }
 
+fn told(leaves: Energy, hidden: Energy) -> Told {
+    let (leaves, hidden) = (wh(leaves), wh(hidden));
+    Told { leaves, hidden }
+}
+
 /// The model's view of an event; `None` for what is not about orders.
 fn fact_of(event: &Event, charge: i128, ordinal: &mut u64) -> Option<Fact> {
     Some(match event {
@@ -588,6 +633,8 @@ fn fact_of(event: &Event, charge: i128, ordinal: &mut u64) -> Option<Fact> {
             ask,
             buyer_leaves,
             seller_leaves,
+            buyer_hidden,
+            seller_hidden,
             aggressor: Some(aggressor),
             ..
         } if deal.contract == contract(MAIN)
@@ -602,30 +649,34 @@ fn fact_of(event: &Event, charge: i128, ordinal: &mut u64) -> Option<Fact> {
                 wh: wh(deal.energy),
             };
             let limits = [bid.get().into(), ask.get().into()];
-            Fact::Deal(done, limits, [wh(*buyer_leaves), wh(*seller_leaves)], *aggressor)
+            let told = [told(*buyer_leaves, *buyer_hidden), told(*seller_leaves, *seller_hidden)];
+            Fact::Deal(done, limits, told, *aggressor)
         }
         Event::Opened {
             order,
             side,
             price,
             leaves,
+            hidden,
             ..
-        } => Fact::Opened(*order, *side, price.get().into(), wh(*leaves)),
+        } => Fact::Opened(*order, *side, price.get().into(), told(*leaves, *hidden)),
         Event::Reduced {
             order,
             was,
             price,
             leaves,
+            hidden,
             ..
-        } => Fact::Reduced(*order, *was, price.get().into(), wh(*leaves)),
+        } => Fact::Reduced(*order, *was, price.get().into(), told(*leaves, *hidden)),
         Event::Closed {
             order,
             price,
             leaves,
+            hidden,
             reason,
             resting,
             ..
-        } => Fact::Closed(*order, price.get().into(), wh(*leaves), *reason, *resting),
+        } => Fact::Closed(*order, price.get().into(), told(*leaves, *hidden), *reason, *resting),
         Event::Unmatched {
             order,
             side,
@@ -702,6 +753,9 @@ impl Pair {
                     price: o.price.get().into(),
                     cap: o.charge_cap.into(),
                     leaves: wh(o.leaves),
+                    shown: wh(o.leaves),
+                    display: 0,
+                    self_trade: SelfTrade::CancelNewest,
                     min_fill: wh(o.min_fill),
                     life: o.time_in_force,
                     until_s: (o.valid_until.get() / 1_000_000_000) as u32,
@@ -812,7 +866,7 @@ fn lines(facts: &Result<Vec<Fact>, Reject>) -> String {
 }
 
 /// A stream, one item a line.
-fn told(steps: &[Step]) -> String {
+fn script(steps: &[Step]) -> String {
     let mut text = String::new();
     for (i, step) in steps.iter().enumerate() {
         match step {
@@ -959,7 +1013,7 @@ fn the_market_trades_as_the_flat_model_does() {
             std::panic::set_hook(Box::new(|_| {}));
             let (steps, why) = shrunk(prepared, &steps);
             std::panic::set_hook(hook);
-            panic!("seed {seed}, {}{}\n{why}", prepared.describe, told(&steps));
+            panic!("seed {seed}, {}{}\n{why}", prepared.describe, script(&steps));
         }
     }
     let of = |what: &str| coverage.get(what).copied().unwrap_or(0);
