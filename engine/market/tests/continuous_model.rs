@@ -518,7 +518,7 @@ impl Source {
         Ask::Suspend { serial, on }
     }
 
-    fn stream(seed: u64, model: &Model) -> Vec<Step> {
+    fn stream(seed: u64, model: &Model, options: bool) -> Vec<Step> {
         let mut dice = Dice::new(seed);
         let mut all: Vec<u64> = CAST.iter().map(|who| who.0).collect();
         let cast = (0..2 + dice.pick(&[0, 1, 2, 3, 6, 9, 9]))
@@ -530,7 +530,7 @@ impl Source {
             energies: dice.below(5),
             min_fills: dice.once_in(3),
             lives: !dice.once_in(4),
-            options: OPTIONS && !dice.once_in(4),
+            options: options && !dice.once_in(4),
             parity: dice.below(2),
             eager: dice.pick(&[0, 2, 5, 9]),
         };
@@ -799,60 +799,87 @@ impl Pair {
         }
         Ok(())
     }
+}
 
-    /// Counts what a step did.
-    fn cover(&mut self, facts: &Result<Vec<Fact>, Reject>, coverage: &mut Coverage) {
-        let mut count = |what: String| *coverage.entry(what).or_default() += 1;
-        let rules = &self.model.rules;
-        for _ in 0..core::mem::take(&mut self.model.passed_over) {
-            count(format!("passed over {:?}", rules.range));
-        }
-        let facts = match facts {
-            Ok(facts) => facts,
-            Err(reject) => return count(format!("refused {reject:?}")),
-        };
-        let mut swept = 0;
-        for (i, fact) in facts.iter().enumerate() {
-            match fact {
-                Fact::Accepted(_) => swept = 0,
-                Fact::Rejected(_, reject) => count(format!("reject {reject:?}")),
-                Fact::Deal(deal, _, _, _) => {
-                    swept += 1;
-                    if swept == 2 {
-                        count("sweep of several".into());
-                    }
-                    count(format!("deal {:?} {:?}", rules.range, rules.price));
-                    if rules.all_in && rules.charge > 0 {
-                        count("deal all-in".into());
-                    }
-                    if deal.half_ticks < 0 {
-                        count("deal below zero".into());
-                    }
-                    if deal.half_ticks % 2 != 0 {
-                        count("deal at half a tick".into());
-                    }
-                    if deal.wh > 1_000_000_000 {
-                        count("deal of GWh".into());
-                    }
-                    let (buyer, seller) = (deal.buyer.participant, deal.seller.participant);
-                    if self.model.affiliated(buyer, seller, true) {
-                        count("deal in a group, affiliation off".into());
-                    }
+/// Counts what a step did.
+fn cover(model: &mut Model, facts: &Result<Vec<Fact>, Reject>, coverage: &mut Coverage) {
+    let mut count = |what: String| *coverage.entry(what).or_default() += 1;
+    let passed_over = core::mem::take(&mut model.passed_over);
+    let rules = &model.rules;
+    for _ in 0..passed_over {
+        count(format!("passed over {:?}", rules.range));
+    }
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(reject) => return count(format!("refused {reject:?}")),
+    };
+    let mut swept = 0;
+    let slices = |id: &OrderId| {
+        facts
+            .iter()
+            .filter(|f| matches!(f, Fact::Opened(o, ..) if o == id))
+            .count()
+    };
+    for (i, fact) in facts.iter().enumerate() {
+        match fact {
+            Fact::Accepted(_) => swept = 0,
+            Fact::Rejected(_, reject) => count(format!("reject {reject:?}")),
+            Fact::Deal(deal, limits, leaves, _) => {
+                swept += 1;
+                if swept == 2 {
+                    count("sweep of several".into());
                 }
-                Fact::Opened(..) => count("opened".into()),
-                Fact::Reduced(..) => count("reduced".into()),
-                Fact::Closed(_, _, _, reason, rested) => {
-                    let where_ = if *rested { "book" } else { "hand" };
-                    count(format!("closed in {where_} {reason:?}"));
-                    if matches!(facts.get(i + 1), Some(Fact::Deal(..))) {
-                        count("replaced and swept".into());
-                    }
+                count(format!("deal {:?} {:?}", rules.range, rules.price));
+                if rules.all_in && rules.charge > 0 {
+                    count("deal all-in".into());
                 }
-                Fact::Unmatched(_, _, _, reason) => {
-                    count(format!("unmatched {reason:?}"));
+                if deal.half_ticks < 0 {
+                    count("deal below zero".into());
                 }
-                Fact::Else(_) => {}
+                if deal.half_ticks % 2 != 0 {
+                    count("deal at half a tick".into());
+                }
+                if leaves.iter().any(|told| told.leaves == 0 && told.hidden > 0) {
+                    count("deal with the last of a slice".into());
+                }
+                if rules.price != DealPriceRule::Uniform && limits[0] == limits[1] {
+                    count("deal at one price".into());
+                }
+                if deal.wh > 1_000_000_000 {
+                    count("deal of GWh".into());
+                }
+                let (buyer, seller) = (deal.buyer.participant, deal.seller.participant);
+                if model.affiliated(buyer, seller, true) {
+                    count("deal in a group, affiliation off".into());
+                }
             }
+            Fact::Opened(id, _, _, told) => {
+                count("opened".into());
+                if told.hidden > 0 {
+                    count("opened with more behind".into());
+                }
+                if slices(id) > 1 {
+                    count("several slices by one record".into());
+                }
+            }
+            Fact::Reduced(id, was, _, told) => {
+                let what = if id == was { "decremented" } else { "reduced" };
+                count(what.into());
+                if told.hidden > 0 {
+                    count(format!("{what} with more behind"));
+                }
+            }
+            Fact::Closed(_, _, _, reason, rested) => {
+                let where_ = if *rested { "book" } else { "hand" };
+                count(format!("closed in {where_} {reason:?}"));
+                if matches!(facts.get(i + 1), Some(Fact::Deal(..))) {
+                    count("replaced and swept".into());
+                }
+            }
+            Fact::Unmatched(_, _, _, reason) => {
+                count(format!("unmatched {reason:?}"));
+            }
+            Fact::Else(_) => {}
         }
     }
 }
@@ -894,7 +921,7 @@ fn run(prepared: &Prepared, steps: &[Step], coverage: &mut Coverage, roots: bool
             ));
         }
         pair.compare().map_err(|what| format!("step {i}\n{what}"))?;
-        pair.cover(&got, coverage);
+        cover(&mut pair.model, &got, coverage);
     }
     // Money and energy over everything, and the marks of changed pages.
     pair.market.end_block(2);
@@ -1007,7 +1034,7 @@ fn the_market_trades_as_the_flat_model_does() {
     let mut coverage = Coverage::new();
     for seed in 0..STREAMS {
         let prepared = &prepared[(seed % SETS) as usize];
-        let steps = Source::stream(seed, &prepared.model);
+        let steps = Source::stream(seed, &prepared.model, OPTIONS);
         if check(prepared, &steps, &mut coverage, seed % 8 == 0).is_err() {
             let hook = std::panic::take_hook();
             std::panic::set_hook(Box::new(|_| {}));
@@ -1025,5 +1052,58 @@ fn the_market_trades_as_the_flat_model_does() {
         .map(|(what, least)| ((*what).to_owned(), *least))
         .chain(deals.map(|what| (what, 400)));
     let missed: Vec<_> = reached.filter(|(what, least)| of(what) < *least).collect();
+    assert!(missed.is_empty(), "the streams miss {missed:?} of {coverage:#?}");
+}
+
+/// What streams with options must reach besides, and how often at least.
+const REACHED_WITH_OPTIONS: [(&str, u64); 13] = [
+    ("reject ClientOrderIdUsed", 500),
+    ("reject WouldCross", 500),
+    ("closed in book SelfTrade", 500),
+    ("closed in hand SelfTrade", 500),
+    ("closed in hand NoMarket", 500),
+    ("closed in hand FillOrKill", 500),
+    ("opened with more behind", 500),
+    ("several slices by one record", 500),
+    ("deal with the last of a slice", 500),
+    ("decremented", 500),
+    ("decremented with more behind", 200),
+    ("reduced with more behind", 50),
+    ("replaced and swept", 300),
+];
+
+/// The model alone, on what the streams draw with every option.
+#[test]
+fn streams_with_options_reach_every_corner() {
+    let prepared: Vec<Prepared> = (0..SETS).map(Prepared::new).collect();
+    let mut coverage = Coverage::new();
+    for seed in 0..STREAMS {
+        let prepared = &prepared[(seed % SETS) as usize];
+        let mut model = prepared.model.clone();
+        for step in Source::stream(seed, &prepared.model, true) {
+            let facts = match &step {
+                Step::Envelope(serial, nonce, asks) => model.envelope(id(*serial), *nonce, asks),
+                Step::Tick(ns) => Ok(model.tick(model.now_ns + ns)),
+            };
+            cover(&mut model, &facts, &mut coverage);
+            for order in &model.open {
+                let slice = if order.display == 0 {
+                    order.leaves
+                } else {
+                    order.display
+                };
+                assert!(0 < order.shown && order.shown <= order.leaves.min(slice), "{order:?}");
+            }
+            for serial in model.people.keys() {
+                let [_, reserved, escrow] = model.money(id(*serial));
+                assert!(reserved >= 0 && escrow >= 0, "{serial} after {step:?}");
+            }
+        }
+    }
+    let of = |what: &str| coverage.get(what).copied().unwrap_or(0);
+    let missed: Vec<_> = REACHED_WITH_OPTIONS
+        .iter()
+        .filter(|(what, least)| of(what) < *least)
+        .collect();
     assert!(missed.is_empty(), "the streams miss {missed:?} of {coverage:#?}");
 }
