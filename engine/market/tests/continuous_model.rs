@@ -1066,7 +1066,7 @@ const REACHED_WITH_OPTIONS: [(&str, u64); 13] = [
     ("opened with more behind", 500),
     ("several slices by one record", 500),
     ("deal with the last of a slice", 500),
-    ("decremented", 500),
+    ("decremented", 200),
     ("decremented with more behind", 200),
     ("reduced with more behind", 50),
     ("replaced and swept", 300),
