@@ -338,7 +338,7 @@ fn self_trade_is_prevented_as_the_incoming_order_says() {
     let (facts, _) = sent(SelfTrade::CancelNewest, gate);
     assert_eq!(facts.unwrap(), gone(60));
     let (facts, _) = sent(SelfTrade::CancelBoth, gate);
-    assert_eq!(facts.unwrap(), [&[cancelled.clone()], &gone(60)[..]].concat());
+    assert_eq!(facts.unwrap(), [std::slice::from_ref(&cancelled), &gone(60)].concat());
     let (facts, _) = sent(SelfTrade::CancelOldest, gate);
     let expected = [
         cancelled,
