@@ -66,6 +66,8 @@ fn executed() -> Sequenced {
         ask,
         buyer_leaves,
         seller_leaves,
+        buyer_hidden: Energy::ZERO,
+        seller_hidden: Energy::ZERO,
         aggressor: Some(Side::Buy),
     };
     Sequenced { seq: 9, event }

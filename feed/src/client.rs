@@ -224,6 +224,12 @@ impl Client {
         self.send(|out| sbe::encode_envelope(envelope, out))
     }
 
+    /// Deposits signed cancels that the node sequences when this session ends, in place of those deposited before; `None`
+    /// withdraws them. The answer is [`Outbound::Held`] or [`Outbound::RejectedMessage`].
+    pub fn send_on_disconnect(&mut self, cancels: Option<&SealedEnvelope>) -> Result<(), ClientError> {
+        self.send(|out| sbe::encode_on_disconnect(cancels, out))
+    }
+
     /// Sends a reveal.
     pub fn send_reveal(&mut self, reveal: &RevealRecord) -> Result<(), ClientError> {
         self.send(|out| sbe::encode_reveal(reveal, out))

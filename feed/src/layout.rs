@@ -381,8 +381,13 @@ pub mod types {
     /// What is held.
     pub const HELD: Type = Type::enum8(
         "HeldKind",
-        values! { 1 Register "A registration."; 2 Envelope "An envelope."; 3 Reveal "A reveal."; },
-        "What is held until the next Step.",
+        values! {
+            1 Register "A registration, until the next Step.";
+            2 Envelope "An envelope, until the next Step.";
+            3 Reveal "A reveal, until the next Step.";
+            4 OnDisconnect "Cancels, until the session ends; with nonce 0 none any more.";
+        },
+        "What is held, and until when.",
     );
     /// Why the node stops.
     pub const HALT: Type = Type::enum8(
@@ -431,6 +436,7 @@ pub mod types {
             13 OutOfRange "Eligible opposite energy is left, none of it in range.";
             14 Exhausted "Every eligible opposite order has been used up.";
             15 ChargeCap "The network charge exceeds the buyer's cap.";
+            16 NoMarket "A market-to-limit order found nothing to execute against.";
         },
         "Why an order left the book, or a quantity was not matched.",
     );

@@ -11,7 +11,7 @@ use wattbook_feed::signed::{
     genesis, logon_digest, receipt_digest, receipt_run, seen_digest, tick_payload,
 };
 use wattbook_types::{
-    ChainId, ContractId, Deal, DealPrice, Energy, Hash, Item, OrderId, ParticipantId, Reject, TimeNs,
+    ChainId, ContractId, Deal, DealPrice, Energy, Hash, Item, OrderId, ParticipantId, Reject, SelfTrade, TimeNs,
 };
 
 fn json(text: &str) -> Value {
@@ -134,6 +134,31 @@ fn every_leaf_kind_has_its_bytes() {
         panic!("no order")
     };
     assert_eq!((order.contract, order.participant.get(), order.reason), (None, 42, 9));
+}
+
+#[test]
+fn options_of_an_order_have_their_bytes() {
+    let leaves: Vec<LeafBytes> = list(&json(include_str!("golden/rows.json"))["option_leaves"]);
+    let mut options = Vec::new();
+    for (position, bytes) in (0..).zip(&leaves) {
+        let item = decode_leaf(bytes, position);
+        assert_eq!(encode_item(position, &item), Ok(*bytes), "{item:?}");
+        options.push(match item {
+            Item::Quote(quote) => (quote.display.get(), quote.market_to_limit, Some(quote.self_trade)),
+            Item::Replace(replace) => (replace.display.get(), false, None),
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(
+        options,
+        [
+            (20, false, Some(SelfTrade::CancelNewest)),
+            (0, true, Some(SelfTrade::CancelOldest)),
+            (30, false, Some(SelfTrade::CancelBoth)),
+            (u64::from(u32::MAX), false, Some(SelfTrade::Decrement)),
+            (7, false, None),
+        ]
+    );
 }
 
 #[test]

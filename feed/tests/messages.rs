@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{BUYER, METER, NONCE, SECRET_HASH, SELLER, STRANGER, alias, ask, bid, contract, events};
+use common::{BUYER, HIDDEN, METER, NONCE, SECRET_HASH, SELLER, STRANGER, alias, ask, bid, contract, events};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use wattbook_feed::sbe::outbound::MESSAGES;
@@ -171,12 +171,13 @@ fn inbound_samples() -> Vec<Vec<u8>> {
         reserved: [0; 7],
         signature: [6; 48],
     };
-    let mut all = vec![Vec::new(); 5];
+    let mut all = vec![Vec::new(); 6];
     sbe::encode_logon(&logon, &mut all[0]);
     sbe::encode_register(&register, &mut all[1]);
     sbe::encode_envelope(&envelope, &mut all[2]);
     sbe::encode_reveal(&reveal, &mut all[3]);
     sbe::encode_step(TimeNs::new(99), &mut all[4]);
+    sbe::encode_on_disconnect(Some(&envelope), &mut all[5]);
     all
 }
 
@@ -192,6 +193,9 @@ fn inbound_messages_come_back() {
             }
             Inbound::Reveal(reveal) => assert_eq!(reveal.to_record().to_payload(), payload("reveal_payload")),
             Inbound::Step(step) => assert_eq!(step.time_ns, 99),
+            Inbound::OnDisconnect(held) => {
+                assert_eq!(held.unwrap().to_sealed().to_payload(), payload("envelope_payload"));
+            }
         }
         for len in 0..bytes.len() {
             assert_eq!(
@@ -219,7 +223,7 @@ fn inbound_messages_come_back() {
 
 #[test]
 fn reserved_fields_and_counts_of_inbound_messages_are_checked() {
-    let [logon, _, envelope, reveal, _] = <[Vec<u8>; 5]>::try_from(inbound_samples()).unwrap();
+    let [logon, _, envelope, reveal, _, on_disconnect] = <[Vec<u8>; 6]>::try_from(inbound_samples()).unwrap();
     let malformed = |bytes: &[u8], at: usize| {
         let mut bad = bytes.to_vec();
         bad[at] ^= 1;
@@ -230,8 +234,70 @@ fn reserved_fields_and_counts_of_inbound_messages_are_checked() {
     // Version, reserved bytes, count of the header; block length of the group.
     for at in [0, 2, 4, 20] {
         malformed(&envelope, HEADER_SIZE + at);
+        malformed(&on_disconnect, HEADER_SIZE + at);
     }
     malformed(&envelope, HEADER_SIZE + 120);
+    malformed(&on_disconnect, HEADER_SIZE + 120);
+}
+
+/// Withdrawing is all zero; anything between that and an envelope is neither.
+#[test]
+fn a_withdrawal_of_cancels_has_one_encoding() {
+    let mut bytes = Vec::new();
+    sbe::encode_on_disconnect(None, &mut bytes);
+    assert_eq!(bytes.len(), HEADER_SIZE + 120 + 4);
+    assert_eq!(hex::encode(&bytes[..HEADER_SIZE]), "7800060001000200");
+    assert_eq!(decode_inbound(&bytes), Ok(Inbound::OnDisconnect(None)));
+    for bit in 0..8 * 120 {
+        let mut bad = bytes.clone();
+        bad[HEADER_SIZE + bit / 8] ^= 1 << (bit % 8);
+        // With the version of an envelope it is one, of no leaves, which verify refuses.
+        let refused = decode_inbound(&bad) == Err(Reject::MalformedMessage);
+        assert_eq!(refused, bit != 0, "bit {bit}");
+    }
+    for len in 0..bytes.len() {
+        assert_eq!(decode_inbound(&bytes[..len]), Err(Reject::ShortFrame), "{len} bytes");
+    }
+}
+
+/// Inbound messages as bytes: a deposit differs from its envelope in the template alone.
+#[test]
+fn a_deposit_of_cancels_is_an_envelope_under_another_template() {
+    let samples = inbound_samples();
+    let mut envelope = samples[2].clone();
+    envelope[2] = 6;
+    assert_eq!(samples[5], envelope);
+}
+
+#[test]
+fn hidden_energy_is_told_to_owners_and_readers_only() {
+    let hides = |event: &&Sequenced| {
+        use Event::{Closed, Executed, Opened, Reduced};
+        matches!(
+            event.event,
+            Opened { .. } | Reduced { .. } | Closed { .. } | Executed { .. }
+        )
+    };
+    let all = events();
+    assert_eq!(all.iter().filter(hides).count(), 4);
+    let open = |bytes: Vec<u8>| match decode_outbound(&bytes).unwrap() {
+        Outbound::Opened(m) => [m.leaves_wh, 0],
+        Outbound::Reduced(m) => [m.leaves_wh, 0],
+        Outbound::Closed(m) => [m.leaves_wh, 0],
+        Outbound::Executed(m) => [m.buyer_leaves_wh, m.seller_leaves_wh],
+        other => panic!("{other:?}"),
+    };
+    for event in all.iter().filter(hides) {
+        let deal = matches!(event.event, Event::Executed { .. });
+        let shown = [250, 0];
+        assert_eq!(open(public(event).unwrap()), shown, "{event:?}");
+        assert_eq!(open(private(event, BUYER).unwrap()), [250 + HIDDEN, 0], "{event:?}");
+        let both = [250 + HIDDEN, if deal { HIDDEN } else { 0 }];
+        assert_eq!(open(reader(event)), both, "{event:?}");
+        if deal {
+            assert_eq!(open(private(event, SELLER).unwrap()), [250, HIDDEN]);
+        }
+    }
 }
 
 #[test]
@@ -243,11 +309,11 @@ fn outbound_decoding_skips_appended_fields_and_names_what_is_wrong() {
     assert_eq!(decode_outbound(&later), Err(DecodeError::Trailing(100)));
     later[0] = length as u8 + 8;
     assert_eq!(decode_outbound(&later), Err(DecodeError::Malformed(100)));
-    later[6] = 2;
+    later[6] = 3;
     assert_eq!(decode_outbound(&later), decode_outbound(&bytes));
     let mut other = bytes.clone();
     other[4] = 9;
-    assert_eq!(decode_outbound(&other), Err(DecodeError::Schema(9, 1)));
+    assert_eq!(decode_outbound(&other), Err(DecodeError::Schema(9, 2)));
     let mut unknown = bytes.clone();
     unknown[2] = 0xff;
     assert_eq!(decode_outbound(&unknown), Err(DecodeError::Template(0xff)));
@@ -262,7 +328,7 @@ fn every_message() -> Vec<Vec<u8>> {
     all.extend(events().iter().map(reader));
     for message in MESSAGES.iter().filter(|message| message.id < 100) {
         let mut bytes = Vec::new();
-        for word in [message.block_length as u16, message.id, 1, 1] {
+        for word in [message.block_length as u16, message.id, 1, sbe::SCHEMA_VERSION] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         bytes.resize(HEADER_SIZE + message.block_length, 0);
@@ -295,7 +361,7 @@ proptest! {
             bytes[at] = to;
         }
         let _ = decode_inbound(&bytes[..cut.index(bytes.len())]);
-        if let Ok(message) = decode_outbound(&bytes) && bytes[6..8] == [1, 0] {
+        if let Ok(message) = decode_outbound(&bytes) && bytes[6..8] == sbe::SCHEMA_VERSION.to_le_bytes() {
             let mut again = Vec::new();
             message.encode(&mut again);
             prop_assert_eq!(&again, &bytes);
@@ -307,6 +373,10 @@ proptest! {
             Ok(Inbound::Envelope(envelope)) => sbe::encode_envelope(&envelope.to_sealed(), &mut again),
             Ok(Inbound::Reveal(reveal)) => sbe::encode_reveal(&reveal.to_record(), &mut again),
             Ok(Inbound::Step(step)) => sbe::encode_step(TimeNs::new(step.time_ns), &mut again),
+            Ok(Inbound::OnDisconnect(held)) => {
+                let held = held.map(|envelope| envelope.to_sealed());
+                sbe::encode_on_disconnect(held.as_ref(), &mut again);
+            }
             Err(_) => return Ok(()),
         }
         prop_assert_eq!(again, bytes);

@@ -106,7 +106,7 @@ fn every_message_of_the_file_has_the_size_and_offsets_of_its_struct() {
     let root = document.root_element();
     assert_eq!(
         (attr(root, "id"), attr(root, "version"), attr(root, "byteOrder")),
-        ("1", "1", "littleEndian")
+        ("1", "2", "littleEndian")
     );
     let sizes = sizes(children(root, "types")[0]);
     assert_eq!((sizes["messageHeader"], sizes["groupSizeEncoding"]), (8, 4));

@@ -297,6 +297,7 @@ impl Market {
             side: order.side,
             price: order.price,
             leaves: order.leaves,
+            hidden: Energy::ZERO,
         });
     }
 
@@ -321,6 +322,7 @@ impl Market {
             side: order.side,
             price: order.price,
             leaves: order.leaves,
+            hidden: Energy::ZERO,
             reason,
             resting,
         });
@@ -443,6 +445,8 @@ impl Market {
             ask: m.ask.price,
             buyer_leaves: m.bid.leaves.minus(m.energy),
             seller_leaves: m.ask.leaves.minus(m.energy),
+            buyer_hidden: Energy::ZERO,
+            seller_hidden: Energy::ZERO,
             aggressor: m.aggressor,
         });
     }
@@ -573,6 +577,7 @@ impl Market {
             side: new.side,
             price: new.price,
             leaves: new.leaves,
+            hidden: Energy::ZERO,
         });
     }
 }

@@ -10,7 +10,7 @@
 mod model;
 mod support;
 
-use model::{Ask, Done, Fact, Model, Open, Person, Rules};
+use model::{Ask, Done, Fact, Model, Open, Person, Rules, Told};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::{AMPLE, BUYER, Dice, GRID, METERS, REGULATOR, SELLER, TRADER, contract, id, time};
@@ -22,6 +22,8 @@ use wattbook_types::{
 };
 
 const STREAMS: u64 = 10_000;
+/// Whether the streams draw display, market-to-limit, self-trade modes and client order ids.
+const OPTIONS: bool = false;
 /// Parameter sets; a multiple of 5 range modes x 4 deal prices.
 const SETS: u64 = 100;
 
@@ -244,6 +246,7 @@ impl Prepared {
                 free: account.free.get().into(),
                 escrow: account.escrow.get().into(),
                 used_nonces: (1..=used).collect(),
+                client_order_id: 0,
                 suspended: false,
             };
             people.insert(serial, person);
@@ -295,6 +298,8 @@ struct Style {
     energies: u64,
     min_fills: bool,
     lives: bool,
+    /// Icebergs, market-to-limit, self-trade modes, client order ids.
+    options: bool,
     parity: u64,
     /// How far bids reach over asks, in steps.
     eager: i32,
@@ -347,6 +352,33 @@ impl Source {
         match dice.below(3) {
             0 => energy,
             _ => 1 + dice.below(energy.max(1)),
+        }
+    }
+
+    /// Energy shown at a time: mostly a few slices of it, at times as much or more.
+    fn display(&mut self, energy: u64) -> u64 {
+        let dice = &mut self.dice;
+        if !self.style.options || dice.once_in(2) {
+            return 0;
+        }
+        match dice.below(6) {
+            0 => energy,
+            1 => energy.saturating_add(1),
+            parts => energy.min(4_000_000_000).div_ceil(parts).max(1),
+        }
+    }
+
+    /// Mostly above those that were accepted.
+    fn client_order_id(&mut self, serial: u64) -> u64 {
+        if !self.style.options || self.dice.once_in(2) {
+            return 0;
+        }
+        let highest = self.model.people[&serial].client_order_id;
+        match self.dice.below(6) {
+            0 => highest,
+            1 => highest.saturating_sub(1).max(1),
+            2 if self.dice.once_in(20) => u64::MAX,
+            step => highest.saturating_add(step),
         }
     }
 
@@ -423,7 +455,7 @@ impl Source {
                     charge_cap: self.cap(),
                     energy: Energy::new(energy),
                     min_fill: Energy::new(self.min_fill(energy)),
-                    display: Energy::ZERO,
+                    display: Energy::new(self.display(energy)),
                 })
             }
             4 => {
@@ -451,20 +483,27 @@ impl Source {
                     _ if (serial / 2 + self.style.parity).is_multiple_of(2) => Side::Buy,
                     _ => Side::Sell,
                 };
+                let time_in_force = self.life();
+                let options = self.style.options;
                 Ask::Quote(Quote {
                     contract,
-                    client_order_id: nonce,
+                    client_order_id: self.client_order_id(serial),
                     round: u16::from(self.dice.once_in(100)),
                     side,
-                    time_in_force: self.life(),
+                    time_in_force,
                     price: Price::new(self.price(side)),
                     charge_cap: self.cap(),
                     energy: Energy::new(energy),
                     min_fill: Energy::new(self.min_fill(energy)),
                     valid_until_s: second as u32,
-                    display: Energy::ZERO,
-                    market_to_limit: false,
-                    self_trade: SelfTrade::CancelNewest,
+                    display: Energy::new(self.display(energy)),
+                    // Together they are no leaf.
+                    market_to_limit: options && time_in_force != TimeInForce::PostOnly && self.dice.once_in(4),
+                    self_trade: if options {
+                        self.dice.pick(&SelfTrade::ALL)
+                    } else {
+                        SelfTrade::CancelNewest
+                    },
                 })
             }
         }
@@ -479,7 +518,7 @@ impl Source {
         Ask::Suspend { serial, on }
     }
 
-    fn stream(seed: u64, model: &Model) -> Vec<Step> {
+    fn stream(seed: u64, model: &Model, options: bool) -> Vec<Step> {
         let mut dice = Dice::new(seed);
         let mut all: Vec<u64> = CAST.iter().map(|who| who.0).collect();
         let cast = (0..2 + dice.pick(&[0, 1, 2, 3, 6, 9, 9]))
@@ -491,6 +530,7 @@ impl Source {
             energies: dice.below(5),
             min_fills: dice.once_in(3),
             lives: !dice.once_in(4),
+            options: options && !dice.once_in(4),
             parity: dice.below(2),
             eager: dice.pick(&[0, 2, 5, 9]),
         };
@@ -577,6 +617,11 @@ fn wh(energy: Energy) -> i128 {
     energy.get().into()
 }
 
+fn told(leaves: Energy, hidden: Energy) -> Told {
+    let (leaves, hidden) = (wh(leaves), wh(hidden));
+    Told { leaves, hidden }
+}
+
 /// The model's view of an event; `None` for what is not about orders.
 fn fact_of(event: &Event, charge: i128, ordinal: &mut u64) -> Option<Fact> {
     Some(match event {
@@ -588,6 +633,8 @@ fn fact_of(event: &Event, charge: i128, ordinal: &mut u64) -> Option<Fact> {
             ask,
             buyer_leaves,
             seller_leaves,
+            buyer_hidden,
+            seller_hidden,
             aggressor: Some(aggressor),
             ..
         } if deal.contract == contract(MAIN)
@@ -602,30 +649,34 @@ fn fact_of(event: &Event, charge: i128, ordinal: &mut u64) -> Option<Fact> {
                 wh: wh(deal.energy),
             };
             let limits = [bid.get().into(), ask.get().into()];
-            Fact::Deal(done, limits, [wh(*buyer_leaves), wh(*seller_leaves)], *aggressor)
+            let told = [told(*buyer_leaves, *buyer_hidden), told(*seller_leaves, *seller_hidden)];
+            Fact::Deal(done, limits, told, *aggressor)
         }
         Event::Opened {
             order,
             side,
             price,
             leaves,
+            hidden,
             ..
-        } => Fact::Opened(*order, *side, price.get().into(), wh(*leaves)),
+        } => Fact::Opened(*order, *side, price.get().into(), told(*leaves, *hidden)),
         Event::Reduced {
             order,
             was,
             price,
             leaves,
+            hidden,
             ..
-        } => Fact::Reduced(*order, *was, price.get().into(), wh(*leaves)),
+        } => Fact::Reduced(*order, *was, price.get().into(), told(*leaves, *hidden)),
         Event::Closed {
             order,
             price,
             leaves,
+            hidden,
             reason,
             resting,
             ..
-        } => Fact::Closed(*order, price.get().into(), wh(*leaves), *reason, *resting),
+        } => Fact::Closed(*order, price.get().into(), told(*leaves, *hidden), *reason, *resting),
         Event::Unmatched {
             order,
             side,
@@ -702,6 +753,9 @@ impl Pair {
                     price: o.price.get().into(),
                     cap: o.charge_cap.into(),
                     leaves: wh(o.leaves),
+                    shown: wh(o.leaves),
+                    display: 0,
+                    self_trade: SelfTrade::CancelNewest,
                     min_fill: wh(o.min_fill),
                     life: o.time_in_force,
                     until_s: (o.valid_until.get() / 1_000_000_000) as u32,
@@ -745,60 +799,87 @@ impl Pair {
         }
         Ok(())
     }
+}
 
-    /// Counts what a step did.
-    fn cover(&mut self, facts: &Result<Vec<Fact>, Reject>, coverage: &mut Coverage) {
-        let mut count = |what: String| *coverage.entry(what).or_default() += 1;
-        let rules = &self.model.rules;
-        for _ in 0..core::mem::take(&mut self.model.passed_over) {
-            count(format!("passed over {:?}", rules.range));
-        }
-        let facts = match facts {
-            Ok(facts) => facts,
-            Err(reject) => return count(format!("refused {reject:?}")),
-        };
-        let mut swept = 0;
-        for (i, fact) in facts.iter().enumerate() {
-            match fact {
-                Fact::Accepted(_) => swept = 0,
-                Fact::Rejected(_, reject) => count(format!("reject {reject:?}")),
-                Fact::Deal(deal, _, _, _) => {
-                    swept += 1;
-                    if swept == 2 {
-                        count("sweep of several".into());
-                    }
-                    count(format!("deal {:?} {:?}", rules.range, rules.price));
-                    if rules.all_in && rules.charge > 0 {
-                        count("deal all-in".into());
-                    }
-                    if deal.half_ticks < 0 {
-                        count("deal below zero".into());
-                    }
-                    if deal.half_ticks % 2 != 0 {
-                        count("deal at half a tick".into());
-                    }
-                    if deal.wh > 1_000_000_000 {
-                        count("deal of GWh".into());
-                    }
-                    let (buyer, seller) = (deal.buyer.participant, deal.seller.participant);
-                    if self.model.affiliated(buyer, seller, true) {
-                        count("deal in a group, affiliation off".into());
-                    }
+/// Counts what a step did.
+fn cover(model: &mut Model, facts: &Result<Vec<Fact>, Reject>, coverage: &mut Coverage) {
+    let mut count = |what: String| *coverage.entry(what).or_default() += 1;
+    let passed_over = core::mem::take(&mut model.passed_over);
+    let rules = &model.rules;
+    for _ in 0..passed_over {
+        count(format!("passed over {:?}", rules.range));
+    }
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(reject) => return count(format!("refused {reject:?}")),
+    };
+    let mut swept = 0;
+    let slices = |id: &OrderId| {
+        facts
+            .iter()
+            .filter(|f| matches!(f, Fact::Opened(o, ..) if o == id))
+            .count()
+    };
+    for (i, fact) in facts.iter().enumerate() {
+        match fact {
+            Fact::Accepted(_) => swept = 0,
+            Fact::Rejected(_, reject) => count(format!("reject {reject:?}")),
+            Fact::Deal(deal, limits, leaves, _) => {
+                swept += 1;
+                if swept == 2 {
+                    count("sweep of several".into());
                 }
-                Fact::Opened(..) => count("opened".into()),
-                Fact::Reduced(..) => count("reduced".into()),
-                Fact::Closed(_, _, _, reason, rested) => {
-                    let where_ = if *rested { "book" } else { "hand" };
-                    count(format!("closed in {where_} {reason:?}"));
-                    if matches!(facts.get(i + 1), Some(Fact::Deal(..))) {
-                        count("replaced and swept".into());
-                    }
+                count(format!("deal {:?} {:?}", rules.range, rules.price));
+                if rules.all_in && rules.charge > 0 {
+                    count("deal all-in".into());
                 }
-                Fact::Unmatched(_, _, _, reason) => {
-                    count(format!("unmatched {reason:?}"));
+                if deal.half_ticks < 0 {
+                    count("deal below zero".into());
                 }
-                Fact::Else(_) => {}
+                if deal.half_ticks % 2 != 0 {
+                    count("deal at half a tick".into());
+                }
+                if leaves.iter().any(|told| told.leaves == 0 && told.hidden > 0) {
+                    count("deal with the last of a slice".into());
+                }
+                if rules.price != DealPriceRule::Uniform && limits[0] == limits[1] {
+                    count("deal at one price".into());
+                }
+                if deal.wh > 1_000_000_000 {
+                    count("deal of GWh".into());
+                }
+                let (buyer, seller) = (deal.buyer.participant, deal.seller.participant);
+                if model.affiliated(buyer, seller, true) {
+                    count("deal in a group, affiliation off".into());
+                }
             }
+            Fact::Opened(id, _, _, told) => {
+                count("opened".into());
+                if told.hidden > 0 {
+                    count("opened with more behind".into());
+                }
+                if slices(id) > 1 {
+                    count("several slices by one record".into());
+                }
+            }
+            Fact::Reduced(id, was, _, told) => {
+                let what = if id == was { "decremented" } else { "reduced" };
+                count(what.into());
+                if told.hidden > 0 {
+                    count(format!("{what} with more behind"));
+                }
+            }
+            Fact::Closed(_, _, _, reason, rested) => {
+                let where_ = if *rested { "book" } else { "hand" };
+                count(format!("closed in {where_} {reason:?}"));
+                if matches!(facts.get(i + 1), Some(Fact::Deal(..))) {
+                    count("replaced and swept".into());
+                }
+            }
+            Fact::Unmatched(_, _, _, reason) => {
+                count(format!("unmatched {reason:?}"));
+            }
+            Fact::Else(_) => {}
         }
     }
 }
@@ -812,7 +893,7 @@ fn lines(facts: &Result<Vec<Fact>, Reject>) -> String {
 }
 
 /// A stream, one item a line.
-fn told(steps: &[Step]) -> String {
+fn script(steps: &[Step]) -> String {
     let mut text = String::new();
     for (i, step) in steps.iter().enumerate() {
         match step {
@@ -840,7 +921,7 @@ fn run(prepared: &Prepared, steps: &[Step], coverage: &mut Coverage, roots: bool
             ));
         }
         pair.compare().map_err(|what| format!("step {i}\n{what}"))?;
-        pair.cover(&got, coverage);
+        cover(&mut pair.model, &got, coverage);
     }
     // Money and energy over everything, and the marks of changed pages.
     pair.market.end_block(2);
@@ -953,13 +1034,13 @@ fn the_market_trades_as_the_flat_model_does() {
     let mut coverage = Coverage::new();
     for seed in 0..STREAMS {
         let prepared = &prepared[(seed % SETS) as usize];
-        let steps = Source::stream(seed, &prepared.model);
+        let steps = Source::stream(seed, &prepared.model, OPTIONS);
         if check(prepared, &steps, &mut coverage, seed % 8 == 0).is_err() {
             let hook = std::panic::take_hook();
             std::panic::set_hook(Box::new(|_| {}));
             let (steps, why) = shrunk(prepared, &steps);
             std::panic::set_hook(hook);
-            panic!("seed {seed}, {}{}\n{why}", prepared.describe, told(&steps));
+            panic!("seed {seed}, {}{}\n{why}", prepared.describe, script(&steps));
         }
     }
     let of = |what: &str| coverage.get(what).copied().unwrap_or(0);
@@ -971,5 +1052,58 @@ fn the_market_trades_as_the_flat_model_does() {
         .map(|(what, least)| ((*what).to_owned(), *least))
         .chain(deals.map(|what| (what, 400)));
     let missed: Vec<_> = reached.filter(|(what, least)| of(what) < *least).collect();
+    assert!(missed.is_empty(), "the streams miss {missed:?} of {coverage:#?}");
+}
+
+/// What streams with options must reach besides, and how often at least.
+const REACHED_WITH_OPTIONS: [(&str, u64); 13] = [
+    ("reject ClientOrderIdUsed", 500),
+    ("reject WouldCross", 500),
+    ("closed in book SelfTrade", 500),
+    ("closed in hand SelfTrade", 500),
+    ("closed in hand NoMarket", 500),
+    ("closed in hand FillOrKill", 500),
+    ("opened with more behind", 500),
+    ("several slices by one record", 500),
+    ("deal with the last of a slice", 500),
+    ("decremented", 200),
+    ("decremented with more behind", 200),
+    ("reduced with more behind", 50),
+    ("replaced and swept", 300),
+];
+
+/// The model alone, on what the streams draw with every option.
+#[test]
+fn streams_with_options_reach_every_corner() {
+    let prepared: Vec<Prepared> = (0..SETS).map(Prepared::new).collect();
+    let mut coverage = Coverage::new();
+    for seed in 0..STREAMS {
+        let prepared = &prepared[(seed % SETS) as usize];
+        let mut model = prepared.model.clone();
+        for step in Source::stream(seed, &prepared.model, true) {
+            let facts = match &step {
+                Step::Envelope(serial, nonce, asks) => model.envelope(id(*serial), *nonce, asks),
+                Step::Tick(ns) => Ok(model.tick(model.now_ns + ns)),
+            };
+            cover(&mut model, &facts, &mut coverage);
+            for order in &model.open {
+                let slice = if order.display == 0 {
+                    order.leaves
+                } else {
+                    order.display
+                };
+                assert!(0 < order.shown && order.shown <= order.leaves.min(slice), "{order:?}");
+            }
+            for serial in model.people.keys() {
+                let [_, reserved, escrow] = model.money(id(*serial));
+                assert!(reserved >= 0 && escrow >= 0, "{serial} after {step:?}");
+            }
+        }
+    }
+    let of = |what: &str| coverage.get(what).copied().unwrap_or(0);
+    let missed: Vec<_> = REACHED_WITH_OPTIONS
+        .iter()
+        .filter(|(what, least)| of(what) < *least)
+        .collect();
     assert!(missed.is_empty(), "the streams miss {missed:?} of {coverage:#?}");
 }

@@ -34,6 +34,7 @@ const NOT_OF_THE_CORE: &[Reject] = &[
     Reject::BadRoot,
     Reject::BadSignature,
     Reject::UnknownItem,
+    Reject::ClientOrderIdUsed,
     Reject::UnknownAction,
 ];
 

@@ -12,17 +12,17 @@ use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::keys::{BlsSecret, sign_ed25519};
 use wattbook_feed::sbe::{Outbound, event, session};
 use wattbook_feed::signed::{
-    Grade, LeafBytes, MeterEntry, Register, RegisterRecord, SealedEnvelope, deals_digest, encode_grid, encode_quote,
-    meters_root,
+    Grade, LeafBytes, MeterEntry, Register, RegisterRecord, SealedEnvelope, deals_digest, encode_cancel, encode_grid,
+    encode_quote, meters_root,
 };
 use wattbook_node::chain::{self, GRID_COMPANY, Secrets, Spec};
 use wattbook_node::config::{Clock, Config};
 use wattbook_node::topology::{Node, NodeError};
-use wattbook_types::command::GridSignature;
+use wattbook_types::command::{ALL_INDEXES, Cancel, GridSignature};
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::{
-    ChainId, ContractId, Energy, Hash, Param, ParticipantId, Phase, Price, Quote, Reject, Roles, SelfTrade, Side,
-    TimeInForce, TimeNs,
+    ChainId, CloseReason, ContractId, Energy, Hash, Param, ParticipantId, Phase, Price, Quote, Reject, Roles,
+    SelfTrade, Side, TimeInForce, TimeNs,
 };
 
 /// Longest wait for a message.
@@ -379,6 +379,60 @@ fn a_deal_is_made_countersigned_and_remembered_across_a_restart() {
     assert!(told == again, "the public stream is numbered anew");
     let beyond = Client::connect(node.addr, StreamKind::Public, u64::MAX).unwrap_err();
     assert!(matches!(beyond, ClientError::LoginRefused(_)), "{beyond}");
+    stop(node);
+}
+
+#[test]
+fn a_dropped_connection_takes_its_orders_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (chain, contract) = create(dir.path(), 1);
+    let node = start(dir.path(), &config());
+    let mut registrar = Client::connect(node.addr, StreamKind::Private, 1).unwrap();
+    registrar.send_register(&registration(chain, SELLER, 10_000)).unwrap();
+    let (mut seller, _) = log_on(&node, SELLER, Grade::Matched, 1);
+    let all = Cancel {
+        contract: None,
+        target_nonce: 0,
+        target_index: ALL_INDEXES,
+    };
+    let cancels = envelope(chain, SELLER, 1, encode_cancel(0, &all));
+    seller.send_on_disconnect(Some(&cancels)).unwrap();
+    let held = until(&mut seller, "held cancels", |_, message| match message {
+        Outbound::Held(held) => Some(*held),
+        Outbound::RejectedMessage(refused) => panic!("{refused:?}"),
+        _ => None,
+    });
+    assert_eq!((held.kind, held.nonce), (session::HeldKind::OnDisconnect as u8, 1));
+    let mut public = Client::connect(node.addr, StreamKind::Public, 1).unwrap();
+    until(&mut public, "open book", |_, message| match message {
+        Outbound::PhaseChanged(event) if event.contract == contract.get() => {
+            (event.phase == Phase::Continuous as u8).then_some(())
+        }
+        _ => None,
+    });
+    let ask = envelope(chain, SELLER, 2, quote(contract, Side::Sell, 20_000));
+    seller.send_envelope(&ask).unwrap();
+    let reference = until(&mut seller, "resting ask", |_, message| match message {
+        Outbound::Opened(opened) => Some(opened.order.reference),
+        _ => None,
+    });
+    drop(seller);
+    let closed = until(&mut public, "cancelled ask", |_, message| match message {
+        Outbound::Closed(closed) => Some(*closed),
+        _ => None,
+    });
+    assert_eq!(
+        (closed.order.reference, closed.reason),
+        (reference, CloseReason::Cancelled as u8)
+    );
+    // Whoever comes back reads what became of it.
+    let (mut seller, logged_on) = log_on(&node, SELLER, Grade::Matched, 1);
+    assert_eq!(logged_on.next_nonce, 3);
+    let told = until(&mut seller, "accepted cancels", |_, message| match message {
+        Outbound::Accepted(answer) if answer.nonce == 1 => Some(answer.seq),
+        _ => None,
+    });
+    assert_eq!(told, closed.seq);
     stop(node);
 }
 

@@ -76,6 +76,8 @@ pub enum CloseReason {
     Exhausted = 14,
     /// The network charge exceeds the buyer's cap.
     ChargeCap = 15,
+    /// A market-to-limit order found nothing to execute against.
+    NoMarket = 16,
 }
 
 impl CloseReason {
@@ -97,6 +99,7 @@ impl CloseReason {
             Self::OutOfRange => "OutOfRange",
             Self::Exhausted => "Exhausted",
             Self::ChargeCap => "ChargeCap",
+            Self::NoMarket => "NoMarket",
         }
     }
 }
@@ -325,7 +328,7 @@ pub enum Event {
         /// Energy of it lost to ranges, groups or caps.
         lost: Energy,
     },
-    /// An order rests in the book.
+    /// An order rests in the book, or shows its next slice.
     Opened {
         /// The order.
         order: OrderId,
@@ -335,8 +338,10 @@ pub enum Event {
         side: Side,
         /// Limit.
         price: Price,
-        /// Open quantity.
+        /// Open quantity shown.
         leaves: Energy,
+        /// Open quantity not shown; its owner alone is told.
+        hidden: Energy,
     },
     /// An order was reduced in place.
     Reduced {
@@ -350,8 +355,10 @@ pub enum Event {
         side: Side,
         /// Limit.
         price: Price,
-        /// Open quantity.
+        /// Open quantity shown.
         leaves: Energy,
+        /// Open quantity not shown; its owner alone is told.
+        hidden: Energy,
     },
     /// An order is no longer open. `resting`: it stood in the book.
     Closed {
@@ -363,14 +370,16 @@ pub enum Event {
         side: Side,
         /// Limit.
         price: Price,
-        /// Quantity never filled.
+        /// Quantity never filled, as far as shown.
         leaves: Energy,
+        /// Quantity never filled and not shown; its owner alone is told.
+        hidden: Energy,
         /// Why.
         reason: CloseReason,
         /// Whether it stood in the book.
         resting: bool,
     },
-    /// Energy of a round that found no deal; it rests on.
+    /// Energy that found no deal: of a round, where it rests on, or of an order that goes with it.
     Unmatched {
         /// The order.
         order: OrderId,
@@ -378,7 +387,7 @@ pub enum Event {
         contract: ContractId,
         /// Side.
         side: Side,
-        /// Unfilled quantity.
+        /// Unfilled quantity, as far as shown.
         leaves: Energy,
         /// Why.
         reason: CloseReason,
@@ -393,10 +402,14 @@ pub enum Event {
         bid: Price,
         /// The ask's limit.
         ask: Price,
-        /// Open quantity of the bid afterwards.
+        /// Open quantity of the bid afterwards, as far as shown.
         buyer_leaves: Energy,
-        /// Open quantity of the ask afterwards.
+        /// Open quantity of the ask afterwards, as far as shown.
         seller_leaves: Energy,
+        /// Open quantity of the bid that is not shown; its owner alone is told.
+        buyer_hidden: Energy,
+        /// Open quantity of the ask that is not shown; its owner alone is told.
+        seller_hidden: Energy,
         /// Side that took; `None` in a round.
         aggressor: Option<Side>,
     },

@@ -7,7 +7,7 @@ use crate::digest::{ChainId, Hash, digest};
 use crate::units::{NS_PER_S, Price};
 
 /// Version of the rules, part of [`Params::digest`].
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;
 
 macro_rules! params {
     ($($(#[doc = $doc:literal])* $id:literal $name:ident $key:literal = $default:expr, $min:expr, $max:expr;)*) => {

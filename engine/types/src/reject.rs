@@ -103,7 +103,7 @@ rejects! {
     72 EnergyZero "The energy is zero.";
     73 EnergyOutOfBounds "The energy lies outside its bounds.";
     74 ChargeCapOutOfBounds "The charge cap is below -1 or too large.";
-    75 MinFillOutOfBounds "The minimum fill exceeds the energy.";
+    75 MinFillOutOfBounds "The minimum fill exceeds the energy, or the energy shown at a time.";
     76 NotionalTooLarge "Price times energy exceeds 2^62 nano-points.";
     77 ConcessionViolated "A later quote must be at or better than the worst price of the latest envelope.";
     78 BidBelowFloor "A bid must exceed the floor read at gate opening.";
@@ -112,6 +112,7 @@ rejects! {
     81 UnknownOrder "The participant has no such open order.";
     82 WouldCross "A post-only quote would trade at once.";
     83 ValidUntilPast "valid_until_s lies in the past.";
+    84 ClientOrderIdUsed "The client order id is not above the account's highest accepted one.";
     // Reveals and what becomes of them when their phase closes.
     100 NoSeal "The participant has no seal on this contract and round.";
     101 RevealMismatch "The salt and quotes do not hash to the commitment; try again before the phase ends.";
@@ -122,7 +123,7 @@ rejects! {
     106 RevealUnfunded "The free balance does not cover the revealed quotes; the bond is burned.";
     107 RevealNotConceding "A revealed quote is worse than the mark; the bond is burned.";
     108 BondExceeded "The revealed notional times alpha exceeds the bond from this quote on.";
-    109 TimeInForceNotSealed "A sealed quote rests until the gate, until valid_until_s, or is immediate-or-cancel.";
+    109 TimeInForceNotSealed "A sealed quote rests until the gate, until valid_until_s, or is immediate-or-cancel; it shows all of its energy and names a limit.";
     // Everybody else's leaves.
     120 UnknownDeal "No such deal waits for this.";
     121 NotCounterparty "Only a party of the deal may rate it.";

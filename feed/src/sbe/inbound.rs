@@ -59,6 +59,14 @@ wire! {
         salt @ 24: [u8; 32], HASH;
     }
 
+    /// An envelope of cancels that is held until the session ends; all zero and without leaves, it withdraws the last one.
+    struct OnDisconnectMessage[120] {
+        /// H.
+        header @ 0: EnvelopeHeader, ENVELOPE_HEADER;
+        /// SIG(D("envelope", H)).
+        signature @ 72: [u8; 48], SIG48;
+    }
+
     /// Moves time on (regulator's session of a demo node in lockstep).
     struct StepMessage[8] {
         /// The time of the Tick, ns since the epoch.
@@ -76,6 +84,8 @@ pub const ENVELOPE: u16 = 3;
 pub const REVEAL: u16 = 4;
 /// Template of [`StepMessage`].
 pub const STEP: u16 = 5;
+/// Template of [`OnDisconnectMessage`].
+pub const ON_DISCONNECT: u16 = 6;
 
 const LEAVES: GroupSpec = GroupSpec::of::<AnyLeaf>("leaves", "The leaves, in order.");
 const METERS: GroupSpec = GroupSpec::of::<MeterEntry>("meters", "The metering points, in order.");
@@ -87,6 +97,7 @@ pub const MESSAGES: &[MessageSpec] = &[
     MessageSpec::of::<EnvelopeMessage>(ENVELOPE, "Envelope", Some(LEAVES)),
     MessageSpec::of::<RevealMessage>(REVEAL, "Reveal", Some(LEAVES)),
     MessageSpec::of::<StepMessage>(STEP, "Step", None),
+    MessageSpec::of::<OnDisconnectMessage>(ON_DISCONNECT, "OnDisconnect", Some(LEAVES)),
 ];
 
 /// An inbound message; leaves are borrowed from its bytes.
@@ -102,6 +113,8 @@ pub enum Inbound<'a> {
     Reveal(RevealRef<'a>),
     /// Moves time on.
     Step(StepMessage),
+    /// An envelope for the end of the session, well formed as any; `None` withdraws the last one.
+    OnDisconnect(Option<EnvelopeRef<'a>>),
 }
 
 /// An envelope in its message.
@@ -184,15 +197,15 @@ pub fn decode_inbound(bytes: &[u8]) -> Result<Inbound<'_>, Reject> {
         }
         ENVELOPE => {
             let (EnvelopeMessage { header, signature }, rest) = block::<EnvelopeMessage>(&header, rest)?;
+            envelope(header, signature, group::<LEAF_SIZE>(rest)?).map(Inbound::Envelope)
+        }
+        ON_DISCONNECT => {
+            let (message, rest) = block::<OnDisconnectMessage>(&header, rest)?;
             let leaves = group::<LEAF_SIZE>(rest)?;
-            if !header.well_formed() || header.count as usize != leaves.len() {
-                return Err(Reject::MalformedMessage);
+            if leaves.is_empty() && message.bytes().iter().all(|byte| *byte == 0) {
+                return Ok(Inbound::OnDisconnect(None));
             }
-            Ok(Inbound::Envelope(EnvelopeRef {
-                header,
-                signature,
-                leaves,
-            }))
+            envelope(message.header, message.signature, leaves).map(|held| Inbound::OnDisconnect(Some(held)))
         }
         REVEAL => {
             let (reveal, rest) = block::<RevealMessage>(&header, rest)?;
@@ -206,6 +219,18 @@ pub fn decode_inbound(bytes: &[u8]) -> Result<Inbound<'_>, Reject> {
         }
         _ => Err(Reject::UnknownMessage),
     }
+}
+
+/// An envelope whose header is well formed and counts its leaves.
+fn envelope(header: EnvelopeHeader, signature: [u8; 48], leaves: &[LeafBytes]) -> Result<EnvelopeRef<'_>, Reject> {
+    if !header.well_formed() || header.count as usize != leaves.len() {
+        return Err(Reject::MalformedMessage);
+    }
+    Ok(EnvelopeRef {
+        header,
+        signature,
+        leaves,
+    })
 }
 
 fn block<'a, T: Layout>(header: &MessageHeader, bytes: &'a [u8]) -> Result<(T, &'a [u8]), Reject> {
@@ -309,6 +334,28 @@ pub fn encode_envelope(envelope: &SealedEnvelope, out: &mut Vec<u8>) {
         out,
     );
     put_group::<LEAF_SIZE>(envelope.leaves.len(), envelope.leaves.as_flattened(), out);
+}
+
+/// Appends an OnDisconnect; `None` withdraws the last one.
+///
+/// # Panics
+/// With more than 65,535 leaves.
+pub fn encode_on_disconnect(envelope: Option<&SealedEnvelope>, out: &mut Vec<u8>) {
+    let Some(SealedEnvelope {
+        header,
+        signature,
+        leaves,
+    }) = envelope
+    else {
+        put_block::<OnDisconnectMessage>(ON_DISCONNECT, &bytemuck::Zeroable::zeroed(), out);
+        return put_group::<LEAF_SIZE>(0, &[], out);
+    };
+    let block = OnDisconnectMessage {
+        header: *header,
+        signature: *signature,
+    };
+    put_block(ON_DISCONNECT, &block, out);
+    put_group::<LEAF_SIZE>(leaves.len(), leaves.as_flattened(), out);
 }
 
 /// Appends a Reveal.

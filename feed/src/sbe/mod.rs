@@ -1,11 +1,11 @@
-//! Messages of the feed: SBE 1.0, little-endian, schema 1 version 1 (feed/schema/wattbook.xml).
+//! Messages of the feed: SBE 1.0, little-endian, schema 1 version 2 (feed/schema/wattbook.xml).
 //!
 //! # Format
 //! `header[8] = blockLength u16, templateId u16, schemaId u16, version u16`, then the block, then at most one repeating
 //! group: `blockLength u16, numInGroup u16` and its entries.
 //!
 //! # Invariants
-//! * Inbound messages have exactly the lengths of version 1 and nothing after them.
+//! * Inbound messages have exactly the lengths of version 2 and nothing after them.
 //! * Outbound messages have no groups and at most [`OUTBOUND_MAX`] bytes; a later version may only append fields to
 //!   the block, which this decoder skips.
 //! * A public event message names nobody: participants are pseudonyms, orders are references.
@@ -20,7 +20,7 @@ pub mod session;
 pub use encode::{encode_private, encode_public, encode_reader, parties};
 pub use inbound::{
     EnvelopeRef, Inbound, LogonMessage, RevealRef, StepMessage, decode_inbound, encode_envelope, encode_logon,
-    encode_register, encode_reveal, encode_step,
+    encode_on_disconnect, encode_register, encode_reveal, encode_step,
 };
 pub use outbound::{DecodeError, Message, Outbound, decode_outbound, encode_outbound};
 pub use schema::schema_xml;
@@ -31,7 +31,7 @@ use wattbook_types::{CloseReason, Phase};
 /// Id of the schema.
 pub const SCHEMA_ID: u16 = 1;
 /// Version of the schema.
-pub const SCHEMA_VERSION: u16 = 1;
+pub const SCHEMA_VERSION: u16 = 2;
 /// Greatest size of an outbound message with its header, in bytes.
 pub const OUTBOUND_MAX: usize = 1_400;
 /// Size of the message header.
@@ -88,6 +88,7 @@ pub fn close_reason(raw: u8) -> Option<CloseReason> {
         OutOfRange,
         Exhausted,
         ChargeCap,
+        NoMarket,
     ]
     .into_iter()
     .find(|reason| *reason as u8 == raw)

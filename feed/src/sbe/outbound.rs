@@ -18,8 +18,8 @@ pub enum DecodeError {
     /// Bytes follow the message.
     #[error("bytes follow the message of template {0}")]
     Trailing(u16),
-    /// Another schema, or version 0.
-    #[error("schema {0} version {1} is not schema 1 version 1 or later")]
+    /// Another schema, or an earlier version.
+    #[error("schema {0} version {1} is not schema 1 version 2 or later")]
     Schema(u16, u16),
     /// An unknown template.
     #[error("template {0} is unknown")]

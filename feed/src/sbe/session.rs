@@ -28,11 +28,11 @@ wire! {
         reserved @ 17: [u8; 7], ZERO7;
     }
 
-    /// Verified and held until the next Step (lockstep).
+    /// Verified and held: until the next Step (lockstep), or until the session ends.
     struct Held[24] {
         /// Sender.
         participant @ 0: u64, U64;
-        /// Nonce of the envelope; 0 for a registration or reveal.
+        /// Nonce of the envelope; 0 for a registration, a reveal or a withdrawal.
         nonce @ 8: u64, U64;
         /// What is held.
         kind @ 16: u8, HELD;
@@ -136,14 +136,16 @@ pub enum HaltReason {
     DiskFull = 4,
 }
 
-/// What is held until the next Step.
+/// What is held, and until when.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum HeldKind {
-    /// A registration.
+    /// A registration, until the next Step.
     Register = 1,
-    /// An envelope.
+    /// An envelope, until the next Step.
     Envelope = 2,
-    /// A reveal.
+    /// A reveal, until the next Step.
     Reveal = 3,
+    /// Cancels, until the session ends; with nonce 0 none any more.
+    OnDisconnect = 4,
 }

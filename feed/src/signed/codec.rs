@@ -14,7 +14,6 @@ const TIME_IN_FORCE_SHIFT: u32 = 2;
 const TIME_IN_FORCE_BITS: u8 = 0b111;
 const MARKET_TO_LIMIT: u8 = 1 << 5;
 const SELF_TRADE_SHIFT: u8 = 6;
-const SELF_TRADE_BITS: u8 = 0b11 << SELF_TRADE_SHIFT;
 
 /// Why an item has no leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -48,21 +47,16 @@ fn item(bytes: &LeafBytes, position: u32) -> Result<Item, Reject> {
             target_nonce: leaf.target_nonce,
             target_index: leaf.target_index,
         }),
-        Leaf::Replace(leaf) => {
-            if leaf.display != 0 {
-                return Err(Reject::NotEnabled);
-            }
-            Item::Replace(Replace {
-                contract: ContractId::from_raw(leaf.contract),
-                target_nonce: leaf.target_nonce,
-                target_index: leaf.target_index,
-                price: Price::new(leaf.price),
-                charge_cap: leaf.charge_cap,
-                energy: energy(leaf.energy_wh),
-                min_fill: energy(leaf.min_fill),
-                display: energy(leaf.display),
-            })
-        }
+        Leaf::Replace(leaf) => Item::Replace(Replace {
+            contract: ContractId::from_raw(leaf.contract),
+            target_nonce: leaf.target_nonce,
+            target_index: leaf.target_index,
+            price: Price::new(leaf.price),
+            charge_cap: leaf.charge_cap,
+            energy: energy(leaf.energy_wh),
+            min_fill: energy(leaf.min_fill),
+            display: energy(leaf.display),
+        }),
         Leaf::Seal(leaf) => Item::Seal(Seal {
             contract: ContractId::from_raw(leaf.contract),
             round: leaf.round,
@@ -106,7 +100,7 @@ fn item(bytes: &LeafBytes, position: u32) -> Result<Item, Reject> {
     })
 }
 
-/// The order of a quote leaf; options that do not exist yet are [`Reject::NotEnabled`].
+/// The order of a quote leaf.
 pub(super) fn quote(leaf: &QuoteLeaf) -> Result<Quote, Reject> {
     let side = match leaf.flags & SIDE_BITS {
         1 => Side::Buy,
@@ -115,8 +109,9 @@ pub(super) fn quote(leaf: &QuoteLeaf) -> Result<Quote, Reject> {
     };
     let time_in_force =
         TimeInForce::from_raw(leaf.flags >> TIME_IN_FORCE_SHIFT & TIME_IN_FORCE_BITS).ok_or(Reject::MalformedItem)?;
-    if leaf.flags & (MARKET_TO_LIMIT | SELF_TRADE_BITS) != 0 || leaf.display != 0 {
-        return Err(Reject::NotEnabled);
+    let market_to_limit = leaf.flags & MARKET_TO_LIMIT != 0;
+    if market_to_limit && time_in_force == TimeInForce::PostOnly {
+        return Err(Reject::MalformedItem);
     }
     Ok(Quote {
         contract: ContractId::from_raw(leaf.contract),
@@ -129,9 +124,9 @@ pub(super) fn quote(leaf: &QuoteLeaf) -> Result<Quote, Reject> {
         energy: energy(leaf.energy_wh),
         min_fill: energy(leaf.min_fill),
         valid_until_s: leaf.valid_until_s,
-        display: Energy::ZERO,
-        market_to_limit: false,
-        self_trade: SelfTrade::CancelNewest,
+        display: energy(leaf.display),
+        market_to_limit,
+        self_trade: SelfTrade::ALL[usize::from(leaf.flags >> SELF_TRADE_SHIFT)],
     })
 }
 
@@ -326,9 +321,8 @@ mod tests {
             (3, 0, Reject::MalformedItem),
             (1 | 5 << 2, 0, Reject::MalformedItem),
             (MARKET_TO_LIMIT, 1, Reject::MalformedItem),
-            (1 | MARKET_TO_LIMIT, 0, Reject::NotEnabled),
-            (1 | 1 << 6, 0, Reject::NotEnabled),
-            (2, 1, Reject::NotEnabled),
+            (1 | 3 << 2 | MARKET_TO_LIMIT, 0, Reject::MalformedItem),
+            (2 | 3 << 2 | MARKET_TO_LIMIT | 3 << 6, 5, Reject::MalformedItem),
         ] {
             assert_eq!(
                 decode_leaf(&quote_leaf(flags, display), 3),
@@ -338,6 +332,36 @@ mod tests {
         }
         assert!(matches!(decode_leaf(&quote_leaf(2 | 4 << 2, 0), 3), Item::Quote(_)));
         assert_eq!(decode_leaf(&quote_leaf(2, 0), 2), Item::Refused(Reject::MalformedItem));
+    }
+
+    #[test]
+    fn every_combination_of_options_comes_back_with_its_bytes() {
+        let mut decoded = 0;
+        for (flags, display) in (0..=u8::MAX).flat_map(|flags| [(flags, 0), (flags, 7), (flags, u32::MAX)]) {
+            let leaf = quote_leaf(flags, display);
+            let Item::Quote(quote) = decode_leaf(&leaf, 3) else {
+                continue;
+            };
+            decoded += 1;
+            assert_eq!(encode_quote(3, &quote), Ok(leaf), "{flags:08b} {display}");
+            assert_eq!(quote.display.get(), u64::from(display));
+            assert_eq!(quote.market_to_limit, flags & 1 << 5 != 0);
+            assert_eq!(quote.self_trade as u8, flags >> 6);
+        }
+        // 2 sides, 4 modes, 3 displays, 5 lives each with a limit or market-to-limit, but for post-only.
+        assert_eq!(decoded, 2 * 4 * 3 * 9);
+    }
+
+    #[test]
+    fn a_replace_says_what_is_shown() {
+        let mut leaf = bytemuck::cast::<LeafBytes, ReplaceLeaf>([0; 48]);
+        (leaf.kind, leaf.display) = (REPLACE, 9);
+        let bytes = bytemuck::cast(leaf);
+        let Item::Replace(replace) = decode_leaf(&bytes, 0) else {
+            panic!("no replace");
+        };
+        assert_eq!(replace.display, Energy::new(9));
+        assert_eq!(encode_replace(0, &replace), Ok(bytes));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) const STRANGER: ParticipantId = ParticipantId::new(3);
 /// Nonces, meters and digests that must not show in public.
 pub(crate) const NONCE: u64 = 0x9999_aaaa_bbbb_cccc;
 pub(crate) const METER: u64 = 0xdddd_eeee_ffff_0123;
+/// Energy that an owner keeps hidden.
+pub(crate) const HIDDEN: u64 = 0x0765_4321;
 pub(crate) const SECRET_HASH: Hash = Hash([0xa7; 32]);
 
 pub(crate) fn alias() -> Alias {
@@ -42,6 +44,7 @@ pub(crate) fn events() -> Vec<Sequenced> {
     let (contract, participant) = (contract(), BUYER);
     let (round, bond, energy) = (2, Money::new(1_000_000_000), Energy::new(250));
     let (price, reject) = (Price::new(-550), Reject::RevealUnfunded);
+    let hidden = Energy::new(HIDDEN);
     let deal = Deal {
         contract,
         ordinal: 4,
@@ -151,6 +154,7 @@ pub(crate) fn events() -> Vec<Sequenced> {
             side: Side::Buy,
             price,
             leaves: energy,
+            hidden,
         },
         Event::Reduced {
             order: bid(),
@@ -159,6 +163,7 @@ pub(crate) fn events() -> Vec<Sequenced> {
             side: Side::Buy,
             price,
             leaves: energy,
+            hidden,
         },
         Event::Closed {
             order: bid(),
@@ -166,6 +171,7 @@ pub(crate) fn events() -> Vec<Sequenced> {
             side: Side::Buy,
             price,
             leaves: energy,
+            hidden,
             reason: CloseReason::Expired,
             resting: true,
         },
@@ -183,6 +189,8 @@ pub(crate) fn events() -> Vec<Sequenced> {
             ask: price,
             buyer_leaves: energy,
             seller_leaves: Energy::ZERO,
+            buyer_hidden: hidden,
+            seller_hidden: hidden,
             aggressor: Some(Side::Sell),
         },
         Event::DealsSealed {

@@ -59,9 +59,19 @@ genesis = (b'wattbook/genesis/1'.ljust(32, b'\0') + b'golden'.ljust(32, b'\0') +
            + struct.pack('<I', 1) + struct.pack('<Q32s96s', 20, fill(19, 32), fill(20, 96)))
 deal = struct.pack('<QQ QQII QQII qQ iiii', C, 3, 42, 9, 1, 0, 43, 10, 0x80000002, 0, -1101, 250, 100, 101, 50, -1)
 reveal_leaves = [leaf(1, i, struct.pack('<QQiiIIII', C, i, 9000, 300, 1000, 0, 0, 0), flags=1, rnd=2) for i in range(3)]
+# Options of an order: an ask until the gate that shows 20, a market-to-limit bid that cancels the resting one, a
+# fill-or-kill ask that cancels both, a post-only bid that decrements; a replace that shows 7.
+option_leaves = [
+    leaf(1, 0, struct.pack('<QQiiIIII', C, 78, 9000, -1, 250, 20, 20, 0), flags=2),
+    leaf(1, 1, struct.pack('<QQiiIIII', C, 79, 9100, 300, 250, 0, 0, 0), flags=1 | 1 << 5 | 1 << 6),
+    leaf(1, 2, struct.pack('<QQiiIIII', C, 80, 9200, 0, 250, 0, 30, 0), flags=2 | 2 << 2 | 2 << 6),
+    leaf(1, 3, struct.pack('<QQiiIIII', C, 81, 9300, 0, 250, 0, 2**32 - 1, 0), flags=1 | 3 << 2 | 3 << 6),
+    leaf(3, 4, struct.pack('<QQIiiIII', C, 6, 3, 9400, 300, 100, 5, 7)),
+]
 json.dump({
     'chain': CHAIN.hex(),
     'leaves': [x.hex() for x in leaves],
+    'option_leaves': [x.hex() for x in option_leaves],
     'header': H.hex(),
     'envelope_payload': (H + fill(21, 48) + b''.join(leaves)).hex(),
     'envelope_digest': D('envelope', H).hex(),

@@ -1,5 +1,6 @@
 //! The continuous market of one contract written to be obviously right: flat lists of accepted prices, open orders and deals,
-//! from which every question is answered anew (MARKET 2.2, 2.3, 2.5, 2.6, 3.3 to 3.5, 4.1, 6.2; DETAILS 3, 5), in `i128`.
+//! from which every question is answered anew (MARKET 2.2, 2.3, 2.5, 2.6, 3.3 to 3.5, 4.1, 6.2; DETAILS 3, 5; docs/orders.md),
+//! in `i128`.
 //!
 //! An answer to an item is the least of all the codes that hold, since codes ascend in precedence. Money is never moved: it
 //! is what a participant started with, less a sum over its open orders and its deals. Nothing is shared with
@@ -8,7 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use wattbook_types::command::{ALL_INDEXES, Cancel, Replace};
 use wattbook_types::{
-    CloseReason, ContractId, DealPriceRule, OrderId, ParticipantId, Quote, RangeMode, Reject, Side, TimeInForce,
+    CloseReason, ContractId, DealPriceRule, OrderId, ParticipantId, Quote, RangeMode, Reject, SelfTrade, Side,
+    TimeInForce,
 };
 
 /// The parameters that matter here.
@@ -48,22 +50,68 @@ pub(crate) struct Person {
     pub(crate) free: i128,
     pub(crate) escrow: i128,
     pub(crate) used_nonces: BTreeSet<u64>,
+    /// Highest client order id accepted; 0: none.
+    pub(crate) client_order_id: u64,
     pub(crate) suspended: bool,
 }
 
-/// An order in the book.
+/// An order in the book, or on its way in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Open {
     pub(crate) id: OrderId,
     pub(crate) side: Side,
     pub(crate) price: i128,
     pub(crate) cap: i128,
+    /// Open quantity, shown and hidden.
     pub(crate) leaves: i128,
+    /// What others can see and deal with while it rests.
+    pub(crate) shown: i128,
+    /// Shown at a time; 0: all of it.
+    pub(crate) display: i128,
+    pub(crate) self_trade: SelfTrade,
     pub(crate) min_fill: i128,
     pub(crate) life: TimeInForce,
     pub(crate) until_s: u32,
     /// Earlier is smaller.
     pub(crate) place: u64,
+}
+
+impl Open {
+    /// What a new slice of it shows.
+    fn slice(&self) -> i128 {
+        if self.display == 0 {
+            self.leaves
+        } else {
+            self.leaves.min(self.display)
+        }
+    }
+
+    /// Shown and hidden: what events say of it.
+    fn told(&self) -> Told {
+        Told {
+            leaves: self.shown,
+            hidden: self.leaves - self.shown,
+        }
+    }
+
+    /// A resting order loses some of its shown slice.
+    fn lose(&mut self, wh: i128) {
+        self.leaves -= wh;
+        self.shown -= wh;
+    }
+
+    /// An incoming order loses some; it would show a full slice of the rest.
+    fn spend(&mut self, wh: i128) {
+        self.leaves -= wh;
+        self.shown = self.slice();
+    }
+}
+
+/// What events say of an open quantity: what all see, and what its owner sees besides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Told {
+    pub(crate) leaves: i128,
+    pub(crate) hidden: i128,
 }
 
 /// A deal.
@@ -81,14 +129,14 @@ pub(crate) enum Fact {
     Accepted(u32),
     Rejected(u32, Reject),
     /// Then the limits and the leaves of bid and ask, and who took.
-    Deal(Done, [i128; 2], [i128; 2], Side),
+    Deal(Done, [i128; 2], [Told; 2], Side),
     /// With price and leaves.
-    Opened(OrderId, Side, i128, i128),
+    Opened(OrderId, Side, i128, Told),
     /// New name, old name, price, leaves.
-    Reduced(OrderId, OrderId, i128, i128),
+    Reduced(OrderId, OrderId, i128, Told),
     /// With price, leaves, and whether it rested.
-    Closed(OrderId, i128, i128, CloseReason, bool),
-    /// With leaves.
+    Closed(OrderId, i128, Told, CloseReason, bool),
+    /// With leaves as far as shown.
     Unmatched(OrderId, Side, i128, CloseReason),
     /// Something the model never predicts.
     Else(String),
@@ -151,12 +199,29 @@ pub(crate) struct Model {
     contract_halted: bool,
 }
 
-/// What a sweep of the book would do: (index among the open orders, Wh), and why something is left.
+/// One thing a sweep does to a resting order.
+#[derive(Clone, Copy)]
+enum Move {
+    /// So much of it is dealt.
+    Deal(OrderId, i128),
+    /// All of it goes: it belongs to the taker's group.
+    Cancel(OrderId),
+    /// It and the taker lose so much: it belongs to the taker's group.
+    Decrement(OrderId, i128),
+}
+
+/// What a sweep of the book would do, in order, and why something is left.
 struct Sweep {
-    takes: Vec<(usize, i128)>,
+    moves: Vec<Move>,
     left: i128,
     why: Option<CloseReason>,
     passed_over: bool,
+}
+
+impl Sweep {
+    fn deals(&self) -> bool {
+        self.moves.iter().any(|m| matches!(m, Move::Deal(..)))
+    }
 }
 
 /// Lower is better.
@@ -289,7 +354,15 @@ impl Model {
     // Answers.
 
     /// What is wrong with terms on a side, whoever names them.
-    fn wrong_terms(&self, side: Side, price: i128, cap: i128, wh: i128, min_fill: i128) -> BTreeSet<Reject> {
+    fn wrong_terms(
+        &self,
+        side: Side,
+        price: i128,
+        cap: i128,
+        wh: i128,
+        [min_fill, display]: [i128; 2],
+    ) -> BTreeSet<Reject> {
+        let slice = if display == 0 { wh } else { wh.min(display) };
         let cap = match (side, cap) {
             (Side::Sell, _) => 0,
             (Side::Buy, -1) => self.rules.default_cap,
@@ -301,7 +374,7 @@ impl Model {
             (Reject::EnergyZero, wh == 0),
             (Reject::EnergyOutOfBounds, wh > self.rules.energy_max),
             (Reject::ChargeCapOutOfBounds, cap < -1),
-            (Reject::MinFillOutOfBounds, min_fill > wh),
+            (Reject::MinFillOutOfBounds, min_fill > slice),
             (
                 Reject::NotionalTooLarge,
                 notional(price.abs()) || notional(self.worst(side, price, cap)),
@@ -324,7 +397,7 @@ impl Model {
     }
 
     /// What keeps an order from entering now, `old` gone first.
-    fn wrong_entry(&self, order: &Open, old: Option<&Open>) -> BTreeSet<Reject> {
+    fn wrong_entry(&self, order: &Open, to_limit: bool, old: Option<&Open>) -> BTreeSet<Reject> {
         let (who, wh) = (order.id.participant, order.leaves);
         let mark = self.mark(who, order.side);
         let concedes = mark.is_none_or(|mark| badness(order.side, order.price) <= badness(order.side, mark));
@@ -342,7 +415,7 @@ impl Model {
         let person = self.person(who);
         let too_much = order.side == Side::Sell && !person.is_grid && sold + asked + wh > person.capacity + bought;
         let needs = 10 * self.worst(order.side, order.price, order.cap) * wh;
-        let crosses = order.life == TimeInForce::PostOnly && !without.sweep(order).takes.is_empty();
+        let crosses = order.life == TimeInForce::PostOnly && without.sweep(order, to_limit).deals();
         let past =
             order.life == TimeInForce::Until && u128::from(order.until_s) * 1_000_000_000 < u128::from(self.now_ns);
         let table = [
@@ -368,8 +441,8 @@ impl Model {
         line
     }
 
-    /// What an order that is not in the book would do.
-    fn sweep(&self, order: &Open) -> Sweep {
+    /// What an order that is not in the book would do. `to_limit`: the price of its first deal becomes its limit.
+    fn sweep(&self, order: &Open, to_limit: bool) -> Sweep {
         let me = order.id.participant;
         let theirs = self.queue(order.side.opposite());
         let mut ours = self.queue(order.side);
@@ -394,7 +467,7 @@ impl Model {
         };
         let pays = |o: &Open| o.side == Side::Sell || o.cap >= self.rules.charge;
         let mut sweep = Sweep {
-            takes: Vec::new(),
+            moves: Vec::new(),
             left: order.leaves,
             why: None,
             passed_over: false,
@@ -410,8 +483,12 @@ impl Model {
             return sweep;
         }
         let mut why = CloseReason::Exhausted;
-        for other in theirs.iter().filter(|o| closes(o) && pays(o)) {
-            if sweep.left == 0 {
+        let mut first_price = None;
+        let mut ahead: Vec<Open> = theirs.into_iter().filter(|o| closes(o) && pays(o)).collect();
+        while sweep.left > 0 && !ahead.is_empty() {
+            let mut other = ahead.remove(0);
+            if to_limit && first_price.is_some_and(|first| other.price != first) {
+                // Best first: any other price is worse.
                 break;
             }
             if !may(other.id.participant) {
@@ -419,19 +496,42 @@ impl Model {
                 sweep.passed_over = true;
                 continue;
             }
-            let wh = sweep.left.min(other.leaves);
+            let wh = sweep.left.min(other.shown);
             // Per execution; a remainder below the minimum is exempt from it.
             let enough = |min_fill: i128, left: i128| left < min_fill || wh >= min_fill;
-            if !enough(order.min_fill, sweep.left) || !enough(other.min_fill, other.leaves) {
+            if !enough(order.min_fill, sweep.left) || !enough(other.min_fill, other.shown) {
                 continue;
             }
             if self.affiliated(me, other.id.participant, self.rules.affiliation) {
-                why = CloseReason::SelfTrade;
-                break;
+                // What would stop a fill-or-kill from dealing all of it changes nothing.
+                let whole = order.life == TimeInForce::Fok && order.self_trade != SelfTrade::CancelOldest;
+                match order.self_trade {
+                    SelfTrade::CancelOldest => {
+                        sweep.moves.push(Move::Cancel(other.id));
+                        continue;
+                    }
+                    SelfTrade::Decrement if !whole => sweep.moves.push(Move::Decrement(other.id, wh)),
+                    mode => {
+                        if mode == SelfTrade::CancelBoth && !whole {
+                            sweep.moves.push(Move::Cancel(other.id));
+                        }
+                        why = CloseReason::SelfTrade;
+                        break;
+                    }
+                }
+            } else {
+                sweep.moves.push(Move::Deal(other.id, wh));
+                first_price.get_or_insert(other.price);
             }
-            let index = self.open.iter().position(|o| o.id == other.id).unwrap();
-            sweep.takes.push((index, wh));
             sweep.left -= wh;
+            other.lose(wh);
+            if other.shown == 0 && other.leaves > 0 {
+                // The next slice comes last at its price.
+                other.shown = other.slice();
+                let worse = |o: &Open| badness(o.side, o.price) > badness(other.side, other.price);
+                let at = ahead.iter().position(worse).unwrap_or(ahead.len());
+                ahead.insert(at, other);
+            }
         }
         sweep.why = (sweep.left > 0).then_some(why);
         sweep
@@ -449,54 +549,104 @@ impl Model {
         });
     }
 
-    fn enter(&mut self, order: Open) -> Vec<Fact> {
-        let sweep = self.sweep(&order);
+    /// A resting order has lost some: it goes when nothing is left, or shows its next slice when this one is used up.
+    fn renew(&mut self, id: OrderId) -> Option<Fact> {
+        let at = self.open.iter().position(|o| o.id == id).unwrap();
+        if self.open[at].leaves == 0 {
+            self.open.remove(at);
+            return None;
+        }
+        if self.open[at].shown > 0 {
+            return None;
+        }
+        let place = self.next_place();
+        let order = &mut self.open[at];
+        order.place = place;
+        order.shown = order.slice();
+        Some(Fact::Opened(id, order.side, order.price, order.told()))
+    }
+
+    fn enter(&mut self, order: Open, to_limit: bool) -> Vec<Fact> {
+        let sweep = self.sweep(&order, to_limit);
+        let dealt = sweep.deals();
         self.accept(&order);
         self.passed_over += u64::from(sweep.passed_over);
         let mut facts = Vec::new();
         let kill = order.life == TimeInForce::Fok && sweep.left > 0;
-        let mut left = order.leaves;
-        for (index, wh) in if kill { Vec::new() } else { sweep.takes } {
-            let (mut mine, resting) = (order.clone(), self.open[index].clone());
-            mine.leaves = left;
-            let (bid, ask) = if order.side == Side::Buy {
-                (&mine, &resting)
-            } else {
-                (&resting, &mine)
-            };
-            let deal = Done {
-                buyer: bid.id,
-                seller: ask.id,
-                half_ticks: match self.rules.price {
-                    DealPriceRule::Midpoint => bid.price + ask.price,
-                    DealPriceRule::PayAsBid => 2 * bid.price,
-                    DealPriceRule::PayAsAsk => 2 * ask.price,
-                    DealPriceRule::Uniform => 2 * resting.price,
-                },
-                wh,
-            };
-            let (limits, leaves) = ([bid.price, ask.price], [bid.leaves - wh, ask.leaves - wh]);
-            facts.push(Fact::Deal(deal.clone(), limits, leaves, order.side));
-            self.done.push(deal);
-            self.open[index].leaves -= wh;
-            left -= wh;
+        let mut mine = order;
+        for step in if kill { Vec::new() } else { sweep.moves } {
+            let (Move::Deal(id, _) | Move::Cancel(id) | Move::Decrement(id, _)) = step;
+            let at = self.open.iter().position(|o| o.id == id).unwrap();
+            match step {
+                Move::Deal(_, wh) => {
+                    if to_limit {
+                        mine.price = self.open[at].price;
+                    }
+                    mine.spend(wh);
+                    self.open[at].lose(wh);
+                    let resting = &self.open[at];
+                    let (bid, ask) = if mine.side == Side::Buy {
+                        (&mine, resting)
+                    } else {
+                        (resting, &mine)
+                    };
+                    let deal = Done {
+                        buyer: bid.id,
+                        seller: ask.id,
+                        half_ticks: match self.rules.price {
+                            _ if to_limit => 2 * resting.price,
+                            DealPriceRule::Midpoint => bid.price + ask.price,
+                            DealPriceRule::PayAsBid => 2 * bid.price,
+                            DealPriceRule::PayAsAsk => 2 * ask.price,
+                            DealPriceRule::Uniform => 2 * resting.price,
+                        },
+                        wh,
+                    };
+                    let (limits, told) = ([bid.price, ask.price], [bid.told(), ask.told()]);
+                    facts.push(Fact::Deal(deal.clone(), limits, told, mine.side));
+                    self.done.push(deal);
+                    facts.extend(self.renew(id));
+                }
+                Move::Cancel(_) => {
+                    let oldest = self.open[at].clone();
+                    facts.extend(self.close(&[oldest], CloseReason::SelfTrade));
+                }
+                Move::Decrement(_, wh) => {
+                    mine.spend(wh);
+                    facts.push(Fact::Unmatched(mine.id, mine.side, wh, CloseReason::SelfTrade));
+                    if mine.leaves == 0 {
+                        let told = mine.told();
+                        facts.push(Fact::Closed(mine.id, mine.price, told, CloseReason::SelfTrade, false));
+                    }
+                    self.open[at].lose(wh);
+                    let resting = &self.open[at];
+                    let (price, told) = (resting.price, resting.told());
+                    facts.push(if resting.leaves == 0 {
+                        Fact::Closed(id, price, told, CloseReason::SelfTrade, true)
+                    } else {
+                        Fact::Reduced(id, id, price, told)
+                    });
+                    facts.extend(self.renew(id));
+                }
+            }
         }
-        self.open.retain(|o| o.leaves > 0);
-        if left == 0 {
+        if mine.leaves == 0 {
             return facts;
         }
-        let gone = match (order.life, sweep.why) {
+        let gone = match (mine.life, sweep.why) {
             (TimeInForce::Fok, _) => Some(CloseReason::FillOrKill),
             (_, Some(CloseReason::SelfTrade)) => Some(CloseReason::SelfTrade),
+            _ if to_limit && !dealt => Some(CloseReason::NoMarket),
             (TimeInForce::Ioc, _) => Some(CloseReason::ImmediateOrCancel),
             _ => None,
         };
+        let told = mine.told();
         if let Some(reason) = gone {
-            facts.push(Fact::Unmatched(order.id, order.side, left, sweep.why.unwrap()));
-            facts.push(Fact::Closed(order.id, order.price, left, reason, false));
+            facts.push(Fact::Unmatched(mine.id, mine.side, told.leaves, sweep.why.unwrap()));
+            facts.push(Fact::Closed(mine.id, mine.price, told, reason, false));
         } else {
-            facts.push(Fact::Opened(order.id, order.side, order.price, left));
-            self.open.push(Open { leaves: left, ..order });
+            facts.push(Fact::Opened(mine.id, mine.side, mine.price, told));
+            self.open.push(mine);
         }
         facts
     }
@@ -504,7 +654,7 @@ impl Model {
     /// Takes resting orders out, in the order given.
     fn close(&mut self, which: &[Open], reason: CloseReason) -> Vec<Fact> {
         self.open.retain(|o| !which.contains(o));
-        let closed = |o: &Open| Fact::Closed(o.id, o.price, o.leaves, reason, true);
+        let closed = |o: &Open| Fact::Closed(o.id, o.price, o.told(), reason, true);
         which.iter().map(closed).collect()
     }
 
@@ -529,6 +679,11 @@ impl Model {
     fn quote(&mut self, id: OrderId, quote: &Quote) -> Result<Vec<Fact>, Reject> {
         let (side, price) = (quote.side, i128::from(quote.price.get()));
         let (wh, min_fill) = (i128::from(quote.energy.get()), i128::from(quote.min_fill.get()));
+        // What never rests hides nothing.
+        let display = match quote.time_in_force {
+            TimeInForce::Ioc | TimeInForce::Fok => 0,
+            _ => i128::from(quote.display.get()),
+        };
         let person = self.person(id.participant);
         let mut wrong = self.wrong_time(quote.contract);
         let allowed = match side {
@@ -541,25 +696,37 @@ impl Model {
         if quote.round != 0 {
             wrong.insert(Reject::WrongRound);
         }
-        wrong.extend(self.wrong_terms(side, price, quote.charge_cap.into(), wh, min_fill));
-        let order = Open {
+        wrong.extend(self.wrong_terms(side, price, quote.charge_cap.into(), wh, [min_fill, display]));
+        let mut order = Open {
             id,
             side,
             price,
             cap: self.resolved_cap(side, quote.charge_cap),
             leaves: wh,
+            shown: 0,
+            display,
+            self_trade: quote.self_trade,
             min_fill,
             life: quote.time_in_force,
             until_s: quote.valid_until_s,
             place: self.next_place(),
         };
+        order.shown = order.slice();
         if wrong.is_empty() {
-            wrong = self.wrong_entry(&order, None);
+            wrong = self.wrong_entry(&order, quote.market_to_limit, None);
+            let highest = self.person(id.participant).client_order_id;
+            if quote.client_order_id != 0 && quote.client_order_id <= highest {
+                wrong.insert(Reject::ClientOrderIdUsed);
+            }
         }
-        match wrong.first() {
-            Some(least) => Err(*least),
-            None => Ok(self.enter(order)),
+        if let Some(least) = wrong.first() {
+            return Err(*least);
         }
+        if quote.client_order_id != 0 {
+            let person = self.people.get_mut(&id.participant.get()).unwrap();
+            person.client_order_id = quote.client_order_id;
+        }
+        Ok(self.enter(order, quote.market_to_limit))
     }
 
     fn replace(&mut self, id: OrderId, replace: &Replace) -> Result<Vec<Fact>, Reject> {
@@ -570,27 +737,36 @@ impl Model {
         };
         let (price, cap) = (i128::from(replace.price.get()), i128::from(replace.charge_cap));
         let (wh, min_fill) = (i128::from(replace.energy.get()), i128::from(replace.min_fill.get()));
+        let display = i128::from(replace.display.get());
+        let sizes = [min_fill, display];
         let mut wrong = self.wrong_time(replace.contract);
         let Some(old) = self.open.iter().find(|o| o.id == target).cloned() else {
             // Terms that no order of either side could have come first.
-            let [bid, ask] = [Side::Buy, Side::Sell].map(|side| self.wrong_terms(side, price, cap, wh, min_fill));
+            let [bid, ask] = [Side::Buy, Side::Sell].map(|side| self.wrong_terms(side, price, cap, wh, sizes));
             wrong.extend(bid.intersection(&ask));
             wrong.insert(Reject::UnknownOrder);
             return Err(*wrong.first().unwrap());
         };
-        wrong.extend(self.wrong_terms(old.side, price, cap, wh, min_fill));
-        let stays = price == old.price && wh <= old.leaves;
-        let order = Open {
+        wrong.extend(self.wrong_terms(old.side, price, cap, wh, sizes));
+        // Showing more than it shows now is coming in anew.
+        let stays = price == old.price && wh <= old.leaves && (display != 0 || wh <= old.shown);
+        let mut order = Open {
             id,
             price,
             cap: self.resolved_cap(old.side, replace.charge_cap),
             leaves: wh,
+            display,
             min_fill,
             place: if stays { old.place } else { self.next_place() },
             ..old.clone()
         };
+        order.shown = order.slice();
+        if stays {
+            order.shown = order.shown.min(old.shown);
+        }
         if wrong.is_empty() {
-            wrong = self.wrong_entry(&order, Some(&old));
+            // What rests has a limit, whatever it came in as.
+            wrong = self.wrong_entry(&order, false, Some(&old));
             if stays {
                 // It does not come in, so it cannot cross.
                 wrong.remove(&Reject::WouldCross);
@@ -602,11 +778,12 @@ impl Model {
         if stays {
             self.accept(&order);
             let at = self.open.iter().position(|o| o.id == target).unwrap();
+            let told = order.told();
             self.open[at] = order;
-            return Ok(vec![Fact::Reduced(id, target, price, wh)]);
+            return Ok(vec![Fact::Reduced(id, target, price, told)]);
         }
         let mut facts = self.close(&[old], CloseReason::Replaced);
-        facts.extend(self.enter(order));
+        facts.extend(self.enter(order, false));
         Ok(facts)
     }
 

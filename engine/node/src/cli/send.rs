@@ -5,6 +5,9 @@
 //!   is on the node's disk, so that every execution it caused at once has been printed.
 //! * Exit code 0: accepted; 1: refused, with code and text; 2: no verdict is known, because the node cannot be reached,
 //!   refuses the logon or does not answer in time. Sending again with the same --nonce is then safe.
+//! * With --cancel-on-disconnect it stays while the order is open, prints what becomes of it, and the order is cancelled
+//!   when the connection ends: signed cancels are deposited before the quote, under the nonce before the quote's. Exit code
+//!   2 then also says that the connection ended while the order was open.
 
 use crate::{chain, keys, present};
 use std::io::{self, Write};
@@ -12,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wattbook_feed::client::{Client, ClientError, StreamKind};
+use wattbook_feed::sbe::event::OrderView;
 use wattbook_feed::sbe::{Outbound, decode_outbound};
 use wattbook_feed::signed::{EncodeError, Grade, LeafBytes, SealedEnvelope, encode_cancel, encode_quote};
 use wattbook_types::command::{ALL_INDEXES, Cancel};
@@ -25,6 +29,10 @@ use wattbook_types::{
 const PRICE_DECIMALS: u32 = 2;
 /// Decimals of an energy, MWh.
 const ENERGY_DECIMALS: u32 = 6;
+/// How long deposited cancels stay valid, s: an hour less than the market's default for envelopes.
+const DEPOSIT_TTL_S: u64 = 82_800;
+/// Longest wait for a message of an order that is open, s; then it is waited for again.
+const STAY_S: u64 = 60;
 /// Exit code without a verdict.
 const NO_VERDICT: u8 = 2;
 
@@ -98,9 +106,21 @@ struct QuoteArgs {
     /// Greatest network charge a buyer bears, points/MWh; default: the market's.
     #[arg(long, value_name = "PRICE", value_parser = parse_cap)]
     charge_cap: Option<Price>,
-    /// Your own name for the order.
+    /// Your own name for the order, above every one accepted before; 0: none.
     #[arg(long, value_name = "N", default_value_t = 0)]
     client_order_id: u64,
+    /// Energy shown at a time, MWh; 0: all of it.
+    #[arg(long, value_name = "MWH", value_parser = parse_energy, default_value = "0")]
+    display: Energy,
+    /// Take the best price there is, no worse than --price, and rest at that price.
+    #[arg(long)]
+    market_to_limit: bool,
+    /// Which of two orders goes that would trade within one group: newest, oldest, both, or decrement of each.
+    #[arg(long, value_name = "WHICH", value_parser = parse_self_trade, default_value = "newest")]
+    self_trade: SelfTrade,
+    /// Stay while the order is open, and have the node cancel it when this connection ends, whyever.
+    #[arg(long)]
+    cancel_on_disconnect: bool,
 }
 
 /// Orders to take out: one (nonce and index), an envelope's (nonce), or all.
@@ -159,6 +179,16 @@ fn parse_tif(text: &str) -> Result<TimeInForce, &'static str> {
         "fok" => Ok(TimeInForce::Fok),
         "post-only" => Ok(TimeInForce::PostOnly),
         _ => Err("write gate, ioc, fok or post-only"),
+    }
+}
+
+fn parse_self_trade(text: &str) -> Result<SelfTrade, &'static str> {
+    match text {
+        "newest" => Ok(SelfTrade::CancelNewest),
+        "oldest" => Ok(SelfTrade::CancelOldest),
+        "both" => Ok(SelfTrade::CancelBoth),
+        "decrement" => Ok(SelfTrade::Decrement),
+        _ => Err("write newest, oldest, both or decrement"),
     }
 }
 
@@ -229,6 +259,14 @@ enum SendError {
     LogonLate(u64),
     #[error("the session failed before anything was sent: {0}")]
     Session(ClientError),
+    #[error("the cancels for the end of the connection were refused: {0}; nothing else was sent")]
+    Deposit(Reject),
+    #[error("the node did not take the cancels for the end of the connection within {0} s; nothing else was sent")]
+    DepositLate(u64),
+    #[error("--cancel-on-disconnect takes the nonce before the order's: --nonce must be 2 or more")]
+    DepositNonce,
+    #[error("{0}; unless the node has stopped, it cancels the order")]
+    Cut(ClientError),
     #[error("stdout: cannot be written: {0}")]
     Write(io::Error),
 }
@@ -279,24 +317,50 @@ fn send(args: &Args) -> Result<bool, SendError> {
             Some(_) => {}
         }
     };
-    let nonce = args.nonce.unwrap_or(next_nonce);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let not_after = TimeNs::from_secs(now.as_secs().saturating_add(args.ttl.into()));
-    let leaves = vec![leaf(&args.item)?];
-    let envelope = SealedEnvelope::sign(served, &secret, participant, args.key_version, nonce, not_after, leaves);
+    let stays = args.item.stays();
+    let nonce = args.nonce.unwrap_or(next_nonce + u64::from(stays));
+    let sign = |nonce, ttl, leaf| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let not_after = TimeNs::from_secs(now.as_secs().saturating_add(ttl));
+        SealedEnvelope::sign(
+            served,
+            &secret,
+            participant,
+            args.key_version,
+            nonce,
+            not_after,
+            vec![leaf],
+        )
+    };
+    let leaf = leaf(&args.item)?;
+    if stays {
+        // The lower nonce: another sender's next one then lies above both.
+        let before = nonce.checked_sub(1).filter(|before| *before > 0);
+        let cancels = sign(
+            before.ok_or(SendError::DepositNonce)?,
+            DEPOSIT_TTL_S,
+            encode_cancel(0, &order_of(nonce)),
+        );
+        client.send_on_disconnect(Some(&cancels)).map_err(SendError::Session)?;
+        deposited(&mut client, deadline, args.timeout)?;
+    }
+    let envelope = sign(nonce, args.ttl.into(), leaf);
     client.send_envelope(&envelope).map_err(SendError::Session)?;
 
     let mut verdict = Verdict {
         participant: args.participant,
         nonce,
         found: None,
+        open: false,
     };
     loop {
         let lost = |source| SendError::Lost { source, nonce };
         let wait = deadline.saturating_duration_since(Instant::now());
         let Some((_, bytes)) = client.next_raw(wait).map_err(lost)? else {
             return match verdict.found {
-                Some((accepted, _)) => Ok(accepted),
+                Some((accepted, _)) if !(stays && verdict.open) => Ok(accepted),
+                // What it is asked to stay for may take hours.
+                Some(_) => stay(&mut client, &mut verdict, args.json).map(|()| true),
                 None => Err(SendError::Late {
                     seconds: args.timeout,
                     nonce,
@@ -305,21 +369,82 @@ fn send(args: &Args) -> Result<bool, SendError> {
         };
         let Ok(message) = decode_outbound(&bytes) else { continue };
         let step = verdict.take(&message);
-        if step != Step::Other
-            && let Ok(rendered) = present::message(&bytes)
-        {
-            // Outside JSON a refusal also says what to do about it.
-            // A session that asked for what comes next does not know the numbers of its stream.
-            let line = if args.json {
-                rendered.to_json(None).to_string()
-            } else {
-                rendered.to_text(None) + &advice(&message)
-            };
-            writeln!(io::stdout(), "{line}").map_err(SendError::Write)?;
+        if step != Step::Other {
+            print(&bytes, &message, args.json)?;
         }
         if let Step::Last(accepted) = step {
+            if stays && verdict.open {
+                stay(&mut client, &mut verdict, args.json)?;
+            }
             return Ok(accepted);
         }
+    }
+}
+
+/// Waits until the node has taken the cancels for the end of the connection.
+fn deposited(client: &mut Client, deadline: Instant, seconds: u64) -> Result<(), SendError> {
+    loop {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        match client.next(wait).map_err(SendError::Session)? {
+            None => return Err(SendError::DepositLate(seconds)),
+            Some((_, Outbound::Held(_))) => return Ok(()),
+            Some((_, Outbound::RejectedMessage(refused))) => {
+                let reject = Reject::from_code(refused.code).unwrap_or(Reject::MalformedItem);
+                return Err(SendError::Deposit(reject));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Prints what becomes of the order until it is no longer open, or the session ends.
+fn stay(client: &mut Client, verdict: &mut Verdict, json: bool) -> Result<(), SendError> {
+    while verdict.open {
+        let Some((_, bytes)) = client.next_raw(Duration::from_secs(STAY_S)).map_err(SendError::Cut)? else {
+            continue;
+        };
+        let Ok(message) = decode_outbound(&bytes) else { continue };
+        if verdict.follow(&message) {
+            print(&bytes, &message, json)?;
+        }
+    }
+    Ok(())
+}
+
+/// A message as a line.
+fn print(bytes: &[u8], message: &Outbound, json: bool) -> Result<(), SendError> {
+    let Ok(rendered) = present::message(bytes) else {
+        return Ok(());
+    };
+    // Outside JSON a refusal also says what to do about it.
+    // A session that asked for what comes next does not know the numbers of its stream.
+    let line = if json {
+        rendered.to_json(None).to_string()
+    } else {
+        rendered.to_text(None) + &advice(message)
+    };
+    writeln!(io::stdout(), "{line}").map_err(SendError::Write)
+}
+
+/// The cancel of what an envelope brought, in whatever contract.
+const fn order_of(nonce: u64) -> Cancel {
+    Cancel {
+        contract: None,
+        target_nonce: nonce,
+        target_index: ALL_INDEXES,
+    }
+}
+
+impl Item {
+    /// Whether the order is watched, and cancelled with the connection.
+    const fn stays(&self) -> bool {
+        matches!(
+            self,
+            Self::Quote(QuoteArgs {
+                cancel_on_disconnect: true,
+                ..
+            })
+        )
     }
 }
 
@@ -353,9 +478,9 @@ fn leaf(item: &Item) -> Result<LeafBytes, EncodeError> {
                 energy: args.energy,
                 min_fill: args.min_fill,
                 valid_until_s: 0,
-                display: Energy::ZERO,
-                market_to_limit: false,
-                self_trade: SelfTrade::CancelNewest,
+                display: args.display,
+                market_to_limit: args.market_to_limit,
+                self_trade: args.self_trade,
             };
             encode_quote(0, &quote)
         }
@@ -378,6 +503,8 @@ struct Verdict {
     nonce: u64,
     /// Whether it was accepted, and its record.
     found: Option<(bool, u64)>,
+    /// Whether its order rests.
+    open: bool,
 }
 
 /// What a message means for the envelope.
@@ -392,7 +519,22 @@ enum Step {
 }
 
 impl Verdict {
+    /// Whether a message is about the envelope's order, which may be open no longer.
+    fn follow(&mut self, message: &Outbound) -> bool {
+        let ours = |order: &OrderView| order.participant == self.participant && order.nonce == self.nonce;
+        match message {
+            Outbound::Opened(event) if ours(&event.order) => self.open = true,
+            Outbound::Reduced(event) if ours(&event.order) => {}
+            Outbound::Closed(event) if ours(&event.order) => self.open = false,
+            Outbound::Executed(event) if ours(&event.buyer) => self.open &= event.buyer_leaves_wh > 0,
+            Outbound::Executed(event) if ours(&event.seller) => self.open &= event.seller_leaves_wh > 0,
+            _ => return false,
+        }
+        true
+    }
+
     fn take(&mut self, message: &Outbound) -> Step {
+        self.follow(message);
         let ours = |participant: u64, nonce: u64| participant == self.participant && nonce == self.nonce;
         match message {
             Outbound::Held(held) if ours(held.participant, held.nonce) => Step::Answer,
@@ -446,6 +588,10 @@ mod tests {
 
     #[test]
     fn a_quote_is_read_in_points_and_mwh() {
+        let options = parse(
+            "quote --contract 1628736 --side sell --price 1 --energy 0.0009 --display 0.0002 --market-to-limit --self-trade both",
+        );
+        assert_eq!(options.unwrap()[1], 2 | 1 << 5 | 2 << 6);
         let by_period = parse("quote --contract 1628736 --side sell --price -12.5 --energy 0.0001 --tif post-only");
         let by_time =
             parse("quote --delivery-start 2016-06-14T00:00Z --side sell --price -12.5 --energy 0.0001 --tif post-only");
@@ -469,6 +615,35 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_is_watched_is_open_until_it_is_filled_or_closed() {
+        let ours = OrderView {
+            participant: 4,
+            nonce: 9,
+            index: 0,
+            named: 1,
+            reserved: [0; 3],
+            reference: 1,
+        };
+        let theirs = OrderView { nonce: 8, ..ours };
+        let mut verdict = Verdict {
+            participant: 4,
+            nonce: 9,
+            found: None,
+            open: false,
+        };
+        let closed = |order, leaves_wh| {
+            let mut event: wattbook_feed::sbe::event::Closed = bytemuck::Zeroable::zeroed();
+            (event.order, event.leaves_wh) = (order, leaves_wh);
+            Outbound::Closed(event)
+        };
+        let mut opened: wattbook_feed::sbe::event::Opened = bytemuck::Zeroable::zeroed();
+        opened.order = ours;
+        assert!(verdict.follow(&Outbound::Opened(opened)) && verdict.open);
+        assert!(!verdict.follow(&closed(theirs, 1)) && verdict.open);
+        assert!(verdict.follow(&closed(ours, 1)) && !verdict.open);
+    }
+
+    #[test]
     fn wrong_numbers_are_named() {
         for (line, said) in [
             (
@@ -483,6 +658,10 @@ mod tests {
             ),
             ("quote --side buy --price 1 --energy 1", "--contract"),
             ("cancel --target-index 3", "--target-nonce"),
+            (
+                "quote --contract 1 --side buy --price 1 --energy 1 --self-trade mine",
+                "newest, oldest, both or decrement",
+            ),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(said), "{line}: {error}");

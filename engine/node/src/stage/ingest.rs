@@ -529,6 +529,9 @@ fn request_of(decoded: Result<Inbound<'_>, Reject>, chain: ChainId, challenge: &
         Ok(Inbound::Register(record)) => Request::Register(record),
         Ok(Inbound::Envelope(envelope)) => Request::Envelope(Box::new(envelope.to_sealed())),
         Ok(Inbound::Reveal(reveal)) => Request::Reveal(Box::new(reveal.to_record())),
+        Ok(Inbound::OnDisconnect(cancels)) => {
+            Request::OnDisconnect(cancels.map(|envelope| Box::new(envelope.to_sealed())))
+        }
         Ok(Inbound::Step(step)) => Request::Step(TimeNs::new(step.time_ns)),
         Err(reject) => Request::Refused(About::default(), reject),
     }

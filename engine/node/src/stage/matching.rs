@@ -3,15 +3,17 @@
 //! # Invariants
 //! * Only commands the market accepts get a number and a record.
 //! * The Tick that opens REVEAL is withheld until the block with the last seals is durable.
+//! * Cancels deposited for the end of a session are sequenced when it ends, once, and never when the node stops.
 
 use super::verify::Keys;
-use super::{Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand};
+use super::{About, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand};
 use crate::config::{self, Clock};
 use crate::execute::Executor;
 use crate::ring::{Gone, Receiver, Sender};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use wattbook_feed::sbe::session::HaltReason;
+use wattbook_feed::sbe::session::{HaltReason, HeldKind};
 use wattbook_feed::signed::{record_kind, tick_payload};
 use wattbook_market::TICK_MAX_NS;
 use wattbook_shaders::PublicKey;
@@ -36,6 +38,64 @@ pub struct Matching {
     block: Block,
     /// Verified messages that wait for the next Step, and the sessions they came over.
     held: Vec<(SessionId, Box<VerifiedCommand>)>,
+    deposits: Deposits,
+}
+
+/// Cancels that wait for the end of their sessions, one deposit a session.
+// BOUND: sessions_max deposits of ON_DISCONNECT_LEAVES_MAX leaves.
+#[derive(Debug, Default)]
+struct Deposits {
+    waiting: BTreeMap<SessionId, Box<VerifiedCommand>>,
+    /// Bytes of their payloads.
+    size: usize,
+    /// Deposits sequenced, and refused by the market, since the node started.
+    used: u64,
+    refused: u64,
+}
+
+impl Deposits {
+    fn put(&mut self, session: SessionId, cancels: Option<Box<VerifiedCommand>>) {
+        self.take(session);
+        if let Some(cancels) = cancels {
+            self.size += cancels.payload.len();
+            self.waiting.insert(session, cancels);
+        }
+        tracing::debug!(
+            session,
+            waiting = self.waiting.len(),
+            size = self.size,
+            "cancels on disconnect"
+        );
+    }
+
+    fn take(&mut self, session: SessionId) -> Option<Box<VerifiedCommand>> {
+        let cancels = self.waiting.remove(&session)?;
+        self.size -= cancels.payload.len();
+        Some(cancels)
+    }
+
+    /// Counts and logs what the market said of a deposit; its session is gone and hears nothing.
+    fn count(&mut self, session: SessionId, about: About, refusal: Option<Reject>) {
+        match refusal {
+            None => self.used += 1,
+            Some(_) => self.refused += 1,
+        }
+        let About { participant, nonce, .. } = about;
+        let (used, refused) = (self.used, self.refused);
+        match refusal {
+            None => tracing::info!(
+                session,
+                participant,
+                nonce,
+                used,
+                refused,
+                "cancels on disconnect: sequenced"
+            ),
+            Some(reject) => {
+                tracing::warn!(session, participant, nonce, %reject, used, refused, "cancels on disconnect: refused");
+            }
+        }
+    }
 }
 
 /// The block under way.
@@ -85,7 +145,7 @@ impl Matching {
             keys,
             durable,
         } = wiring;
-        let (block, held) = (Block::default(), Vec::new());
+        let (block, held, deposits) = (Block::default(), Vec::new(), Deposits::default());
         Self {
             checked,
             blocks,
@@ -99,6 +159,7 @@ impl Matching {
             next_height,
             block,
             held,
+            deposits,
         }
     }
 
@@ -131,6 +192,12 @@ impl Matching {
                     let (about, kind) = (command.about, command.held);
                     self.publish.send(Publication::Held { session, about, kind })?;
                     self.held.push((session, command));
+                }
+                Outcome::Closed => {
+                    // Held like any message; nobody is left to be told.
+                    self.held
+                        .extend(self.deposits.take(session).map(|cancels| (session, cancels)));
+                    self.relay(session, Outcome::Closed)?;
                 }
                 Outcome::Step { participant, time } => {
                     if self.may_step(participant, time) {
@@ -204,13 +271,14 @@ impl Matching {
             let received = self.checked.recv_deadline(until)?;
             // A command's time is the last Tick's, so a Tick as old as its interval is renewed before the command.
             let stale = last_tick.is_none_or(|last| last.elapsed() >= TICK_INTERVAL);
-            let command = matches!(
-                received,
-                Some(Checked {
-                    outcome: Outcome::Command(_),
-                    ..
-                })
-            );
+            let command = match &received {
+                Some(Checked { session, outcome }) => match outcome {
+                    Outcome::Command(_) => true,
+                    Outcome::Closed => self.deposits.waiting.contains_key(session),
+                    _ => false,
+                },
+                None => false,
+            };
             if stale && (command || Instant::now() >= next_tick) {
                 self.live_tick()?;
                 last_tick = Some(Instant::now());
@@ -218,6 +286,12 @@ impl Matching {
             if let Some(Checked { session, outcome }) = received {
                 match outcome {
                     Outcome::Command(command) => self.sequence(session, *command)?,
+                    Outcome::Closed => {
+                        if let Some(cancels) = self.deposits.take(session) {
+                            self.sequence(session, *cancels)?;
+                        }
+                        self.relay(session, Outcome::Closed)?;
+                    }
                     Outcome::Step { .. } => self.refuse_step(session)?,
                     Outcome::Stop => return Ok(()),
                     other => self.relay(session, other)?,
@@ -284,6 +358,19 @@ impl Matching {
                 original_seq: 0,
                 close,
             },
+            Outcome::OnDisconnect { participant, cancels } => {
+                let participant = participant.get();
+                let about = cancels.as_ref().map_or(
+                    About {
+                        participant,
+                        ..About::default()
+                    },
+                    |cancels| cancels.about,
+                );
+                self.deposits.put(session, cancels);
+                let kind = HeldKind::OnDisconnect;
+                Publication::Held { session, about, kind }
+            }
             Outcome::Closed => Publication::Closed(session),
             Outcome::Command(_) | Outcome::Step { .. } | Outcome::Stop => return Ok(()),
         };
@@ -292,7 +379,13 @@ impl Matching {
 
     /// Applies a command; if it stands, it is recorded.
     fn sequence(&mut self, session: SessionId, verified: VerifiedCommand) -> Result<(), Gone> {
-        match self.executor.apply(self.next_seq, &verified.command) {
+        let deposit = verified.held == HeldKind::OnDisconnect;
+        let applied = self.executor.apply(self.next_seq, &verified.command);
+        if deposit {
+            let refusal = applied.as_ref().err().map(|refusal| refusal.reject);
+            self.deposits.count(session, verified.about, refusal);
+        }
+        match applied {
             Ok(events) => {
                 if let Command::Register(registration) = &verified.command {
                     // The verify stage proved this key; decompressing it again cannot fail.
@@ -303,6 +396,7 @@ impl Matching {
                 }
                 self.record(verified.kind, verified.payload, events)
             }
+            Err(_) if deposit => Ok(()),
             Err(refusal) => self.publish.send(Publication::Refused {
                 session,
                 about: verified.about,

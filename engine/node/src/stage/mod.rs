@@ -54,6 +54,8 @@ pub enum Request {
     Envelope(Box<SealedEnvelope>),
     /// A reveal.
     Reveal(Box<RevealRecord>),
+    /// An envelope for the end of the session; `None` withdraws the last one.
+    OnDisconnect(Option<Box<SealedEnvelope>>),
     /// Time moves on (lockstep).
     Step(TimeNs),
     /// A message that is none: answered in order with the others.
@@ -123,6 +125,13 @@ pub enum Outcome {
     },
     /// A command whose signatures hold.
     Command(Box<VerifiedCommand>),
+    /// Cancels whose signature holds, for the end of the session; `None` withdraws the last ones.
+    OnDisconnect {
+        /// Who deposits or withdraws.
+        participant: ParticipantId,
+        /// The cancels.
+        cancels: Option<Box<VerifiedCommand>>,
+    },
     /// Time moves on, asked for by this participant.
     Step {
         /// Who asks, if logged on.
@@ -227,7 +236,7 @@ pub enum Publication {
         /// First message wanted.
         from: u64,
     },
-    /// A verified command is held until the next Step.
+    /// A verified command is held: until the next Step, or until its session ends.
     Held {
         /// The session.
         session: SessionId,

@@ -92,7 +92,11 @@ pub(crate) struct Desk {
 impl Desk {
     /// A session that has not logged on.
     pub(crate) fn open(addr: SocketAddr, from: u64) -> Self {
-        let client = Client::connect(addr, StreamKind::Private, from).unwrap();
+        Self::over(Client::connect(addr, StreamKind::Private, from).unwrap())
+    }
+
+    /// A session that stands.
+    pub(crate) fn over(client: Client) -> Self {
         Self {
             client,
             nonce: 1,
@@ -204,7 +208,13 @@ impl Town {
 
     /// Logs a participant on, from the first message.
     pub(crate) fn log_on(&mut self, who: ParticipantId) {
-        let mut desk = Desk::open(self.node.addr, 1);
+        let client = Client::connect(self.node.addr, StreamKind::Private, 1).unwrap();
+        self.log_on_with(who, client);
+    }
+
+    /// Logs a participant on over a session that begins with the first message.
+    pub(crate) fn log_on_with(&mut self, who: ParticipantId, client: Client) {
+        let mut desk = Desk::over(client);
         desk.client.expect_chain(self.chain).unwrap();
         desk.client.logon(who, &key(who), Grade::Matched).unwrap();
         desk.answer().unwrap();

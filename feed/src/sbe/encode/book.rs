@@ -3,7 +3,16 @@
 use super::Lens;
 use crate::sbe::event as m;
 use crate::sbe::outbound::encode_outbound;
-use wattbook_types::{Event, Side};
+use wattbook_types::{Energy, Event, Side};
+
+/// Open quantity as a reader may know it, Wh: whoever is told the order's name is told what it hides.
+fn open(order: &m::OrderView, leaves: Energy, hidden: Energy) -> u64 {
+    if order.named != 0 {
+        leaves.plus(hidden).get()
+    } else {
+        leaves.get()
+    }
+}
 
 impl Lens<'_> {
     /// `false` for an event of another kind.
@@ -15,13 +24,15 @@ impl Lens<'_> {
                 side,
                 price,
                 leaves,
+                hidden,
             } => {
+                let order = self.order(*contract, *order);
                 let message = m::Opened {
                     seq,
-                    order: self.order(*contract, *order),
+                    order,
                     contract: contract.get(),
                     price: price.get().into(),
-                    leaves_wh: leaves.get(),
+                    leaves_wh: open(&order, *leaves, *hidden),
                     side: *side as u8,
                     reserved: [0; 7],
                 };
@@ -34,14 +45,16 @@ impl Lens<'_> {
                 side,
                 price,
                 leaves,
+                hidden,
             } => {
+                let order = self.order(*contract, *order);
                 let message = m::Reduced {
                     seq,
-                    order: self.order(*contract, *order),
+                    order,
                     was: self.order(*contract, *was),
                     contract: contract.get(),
                     price: price.get().into(),
-                    leaves_wh: leaves.get(),
+                    leaves_wh: open(&order, *leaves, *hidden),
                     side: *side as u8,
                     reserved: [0; 7],
                 };
@@ -53,15 +66,17 @@ impl Lens<'_> {
                 side,
                 price,
                 leaves,
+                hidden,
                 reason,
                 resting,
             } => {
+                let order = self.order(*contract, *order);
                 let message = m::Closed {
                     seq,
-                    order: self.order(*contract, *order),
+                    order,
                     contract: contract.get(),
                     price: price.get().into(),
-                    leaves_wh: leaves.get(),
+                    leaves_wh: open(&order, *leaves, *hidden),
                     side: *side as u8,
                     reason: *reason as u8,
                     resting: (*resting).into(),
@@ -94,6 +109,8 @@ impl Lens<'_> {
                 ask,
                 buyer_leaves,
                 seller_leaves,
+                buyer_hidden,
+                seller_hidden,
                 aggressor,
             } => {
                 let buyer = self.order(deal.contract, deal.buyer);
@@ -111,8 +128,8 @@ impl Lens<'_> {
                     energy_wh: deal.energy.get(),
                     bid: bid.get().into(),
                     ask: ask.get().into(),
-                    buyer_leaves_wh: buyer_leaves.get(),
-                    seller_leaves_wh: seller_leaves.get(),
+                    buyer_leaves_wh: open(&buyer, *buyer_leaves, *buyer_hidden),
+                    seller_leaves_wh: open(&seller, *seller_leaves, *seller_hidden),
                     deal_id: if told { deal_id.0 } else { [0; 32] },
                     c1,
                     c2,

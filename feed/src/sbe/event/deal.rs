@@ -4,7 +4,7 @@ use super::{ORDER_VIEW, OrderView, PARTY, Party};
 use crate::layout::types::*;
 
 wire! {
-    /// An order rests in the book.
+    /// An order rests in the book, or shows its next slice.
     struct Opened[72] {
         /// Sequence number of the record that caused it.
         seq @ 0: u64, U64;
@@ -14,7 +14,7 @@ wire! {
         contract @ 40: u64, U64;
         /// Limit, ticks.
         price @ 48: i64, I64;
-        /// Open quantity, Wh.
+        /// Open quantity, Wh; in public as far as shown.
         leaves_wh @ 56: u64, U64;
         /// Side.
         side @ 64: u8, SIDE;
@@ -34,7 +34,7 @@ wire! {
         contract @ 72: u64, U64;
         /// Limit, ticks.
         price @ 80: i64, I64;
-        /// Open quantity, Wh.
+        /// Open quantity, Wh; in public as far as shown.
         leaves_wh @ 88: u64, U64;
         /// Side.
         side @ 96: u8, SIDE;
@@ -52,7 +52,7 @@ wire! {
         contract @ 40: u64, U64;
         /// Limit, ticks.
         price @ 48: i64, I64;
-        /// Quantity never filled, Wh.
+        /// Quantity never filled, Wh; in public as far as shown.
         leaves_wh @ 56: u64, U64;
         /// Side.
         side @ 64: u8, SIDE;
@@ -64,7 +64,7 @@ wire! {
         reserved @ 67: [u8; 5], ZERO5;
     }
 
-    /// Energy of a round that found no deal; it rests on.
+    /// Energy that found no deal: of a round, where it rests on, or of an order that goes with it.
     struct Unmatched[64] {
         /// Sequence number of the record that caused it.
         seq @ 0: u64, U64;
@@ -72,7 +72,7 @@ wire! {
         order @ 8: OrderView, ORDER_VIEW;
         /// Contract.
         contract @ 40: u64, U64;
-        /// Unfilled quantity, Wh.
+        /// Unfilled quantity, Wh, as far as shown.
         leaves_wh @ 48: u64, U64;
         /// Side.
         side @ 56: u8, SIDE;
@@ -102,9 +102,9 @@ wire! {
         bid @ 104: i64, I64;
         /// The ask's limit, ticks.
         ask @ 112: i64, I64;
-        /// Open quantity of the bid afterwards, Wh.
+        /// Open quantity of the bid afterwards, Wh; in public as far as shown.
         buyer_leaves_wh @ 120: u64, U64;
-        /// Open quantity of the ask afterwards, Wh.
+        /// Open quantity of the ask afterwards, Wh; in public as far as shown.
         seller_leaves_wh @ 128: u64, U64;
         /// Digest of the deal record for a party; zero in public, where it could be searched for accounts.
         deal_id @ 136: [u8; 32], HASH;
