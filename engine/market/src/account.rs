@@ -1,82 +1,37 @@
-//! Accounts: money in its four pockets, the nonce window, meters and the reputation window.
+//! An account: money in its four pockets, what every envelope is checked against, and what is seldom looked at.
 
+use crate::nonce::Nonces;
 use crate::reputation::Window;
-use std::collections::BTreeMap;
-use wattbook_types::{Energy, Hash, Meter, Money, ParticipantId, Reject, Roles, TimeNs};
+use wattbook_types::{Energy, Hash, Meter, Money, ParticipantId, Registration, Roles, TimeNs};
 
-/// Nonces above the base that are taken.
-pub const NONCE_WINDOW: u64 = 1_024;
-
-/// Which nonces have been used, and by which record.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Nonces {
-    /// Every nonce up to here has been used or burned.
-    base: u64,
-    /// Used nonces of the last and the next window, with the sequence number of their record.
-    used: BTreeMap<u64, u64>,
-}
-
-impl Nonces {
-    /// The base: the least nonce that can be used is one above.
-    pub const fn base(&self) -> u64 {
-        self.base
-    }
-
-    /// Whether `nonce` may be used; else the refusal, with the original record where it is known.
-    pub fn check(&self, nonce: u64) -> Result<(), (Reject, u64)> {
-        if let Some(seq) = self.used.get(&nonce) {
-            return Err((Reject::Duplicate, *seq));
-        }
-        if nonce <= self.base || nonce - self.base > NONCE_WINDOW {
-            return Err((Reject::NonceOutOfWindow, 0));
-        }
-        Ok(())
-    }
-
-    /// Whether `nonce` has been used, as far as the window knows.
-    pub fn is_used(&self, nonce: u64) -> bool {
-        nonce <= self.base || self.used.contains_key(&nonce)
-    }
-
-    /// Marks a nonce that [`Self::check`] let pass.
-    pub fn mark(&mut self, nonce: u64, seq: u64) {
-        debug_assert!(self.check(nonce).is_ok());
-        self.used.insert(nonce, seq);
-        while self.used.contains_key(&(self.base + 1)) {
-            self.base += 1;
-        }
-        let keep_from = self.base.saturating_sub(NONCE_WINDOW);
-        while let Some(first) = self.used.first_entry() {
-            if *first.key() > keep_from {
-                break;
-            }
-            first.remove();
-        }
-    }
-
-    /// The used nonces the window remembers.
-    pub fn used(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.used.iter().map(|(nonce, seq)| (*nonce, *seq))
-    }
-}
-
-/// An account.
+/// The part of an account that is seldom looked at.
 #[derive(Clone, Debug)]
-pub struct Account {
-    /// Its roles.
-    pub roles: Roles,
-    /// When its admission expires.
-    pub not_after: TimeNs,
+pub struct Profile {
     /// BLS public key.
     pub public_key: [u8; 96],
-    /// Version of that key.
-    pub key_version: u32,
     /// Affiliation group; zero: none.
     pub group: Hash,
     /// Sequence number of its registration; genesis accounts stand before all others.
     pub registered: u64,
-    /// Whether a regulator has shut it out.
-    pub suspended: bool,
+    /// Metering points, in order of registration.
+    pub meters: Vec<Meter>,
+    /// Closed cycles.
+    pub window: Window,
+}
+
+/// Items sent in one block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// Number of the block under way when they came.
+    pub(crate) block: u64,
+    /// How many.
+    pub(crate) items: u32,
+}
+
+/// An account: two cache lines, the rest behind them.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub struct Account {
     /// Money free to use.
     pub free: Money,
     /// Reserved for open orders.
@@ -87,17 +42,58 @@ pub struct Account {
     pub bonds: Money,
     /// Part of the registration mint that serves bonds and escrow only, until the first settled energy.
     pub locked: Money,
+    /// Export capacity per period over all meters.
+    pub export_capacity: Energy,
+    /// When its admission expires.
+    pub not_after: TimeNs,
+    /// Its roles.
+    pub roles: Roles,
+    /// Version of its key.
+    pub key_version: u32,
+    /// Number of its affiliation group, from 1; 0: none.
+    pub(crate) group: u32,
+    /// Whether a regulator has shut it out.
+    pub suspended: bool,
+    /// Whether the command under way has touched it.
+    pub(crate) touched: bool,
+    pub(crate) sent: Sent,
     /// Nonces.
     pub nonces: Nonces,
-    /// Metering points, in order of registration.
-    pub meters: Vec<Meter>,
-    /// Closed cycles.
-    pub window: Window,
-    /// Items sent in the block under way.
-    pub items_in_block: u32,
+    pub(crate) profile: Box<Profile>,
 }
 
+const _: () = assert!(size_of::<Account>() <= 192);
+
 impl Account {
+    /// An account that holds nothing yet.
+    pub(crate) fn new(registration: &Registration, group: u32, seq: u64) -> Self {
+        let profile = Profile {
+            public_key: registration.public_key,
+            group: registration.group,
+            registered: seq,
+            meters: registration.meters.clone(),
+            window: Window::default(),
+        };
+        let export = registration.meters.iter().map(|meter| meter.export_cap.get()).sum();
+        Self {
+            free: Money::ZERO,
+            reserved: Money::ZERO,
+            escrow: Money::ZERO,
+            bonds: Money::ZERO,
+            locked: Money::ZERO,
+            export_capacity: Energy::new(export),
+            not_after: registration.not_after,
+            roles: registration.roles,
+            key_version: 1,
+            group,
+            suspended: false,
+            touched: false,
+            sent: Sent::default(),
+            nonces: Nonces::default(),
+            profile: Box::new(profile),
+        }
+    }
+
     /// All the money it has.
     pub fn total(&self) -> i128 {
         [self.free, self.reserved, self.escrow, self.bonds]
@@ -111,22 +107,28 @@ impl Account {
         self.free.minus(self.locked).max(Money::ZERO)
     }
 
-    /// Export capacity per period over all meters.
-    pub fn export_capacity(&self) -> Energy {
-        Energy::new(self.meters.iter().map(|m| m.export_cap.get()).sum())
-    }
-
     /// Whether it may trade now.
     pub fn is_admitted(&self, now: TimeNs) -> bool {
         !self.suspended && now <= self.not_after
     }
 
+    /// Items sent in the block under way, the `block`th.
+    pub(crate) const fn sent_in(&self, block: u64) -> u32 {
+        if self.sent.block == block { self.sent.items } else { 0 }
+    }
+
+    /// What is seldom looked at.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
     /// The tag under which it counts as a counterparty: its group, or itself.
     pub fn group_tag(&self, id: ParticipantId) -> u64 {
-        let tag = if self.group == Hash::ZERO {
+        let group = self.profile.group;
+        let tag = if group == Hash::ZERO {
             id.get()
         } else {
-            self.group.prefix_u64()
+            group.prefix_u64()
         };
         tag.max(1)
     }
@@ -193,28 +195,5 @@ impl Account {
         assert!(self.bonds >= amount, "INVARIANT: more bond released than locked");
         self.bonds = self.bonds.minus(amount);
         self.free = self.free.plus(amount);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nonces_slide_and_remember() {
-        let mut nonces = Nonces::default();
-        assert_eq!(nonces.check(0), Err((Reject::NonceOutOfWindow, 0)));
-        assert_eq!(nonces.check(1_025), Err((Reject::NonceOutOfWindow, 0)));
-        nonces.mark(2, 70);
-        assert_eq!((nonces.base(), nonces.check(2)), (0, Err((Reject::Duplicate, 70))));
-        nonces.mark(1, 71);
-        assert_eq!(nonces.base(), 2);
-        assert_eq!(nonces.check(1), Err((Reject::Duplicate, 71)));
-        for nonce in 3..=2_000 {
-            nonces.mark(nonce, nonce);
-        }
-        assert_eq!(nonces.check(1), Err((Reject::NonceOutOfWindow, 0)));
-        assert_eq!(nonces.check(1_999), Err((Reject::Duplicate, 1_999)));
-        assert!(nonces.is_used(1) && !nonces.is_used(2_001));
     }
 }

@@ -1,14 +1,13 @@
 //! Registration, parameters, and the regulator's orders (MARKET 2.7, 7.1; PROTOCOL 8; DETAILS 2).
 
-use crate::account::{Account, Nonces};
+use crate::account::Account;
+use crate::accounts::Party;
 use crate::market::{Market, Refusal};
-use crate::reputation::Window;
-use crate::state::{MeterState, MintAccount, PageKey};
+use crate::state::{MeterState, MintAccount};
 use std::collections::BTreeSet;
 use wattbook_types::command::{Configure, MarketAction, MarketOrder};
 use wattbook_types::{
-    CloseReason, ContractId, Energy, Event, Hash, Meter, Money, Param, Params, ParticipantId, Registration, Reject,
-    Roles,
+    CloseReason, ContractId, Energy, Event, Meter, Money, Param, Params, Registration, Reject, Roles,
 };
 
 impl Market {
@@ -29,7 +28,7 @@ impl Market {
         if self.state.keys.contains(&registration.public_key) {
             return Err(Reject::KeyTaken);
         }
-        if (registration.meters.iter()).any(|meter| self.state.meters.contains_key(&meter.meter)) {
+        if (registration.meters.iter()).any(|meter| self.state.meters.get(meter.meter).is_some()) {
             return Err(Reject::MeterTaken);
         }
         if !genesis && registration.not_after < self.state.time {
@@ -40,41 +39,23 @@ impl Market {
         }
 
         for meter in &registration.meters {
-            self.state.meters.insert(
-                meter.meter,
-                MeterState {
-                    owner: id,
-                    meter: *meter,
-                    frozen: false,
-                },
-            );
-            self.touch(PageKey::Meter(meter.meter));
+            self.state.meters.add(MeterState {
+                owner: id,
+                meter: *meter,
+                frozen: false,
+            });
         }
         self.state.keys.insert(registration.public_key);
         if self.state.grid.is_none() && registration.roles.contains(Roles::GRID) {
             self.state.grid = Some(id);
         }
-        let minted = self.mint_on_opening(registration, genesis);
-        let account = Account {
-            roles: registration.roles,
-            not_after: registration.not_after,
-            public_key: registration.public_key,
-            key_version: 1,
-            group: registration.group,
-            registered: self.seq,
-            suspended: false,
-            free: Money::ZERO,
-            reserved: Money::ZERO,
-            escrow: Money::ZERO,
-            bonds: Money::ZERO,
-            locked: Money::ZERO,
-            nonces: Nonces::default(),
-            meters: registration.meters.clone(),
-            window: Window::default(),
-            items_in_block: 0,
-        };
-        self.state.accounts.open(id, account);
-        let account = self.state.accounts.known_mut(id);
+        let group = self.state.groups.number(registration.group);
+        let minted = self.mint_on_opening(registration, group, genesis);
+        let at = self
+            .state
+            .accounts
+            .open(id, Account::new(registration, group, self.seq));
+        let account = self.state.accounts.at_mut(at);
         account.free = minted;
         if !genesis {
             account.locked = minted;
@@ -87,7 +68,7 @@ impl Market {
         Ok(())
     }
 
-    fn mint_on_opening(&mut self, registration: &Registration, genesis: bool) -> Money {
+    fn mint_on_opening(&mut self, registration: &Registration, group: u32, genesis: bool) -> Money {
         let params = &self.state.params;
         let money = |param| Money::new(params.get(param));
         if genesis {
@@ -99,28 +80,22 @@ impl Market {
             return self.state.supply.mint(MintAccount::Grid, wanted, None);
         }
         let (wanted, cap) = (money(Param::RegistrationMint), money(Param::RegistrationMintCap));
-        let grouped = registration.group != Hash::ZERO;
-        if !registration.roles.trades() || (grouped && self.state.minted_groups.contains(&registration.group)) {
+        if !registration.roles.trades() || !self.state.groups.take_mint(group) {
             return Money::ZERO;
-        }
-        if grouped {
-            self.state.minted_groups.insert(registration.group);
-            self.touch(PageKey::Group(registration.group));
         }
         self.state.supply.mint(MintAccount::Registration, wanted, Some(cap))
     }
 
     /// Whether `who` holds a role.
-    pub(crate) fn require(&self, who: ParticipantId, role: Roles) -> Result<(), Reject> {
-        let holds = self
-            .state
-            .accounts
-            .get(who)
-            .is_some_and(|account| account.roles.contains(role));
-        if holds { Ok(()) } else { Err(Reject::RoleMissing) }
+    pub(crate) fn require(&self, who: Party, role: Roles) -> Result<(), Reject> {
+        if self.state.accounts.at(who.at).roles.contains(role) {
+            Ok(())
+        } else {
+            Err(Reject::RoleMissing)
+        }
     }
 
-    pub(crate) fn configure(&mut self, who: ParticipantId, configure: &Configure) -> Result<(), Reject> {
+    pub(crate) fn configure(&mut self, who: Party, configure: &Configure) -> Result<(), Reject> {
         self.require(who, Roles::REGULATOR)?;
         let param = Param::from_id(configure.param).ok_or(Reject::UnknownParam)?;
         let mut pending = self.state.pending_params.clone();
@@ -128,7 +103,6 @@ impl Market {
         let candidate = with_pending(&self.state.params, &pending).ok_or(Reject::ParamOutOfBounds)?;
         candidate.check().map_err(|_| Reject::ParamOutOfBounds)?;
         self.state.pending_params = pending;
-        self.touch(PageKey::Params);
         self.out.push(Event::Configured {
             param,
             value: configure.value,
@@ -146,13 +120,12 @@ impl Market {
         if let Some(params) = with_pending(&self.state.params, &pending) {
             self.state.params = params;
         }
-        self.touch(PageKey::Params);
         self.out.push(Event::ParamsInForce {
             params_hash: self.state.params.digest(self.state.chain),
         });
     }
 
-    pub(crate) fn market_order(&mut self, who: ParticipantId, order: &MarketOrder) -> Result<(), Reject> {
+    pub(crate) fn market_order(&mut self, who: Party, order: &MarketOrder) -> Result<(), Reject> {
         self.require(who, Roles::REGULATOR)?;
         match order.action {
             MarketAction::Halt | MarketAction::Resume => {
@@ -160,8 +133,7 @@ impl Market {
                 match order.contract {
                     None => self.state.halted = halted,
                     Some(id) => {
-                        self.state.contracts.get_mut(&id).ok_or(Reject::UnknownContract)?.halted = halted;
-                        self.state.touch_contract(id);
+                        self.state.contracts.get_mut(id).ok_or(Reject::UnknownContract)?.halted = halted;
                     }
                 }
                 let contract = order.contract;
@@ -177,12 +149,9 @@ impl Market {
             MarketAction::Suspend | MarketAction::Reinstate => {
                 let suspended = order.action == MarketAction::Suspend;
                 let participant = order.participant;
-                let account = self
-                    .state
-                    .accounts
-                    .get_mut(participant)
-                    .ok_or(Reject::UnknownParticipant)?;
-                account.suspended = suspended;
+                let accounts = &mut self.state.accounts;
+                let at = accounts.index(participant).ok_or(Reject::UnknownParticipant)?;
+                accounts.at_mut(at).suspended = suspended;
                 self.out.push(Event::Suspension {
                     participant,
                     suspended,
@@ -191,7 +160,7 @@ impl Market {
                 if suspended {
                     let ids: Vec<ContractId> = self.state.contracts.keys().copied().collect();
                     for id in ids {
-                        self.close_all(id, participant, CloseReason::Suspended);
+                        self.close_all(id, Party { id: participant, at }, CloseReason::Suspended);
                     }
                 }
             }

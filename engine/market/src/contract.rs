@@ -1,6 +1,9 @@
 //! One contract through its cycle: timetable, seals, marks, book, deals, readings (MARKET 2, DETAILS 4, 5).
 
+use crate::accounts::AccountIndex;
 use crate::book::{Book, Standing};
+use crate::lookup::Lookup;
+use crate::page::Changed;
 use crate::round::Place;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wattbook_types::command::Reading;
@@ -55,6 +58,15 @@ impl Mark {
     pub const fn bound(&self, seq: u64) -> Option<Price> {
         if self.seq == seq { self.before } else { Some(self.now) }
     }
+}
+
+/// What a participant has at stake in a contract, and what its next quote is held to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stake {
+    /// From its first accepted order or deal on.
+    pub(crate) position: Option<Position>,
+    /// Concession marks, by side.
+    pub(crate) marks: [Option<Mark>; 2],
 }
 
 /// Where a deal stands.
@@ -151,22 +163,24 @@ pub struct Contract {
     pub cep: Option<MicroPrice>,
     /// Reputation and percentile of everyone active at gate opening.
     pub standing: BTreeMap<ParticipantId, Standing>,
+    /// The same by account, for as many as there were.
+    standing_by_account: Vec<Standing>,
     /// Seals of the round under way.
     pub seals: BTreeMap<ParticipantId, SealState>,
     /// Digest of the round's revealed salts, from RANK on.
     pub salts: Vec<u8>,
     /// Place and range per side, fixed at RANK.
     pub places: [BTreeMap<ParticipantId, Place>; 2],
-    /// Concession marks.
-    pub marks: BTreeMap<(ParticipantId, Side), Mark>,
     /// Resting orders.
     pub book: Book,
     /// Instants at which orders expire.
     pub expiries: BTreeSet<(TimeNs, wattbook_types::OrderId)>,
-    /// Stakes.
-    pub positions: BTreeMap<ParticipantId, Position>,
+    /// Stakes by account; grows with the accounts that get one.
+    stakes: Vec<Stake>,
     /// Every deal, by ordinal.
     pub deals: Vec<DealState>,
+    /// Ordinals of deals by id.
+    deal_index: Lookup,
     /// First deal not yet part of a sealed block.
     pub unsealed_from: usize,
     /// Time of the earliest deal not yet part of a sealed block.
@@ -183,6 +197,8 @@ pub struct Contract {
     pub highest_quote: Option<Price>,
     /// Readings by meter.
     pub readings: BTreeMap<u64, Reading>,
+    /// What changed since the last root.
+    pub(crate) changed: Changed,
 }
 
 /// Opens before its delivery start: gate opening of a contract under `params`.
@@ -203,14 +219,15 @@ impl Contract {
             previous_cep: None,
             cep: None,
             standing: BTreeMap::new(),
+            standing_by_account: Vec::new(),
             seals: BTreeMap::new(),
             salts: Vec::new(),
             places: [BTreeMap::new(), BTreeMap::new()],
-            marks: BTreeMap::new(),
             book: Book::default(),
             expiries: BTreeSet::new(),
-            positions: BTreeMap::new(),
+            stakes: Vec::new(),
             deals: Vec::new(),
+            deal_index: Lookup::default(),
             unsealed_from: 0,
             unsealed_since: TimeNs::ZERO,
             batches: BTreeMap::new(),
@@ -219,6 +236,7 @@ impl Contract {
             low: None,
             highest_quote: None,
             readings: BTreeMap::new(),
+            changed: Changed::default(),
         }
     }
 
@@ -253,38 +271,112 @@ impl Contract {
         }
     }
 
+    /// Fixes the standing of an account at gate opening.
+    pub(crate) fn rank_account(&mut self, at: AccountIndex, participant: ParticipantId, standing: Standing) {
+        self.standing.insert(participant, standing);
+        let len = self.standing_by_account.len();
+        if len <= at.slot() {
+            self.standing_by_account.resize(at.slot() + 1, Standing::UNRANKED);
+            self.changed.standing.mark_rows(len, at.slot());
+        }
+        self.standing_by_account[at.slot()] = standing;
+        self.changed.standing.mark_row(at.slot());
+    }
+
+    /// Standing by account, for as many as there were at gate opening.
+    pub(crate) fn standing_by_account(&self) -> &[Standing] {
+        &self.standing_by_account
+    }
+
     /// Whether a quote of record `seq` concedes enough.
-    pub fn concedes(&self, participant: ParticipantId, side: Side, price: Price, seq: u64) -> bool {
-        let bound = self.marks.get(&(participant, side)).and_then(|mark| mark.bound(seq));
+    pub fn concedes(&self, at: AccountIndex, side: Side, price: Price, seq: u64) -> bool {
+        let mark = self.stakes.get(at.slot()).and_then(|stake| stake.marks[side.index()]);
+        let bound = mark.and_then(|mark| mark.bound(seq));
         bound.is_none_or(|bound| side.concedes(price, bound))
     }
 
     /// Lets an accepted quote of record `seq` set the mark.
-    pub fn mark(&mut self, participant: ParticipantId, side: Side, price: Price, seq: u64) {
-        let entry = self.marks.entry((participant, side)).or_insert(Mark {
+    pub(crate) fn mark(&mut self, at: AccountIndex, side: Side, price: Price, seq: u64) {
+        let slot = &mut self.stake_mut(at).marks[side.index()];
+        let first = Mark {
             before: None,
             now: price,
             seq,
-        });
-        if entry.seq != seq {
-            *entry = Mark {
-                before: Some(entry.now),
-                now: price,
-                seq,
+        };
+        let mark = slot.get_or_insert(first);
+        if mark.seq != seq {
+            *mark = Mark {
+                before: Some(mark.now),
+                ..first
             };
-        } else if side.concedes(entry.now, price) {
-            entry.now = price;
+        } else if side.concedes(mark.now, price) {
+            mark.now = price;
         }
     }
 
-    /// A participant's stakes, to change.
-    pub fn position_mut(&mut self, participant: ParticipantId) -> &mut Position {
-        self.positions.entry(participant).or_default()
+    fn stake_mut(&mut self, at: AccountIndex) -> &mut Stake {
+        let len = self.stakes.len();
+        if len <= at.slot() {
+            self.stakes.resize(at.slot() + 1, Stake::default());
+            self.changed.stakes.mark_rows(len, at.slot());
+        }
+        self.changed.stakes.mark_row(at.slot());
+        &mut self.stakes[at.slot()]
     }
 
-    /// A participant's stakes.
-    pub fn position(&self, participant: ParticipantId) -> Position {
-        self.positions.get(&participant).copied().unwrap_or_default()
+    /// Stakes by account.
+    pub(crate) fn stakes(&self) -> &[Stake] {
+        &self.stakes
+    }
+
+    /// An account's position, to change.
+    pub(crate) fn position_mut(&mut self, at: AccountIndex) -> &mut Position {
+        self.stake_mut(at).position.get_or_insert_default()
+    }
+
+    /// An account's position, if it ever had one.
+    pub fn position_of(&self, at: AccountIndex) -> Option<Position> {
+        self.stakes.get(at.slot()).and_then(|stake| stake.position)
+    }
+
+    /// An account's position.
+    pub fn position(&self, at: AccountIndex) -> Position {
+        self.position_of(at).unwrap_or_default()
+    }
+
+    /// Every position, by account.
+    pub fn positions(&self) -> impl Iterator<Item = (AccountIndex, &Position)> {
+        let places = (0..).map(AccountIndex::new);
+        let positions = places.zip(&self.stakes);
+        positions.filter_map(|(at, stake)| Some((at, stake.position.as_ref()?)))
+    }
+
+    /// Books a deal under the next ordinal.
+    pub(crate) fn add_deal(&mut self, state: DealState) {
+        let ordinal = self.deals.len();
+        self.deal_index.insert(state.id.prefix_u64(), ordinal as u32);
+        self.changed.deals.mark_row(ordinal);
+        self.deals.push(state);
+    }
+
+    /// Ordinal of a deal.
+    pub fn ordinal(&self, id: &Hash) -> Option<usize> {
+        let found = self
+            .deal_index
+            .find(id.prefix_u64(), |ordinal| self.deals[ordinal as usize].id == *id);
+        found.map(|ordinal| ordinal as usize)
+    }
+
+    /// A deal, to change.
+    pub(crate) fn deal_mut(&mut self, ordinal: usize) -> &mut DealState {
+        self.changed.deals.mark_row(ordinal);
+        &mut self.deals[ordinal]
+    }
+
+    /// Height and deadline of the first batch that waits for the grid company. A later block's deadline is no earlier.
+    pub fn first_batch(&self) -> Option<(u64, TimeNs)> {
+        let (height, batch) = self.batches.first_key_value()?;
+        Some((*height, batch.deadline))
     }
 
     /// Counts a deal for CEP and floor; the trail keeps the last n of this cycle, topped up from the one before.

@@ -5,7 +5,6 @@ use crate::cep;
 use crate::contract::{Border, Contract};
 use crate::market::{Market, Refusal};
 use crate::reputation::{percentiles, reputation};
-use crate::state::PageKey;
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::params::FloorRule;
 use wattbook_types::units::{NS_PER_S, PPM_ONE};
@@ -87,7 +86,7 @@ impl Market {
                 .next_border()
                 .is_some_and(|(at, b)| b == Border::SealCloses && at <= time)
         };
-        self.state.contracts.values().any(|contract| closes(contract))
+        self.state.contracts.values().any(closes)
     }
 
     fn next_due(&self) -> Option<(TimeNs, Due)> {
@@ -101,11 +100,8 @@ impl Market {
                 .first()
                 .map(|(at, order)| (just_after(*at), Due::Expiry(*id, *order)));
             let countersign = contract
-                .batches
-                .iter()
-                .map(|(height, batch)| (just_after(batch.deadline), *height))
-                .min();
-            let countersign = countersign.map(|(at, height)| (at, Due::Countersign(*id, height)));
+                .first_batch()
+                .map(|(height, deadline)| (just_after(deadline), Due::Countersign(*id, height)));
             [border, expiry, countersign].into_iter().flatten().min()
         };
         let (at, id) = self.next_gate();
@@ -120,7 +116,8 @@ impl Market {
     fn expire(&mut self, id: ContractId, order: OrderId) {
         let done = self.on_contract(id, |market, contract| {
             contract.expiries.pop_first();
-            market.close_order(contract, &order, CloseReason::Expired);
+            let owner = market.state.accounts.party(order.participant).at;
+            market.close_order(contract, owner, &order, CloseReason::Expired);
             Ok(())
         });
         debug_assert!(done.is_ok());
@@ -154,8 +151,9 @@ impl Market {
             .iter()
             .filter(|(_, a)| a.roles.trades() && a.is_admitted(now));
         let scored = active.map(|(who, account)| {
-            let counts = account.window.counts(share_rule);
-            (who, reputation(counts, penalty), counts.traded, account.registered)
+            let profile = account.profile();
+            let counts = profile.window.counts(share_rule);
+            (who, reputation(counts, penalty), counts.traded, profile.registered)
         });
         let ranked = percentiles(scored.collect());
         self.out.push(Event::PhaseChanged {
@@ -165,9 +163,8 @@ impl Market {
             time: at,
         });
         for (participant, reputation, percentile) in ranked {
-            contract
-                .standing
-                .insert(participant, Standing { reputation, percentile });
+            let at = self.state.accounts.party(participant).at;
+            contract.rank_account(at, participant, Standing { reputation, percentile });
             self.out.push(Event::Ranked {
                 contract: id,
                 participant,
@@ -175,8 +172,7 @@ impl Market {
                 percentile,
             });
         }
-        self.state.contracts.insert(id, Box::new(contract));
-        self.state.touch_contract(id);
+        self.state.contracts.open(Box::new(contract));
         let stale: Vec<ContractId> = self
             .state
             .lows
@@ -186,7 +182,7 @@ impl Market {
             .collect();
         for low in stale {
             self.state.lows.remove(&low);
-            self.touch(PageKey::Low(low));
+            self.state.lows_changed = true;
         }
     }
 
@@ -243,20 +239,11 @@ impl Market {
 
     /// Takes a closed contract out of the state; its lowest price stays.
     fn forget(&mut self, id: ContractId) {
-        let Some(contract) = self.state.contracts.remove(&id) else {
-            return;
-        };
-        for ordinal in (0..contract.deals.len()).step_by(crate::state::DEALS_PER_PAGE) {
-            self.state.touch_deal(id, ordinal);
-        }
-        for deal in &contract.deals {
-            self.state.deal_index.remove(&deal.id);
-        }
-        if let Some(low) = contract.low {
+        let low = self.state.contracts.remove(id).and_then(|contract| contract.low);
+        if let Some(low) = low {
             self.state.lows.insert(id, low);
-            self.touch(PageKey::Low(id));
+            self.state.lows_changed = true;
         }
-        self.state.touch_contract(id);
     }
 
     /// The CEP after a round and at gate closure.
@@ -289,7 +276,8 @@ impl Market {
             .map(|order| order.id)
             .collect();
         for order in &orders {
-            self.close_order(contract, order, CloseReason::GateClosed);
+            let owner = self.state.accounts.party(order.participant).at;
+            self.close_order(contract, owner, order, CloseReason::GateClosed);
         }
         self.publish_cep(contract);
         let alarm = i128::from(contract.params.get(Param::VolatilityAlarm));

@@ -6,7 +6,7 @@
 //! machine.
 //!
 //! # Invariants
-//! * No I/O, clock, thread, float, randomness, `HashMap` or unsafe code.
+//! * No I/O, clock, thread, float, randomness, iterated hash index or unsafe code.
 //! * Time enters only as [`Command::Tick`](wattbook_types::Command::Tick); phases change only there.
 //! * After every command, money in accounts = minted - burned; energy sold = energy bought.
 //! * Only seals and reveals are deferred: they take effect at the Tick that closes their phase.
@@ -15,15 +15,20 @@
 //! `market` the door · `admin` registration, parameters, orders of the regulator · `trade` quotes, cancels, deals ·
 //! `cycle` the timetable · `sealed` seals, reveals, rounds · `settle` meters, settlement, ratings · `round` one sealed round,
 //! `snapshot` one about to be matched ·
-//! `book` the continuous book · `reputation` Eq 4 · `cep` the equilibrium price · `state`, `page` the root.
+//! `book` the continuous book · `reputation` Eq 4 · `cep` the equilibrium price · `account`, `accounts`, `nonce` who
+//! takes part · `contract`, `contracts` what is traded · `state`, `page` the root · `lookup` places by key.
 
 pub mod account;
+pub mod accounts;
 mod admin;
 pub mod book;
 pub mod cep;
 pub mod contract;
+pub mod contracts;
 mod cycle;
+mod lookup;
 mod market;
+pub mod nonce;
 mod page;
 pub mod reputation;
 pub mod round;

@@ -1,12 +1,12 @@
 //! The door of the core.
 
+use crate::accounts::Party;
 use crate::contract::gate_opening;
-use crate::state::{PageKey, State};
-use std::collections::BTreeSet;
+use crate::state::State;
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::{
-    ChainId, Command, ContractId, Envelope, Event, Hash, Item, Param, Params, ParticipantId, Registration, Reject,
-    TimeNs, digest, tree,
+    ChainId, Command, ContractId, Envelope, Event, Hash, Item, Param, Params, Registration, Reject, TimeNs, digest,
+    tree,
 };
 
 /// What a chain starts from.
@@ -55,10 +55,8 @@ pub struct Market {
     /// Time of the last Tick. While that Tick runs its borders, [`State::time`] is that of the border under way; what
     /// somebody must answer is due from here, since nobody could answer earlier.
     pub(crate) ticked: TimeNs,
-    /// Accounts that sent items in the block under way.
-    senders: BTreeSet<ParticipantId>,
-    /// Contracts with deals in the block under way.
-    pub(crate) dealt: BTreeSet<ContractId>,
+    /// Ends of blocks so far: tells the items of the block under way from earlier ones.
+    block: u64,
 }
 
 impl Market {
@@ -77,8 +75,7 @@ impl Market {
             seq: 0,
             rank: 0,
             ticked: genesis.time,
-            senders: BTreeSet::new(),
-            dealt: BTreeSet::new(),
+            block: 0,
         };
         let first_open = genesis.time.plus_secs(market.state.params.get(Param::GateOpenS)).get();
         market.state.next_period = (first_open / (PERIOD_S * wattbook_types::units::NS_PER_S)) as u32 + 1;
@@ -108,18 +105,34 @@ impl Market {
     /// # Panics
     /// If the core broke one of its invariants.
     pub fn apply(&mut self, seq: u64, command: &Command) -> Result<Vec<Event>, Refusal> {
+        let mut events = Vec::new();
+        self.apply_into(seq, command, &mut events)?;
+        Ok(events)
+    }
+
+    /// Applies a command as record `seq` and appends its events to `events`.
+    ///
+    /// # Errors
+    /// The refusal of a command that is not to be recorded; nothing has changed then, nor been appended.
+    ///
+    /// # Panics
+    /// If the core broke one of its invariants.
+    pub fn apply_into(&mut self, seq: u64, command: &Command, events: &mut Vec<Event>) -> Result<(), Refusal> {
         self.seq = seq;
         self.rank = 0;
-        debug_assert!(self.out.is_empty());
         let supply_before = self.state.supply.outstanding();
-        match command {
-            Command::Register(registration) => self.register(registration)?,
-            Command::Envelope(envelope) => self.envelope(envelope)?,
-            Command::Reveal(reveal) => self.reveal(reveal)?,
-            Command::Tick(time) => self.tick(*time)?,
-        }
+        let before = events.len();
+        core::mem::swap(&mut self.out, events);
+        let done = match command {
+            Command::Register(registration) => self.register(registration),
+            Command::Envelope(envelope) => self.envelope(envelope),
+            Command::Reveal(reveal) => self.reveal(reveal),
+            Command::Tick(time) => self.tick(*time),
+        };
+        core::mem::swap(&mut self.out, events);
+        debug_assert!(done.is_ok() || events.len() == before, "a refusal says nothing");
         self.assert_conserved_by_touched(supply_before);
-        Ok(core::mem::take(&mut self.out))
+        done
     }
 
     /// Ends the block `height`: names the deals to countersign and returns those events.
@@ -128,15 +141,16 @@ impl Market {
     /// If money or energy is not conserved over the whole state.
     pub fn end_block(&mut self, height: u64) -> Vec<Event> {
         self.state.height = height;
-        for sender in core::mem::take(&mut self.senders) {
-            if let Some(account) = self.state.accounts.get_mut(sender) {
-                account.items_in_block = 0;
-            }
-        }
-        for id in core::mem::take(&mut self.dealt) {
+        self.block += 1;
+        let with_deals = self
+            .state
+            .contracts
+            .values()
+            .filter(|c| c.unsealed_from < c.deals.len());
+        let dealt: Vec<ContractId> = with_deals.map(|contract| contract.id).collect();
+        for id in dealt {
             self.seal_deals(id, height);
         }
-        self.state.accounts.settle_touched();
         assert!(
             self.state.is_conserved(),
             "INVARIANT: points or energy not conserved at height {height}"
@@ -147,13 +161,10 @@ impl Market {
     /// Gives the deals of this block their digest and deadline.
     fn seal_deals(&mut self, id: ContractId, height: u64) {
         let chain = self.state.chain;
-        let Some(contract) = self.state.contracts.get_mut(&id) else {
+        let Some(contract) = self.state.contracts.get_mut(id) else {
             return;
         };
         let deals = &contract.deals[contract.unsealed_from..];
-        if deals.is_empty() {
-            return;
-        }
         let count = deals.len() as u64;
         let root = tree::root_of_hashes(deals.iter().map(|deal| tree::leaf_hash(&deal.id.0)));
         let numbers = [height.to_le_bytes(), id.get().to_le_bytes(), count.to_le_bytes()].concat();
@@ -173,7 +184,6 @@ impl Market {
         );
         contract.unsealed_from = contract.deals.len();
         contract.unsealed_since = TimeNs::ZERO;
-        self.state.touch_contract(id);
         self.out.push(Event::DealsSealed {
             contract: id,
             height,
@@ -201,11 +211,10 @@ impl Market {
     /// Checks the header of an envelope, takes its nonce, applies its items in order.
     fn envelope(&mut self, envelope: &Envelope) -> Result<(), Refusal> {
         let (now, params) = (self.state.time, &self.state.params);
-        let account = self
-            .state
-            .accounts
-            .get(envelope.participant)
-            .ok_or(Reject::UnknownParticipant)?;
+        let accounts = &mut self.state.accounts;
+        let id = envelope.participant;
+        let at = accounts.index(id).ok_or(Reject::UnknownParticipant)?;
+        let account = accounts.at(at);
         if envelope.items.is_empty() || envelope.items.len() as i64 > params.get(Param::LeavesMax) {
             return Err(Reject::BadCount.into());
         }
@@ -226,48 +235,44 @@ impl Market {
             return Err(Reject::Suspended.into());
         }
         let items = u32::try_from(envelope.items.len()).unwrap_or(u32::MAX);
-        if i64::from(account.items_in_block) + i64::from(items) > params.get(Param::ItemsPerBlock) {
+        let sent = account.sent_in(self.block);
+        if i64::from(sent) + i64::from(items) > params.get(Param::ItemsPerBlock) {
             return Err(Reject::Quota.into());
         }
 
-        let (participant, nonce) = (envelope.participant, envelope.nonce);
-        let account = self.state.accounts.known_mut(participant);
-        account.nonces.mark(nonce, self.seq);
-        account.items_in_block += items;
-        self.senders.insert(participant);
-        for (index, item) in envelope.items.iter().enumerate() {
-            let index = index as u32;
-            let at = self.out.len();
-            let verdict = self.item(participant, nonce, index, item);
+        let (who, nonce) = (Party { id, at }, envelope.nonce);
+        accounts.admit(at, nonce, self.seq, self.block, sent + items);
+        for (index, item) in (0..).zip(&envelope.items) {
             // The verdict stands before the events it caused.
-            let verdict = match verdict {
-                Ok(()) => Event::Accepted {
-                    participant,
-                    nonce,
-                    index,
-                },
-                Err(reject) => Event::Rejected {
-                    participant,
+            let verdict = self.out.len();
+            self.out.push(Event::Accepted {
+                participant: id,
+                nonce,
+                index,
+            });
+            if let Err(reject) = self.item(who, nonce, index, item) {
+                debug_assert_eq!(self.out.len(), verdict + 1, "a refused item says nothing else");
+                self.out[verdict] = Event::Rejected {
+                    participant: id,
                     nonce,
                     index,
                     reject,
-                },
-            };
-            self.out.insert(at, verdict);
+                };
+            }
         }
         Ok(())
     }
 
-    fn item(&mut self, who: ParticipantId, nonce: u64, index: u32, item: &Item) -> Result<(), Reject> {
+    fn item(&mut self, who: Party, nonce: u64, index: u32, item: &Item) -> Result<(), Reject> {
         let name = wattbook_types::OrderId {
-            participant: who,
+            participant: who.id,
             nonce,
             index,
         };
         match item {
-            Item::Quote(quote) => self.quote(name, quote),
+            Item::Quote(quote) => self.quote(who, name, quote),
             Item::Cancel(cancel) => self.cancel(who, cancel),
-            Item::Replace(replace) => self.replace(name, replace),
+            Item::Replace(replace) => self.replace(who, name, replace),
             Item::Seal(seal) => self.seal(who, nonce, seal),
             Item::Rate(rate) => self.rate(who, rate),
             Item::Grid(grid) => self.countersign(who, grid),
@@ -286,9 +291,5 @@ impl Market {
             self.state.area,
         );
         (gate_opening(id, &self.state.params), id)
-    }
-
-    pub(crate) fn touch(&mut self, page: PageKey) {
-        self.state.touch(page);
     }
 }

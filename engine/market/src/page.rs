@@ -1,18 +1,186 @@
-//! Encoding of state pages. Every field of the state that can change a later verdict is in one.
+//! Encoding of state pages, and the trees over them. Every field of the state that can change a later verdict is in a page.
 
-use crate::account::Account;
-use crate::contract::{Contract, DealState};
-use crate::state::{DEALS_PER_PAGE, PageKey, State};
+use crate::account::{Account, Profile};
+use crate::accounts::AccountIndex;
+use crate::book::{Book, Standing};
+use crate::contract::{Contract, DealState, Stake};
+use crate::nonce::CHUNK_LEN;
+use crate::state::{MeterState, State};
+use std::collections::BTreeMap;
+use wattbook_types::tree::{self, CachedTree};
 use wattbook_types::{ContractId, Hash, Money, OrderId, Param, Price, Side};
+
+/// Accounts, deals, meters or groups in a page that holds several.
+pub(crate) const ROWS_PER_PAGE: usize = 64;
+
+/// Which pages of a section changed since the last root.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks {
+    marked: Vec<bool>,
+    list: Vec<u32>,
+}
+
+impl Marks {
+    /// Marks a page.
+    #[inline]
+    pub(crate) fn mark(&mut self, page: usize) {
+        if page >= self.marked.len() {
+            self.marked.resize(page + 1, false);
+        }
+        if !core::mem::replace(&mut self.marked[page], true) {
+            self.list.push(page as u32);
+        }
+    }
+
+    /// Marks the pages of rows from `from` to `last`.
+    pub(crate) fn mark_rows(&mut self, from: usize, last: usize) {
+        (from / ROWS_PER_PAGE..=last / ROWS_PER_PAGE).for_each(|page| self.mark(page));
+    }
+
+    /// Marks the page of a row.
+    #[inline]
+    pub(crate) fn mark_row(&mut self, row: usize) {
+        self.mark(row / ROWS_PER_PAGE);
+    }
+
+    /// The marked pages.
+    pub(crate) fn list(&self) -> &[u32] {
+        &self.list
+    }
+
+    /// Takes the marks off.
+    fn clear(&mut self) {
+        for page in self.list.drain(..) {
+            self.marked[page as usize] = false;
+        }
+    }
+}
+
+/// The tree over the pages of a section; `None` makes every root anew from every page.
+#[derive(Clone, Debug)]
+struct Section(Option<CachedTree>);
+
+impl Section {
+    /// The root over `len` pages, of which those marked are hashed again.
+    fn root(&mut self, len: usize, marks: &Marks, leaf: impl Fn(usize) -> Hash) -> Hash {
+        let Some(cached) = &mut self.0 else {
+            return tree::root_of_hashes((0..len).map(leaf));
+        };
+        cached.truncate(len);
+        while cached.len() < len {
+            cached.push(Hash::ZERO);
+        }
+        for &page in marks.list() {
+            if (page as usize) < len {
+                cached.set(page as usize, leaf(page as usize));
+            }
+        }
+        cached.root()
+    }
+}
+
+/// The trees over the state's pages.
+#[derive(Clone, Debug)]
+pub(crate) struct Trees {
+    accounts: Section,
+    profiles: Section,
+    nonces: Section,
+    meters: Section,
+    groups: Section,
+    lows: Option<Hash>,
+    contracts: BTreeMap<ContractId, ContractTrees>,
+}
+
+/// The trees over a contract's pages.
+#[derive(Clone, Debug)]
+struct ContractTrees {
+    standing: Section,
+    stakes: Section,
+    deals: Section,
+    seals: Option<Hash>,
+    places: Option<Hash>,
+    readings: Option<Hash>,
+    book: Option<Hash>,
+}
+
+impl Trees {
+    /// Trees that keep their nodes, or that make every root anew.
+    pub(crate) fn new(kept: bool) -> Self {
+        let section = || Section(kept.then(CachedTree::new));
+        Self {
+            accounts: section(),
+            profiles: section(),
+            nonces: section(),
+            meters: section(),
+            groups: section(),
+            lows: None,
+            contracts: BTreeMap::new(),
+        }
+    }
+
+    const fn are_kept(&self) -> bool {
+        self.accounts.0.is_some()
+    }
+}
+
+impl ContractTrees {
+    fn new(kept: bool) -> Self {
+        let section = || Section(kept.then(CachedTree::new));
+        Self {
+            standing: section(),
+            stakes: section(),
+            deals: section(),
+            seals: None,
+            places: None,
+            readings: None,
+            book: None,
+        }
+    }
+}
+
+/// What of a contract changed since the last root, but its header.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changed {
+    pub(crate) standing: Marks,
+    pub(crate) stakes: Marks,
+    pub(crate) deals: Marks,
+    pub(crate) seals: bool,
+    pub(crate) places: bool,
+    pub(crate) readings: bool,
+    pub(crate) book: bool,
+}
+
+impl Changed {
+    fn clear(&mut self) {
+        self.standing.clear();
+        self.stakes.clear();
+        self.deals.clear();
+        (self.seals, self.places, self.readings, self.book) = (false, false, false, false);
+    }
+}
+
+/// The hash of a page that stands alone: the kept one unless it changed.
+fn alone(kept: &mut Option<Hash>, changed: bool, leaf: impl FnOnce() -> Hash) -> Hash {
+    match kept {
+        Some(hash) if !changed => *hash,
+        _ => *kept.insert(leaf()),
+    }
+}
 
 /// Appends little-endian fields.
 struct Page(Vec<u8>);
 
 impl Page {
-    fn new(tag: u8, key: u64, key2: u32) -> Self {
-        let mut page = Self(Vec::with_capacity(256));
-        page.u8(tag).u64(key).u32(key2);
+    fn new(tag: u8, key: u64, number: u64) -> Self {
+        Self::sized(256, tag, key, number)
+    }
+    fn sized(size: usize, tag: u8, key: u64, number: u64) -> Self {
+        let mut page = Self(Vec::with_capacity(size));
+        page.u8(tag).u64(key).u64(number);
         page
+    }
+    fn leaf(&self) -> Hash {
+        tree::leaf_hash(&self.0)
     }
     fn u8(&mut self, value: u8) -> &mut Self {
         self.bytes(&[value])
@@ -60,42 +228,61 @@ impl Page {
 }
 
 impl State {
-    /// The bytes of a page; `None` where the thing is gone.
-    pub(crate) fn encode_page(&self, key: PageKey) -> Option<Vec<u8>> {
-        Some(match key {
-            PageKey::Globals => self.globals_page(),
-            PageKey::Params => self.params_page(),
-            PageKey::Account(id) => account_page(id.get(), self.accounts.get(id)?),
-            PageKey::Meter(number) => {
-                let state = self.meters.get(&number)?;
-                let mut page = Page::new(4, number, 0);
-                page.u64(state.owner.get())
-                    .u64(state.meter.import_cap.get())
-                    .u64(state.meter.export_cap.get());
-                page.u32(state.meter.kind as u32).flag(state.frozen);
-                page.0
-            }
-            PageKey::Contract(id) => contract_page(id, self.contracts.get(&id)?),
-            PageKey::Book(id) => book_page(id, self.contracts.get(&id)?),
-            PageKey::Deals(id, page) => {
-                let deals = &self.contracts.get(&id)?.deals;
-                let from = page as usize * DEALS_PER_PAGE;
-                deals_page(id, page, deals.get(from..deals.len().min(from + DEALS_PER_PAGE))?)
-            }
-            PageKey::Low(id) => {
-                let mut page = Page::new(8, id.get(), 0);
-                page.i64(self.lows.get(&id)?.get());
-                page.0
-            }
-            PageKey::Group(group) => {
-                let mut page = Page::new(9, group.prefix_u64(), 0);
-                page.hash(self.minted_groups.get(&group)?);
-                page.0
-            }
-        })
+    /// The root over the sections, in the order of the module `state`'s Format.
+    pub(crate) fn root_over(&self, trees: &mut Trees) -> Hash {
+        let kept = trees.are_kept();
+        let accounts = &self.accounts;
+        let account = |at: usize| (at as u64, accounts.at(AccountIndex::new(at as u32)));
+        let len = accounts.len();
+        let of_account = |at| account_page(account(at));
+        let of_profile = |at| {
+            let (at, account) = account(at);
+            profile_page(at, accounts.id(AccountIndex::new(at as u32)).get(), account.profile())
+        };
+        let of_nonces = |at| nonces_page(account(at), kept);
+        let of_meters = |page| meters_page(page, rows(self.meters.list(), page));
+        let of_groups = |page| self.groups_page(page);
+
+        trees.contracts.retain(|id, _| self.contracts.contains_key(id));
+        let contracts: Vec<Hash> = self
+            .contracts
+            .values()
+            .map(|contract| {
+                let trees = trees.contracts.entry(contract.id);
+                contract_root(contract, trees.or_insert_with(|| ContractTrees::new(kept)))
+            })
+            .collect();
+        tree::root_of_hashes([
+            self.globals_page(),
+            self.params_page(),
+            trees.accounts.root(len, &accounts.changed, of_account),
+            trees.profiles.root(len, &accounts.profiles, of_profile),
+            trees.nonces.root(len, &accounts.nonces, of_nonces),
+            trees
+                .meters
+                .root(pages(self.meters.list().len()), &self.meters.changed, of_meters),
+            tree::root_of_hashes(contracts),
+            alone(&mut trees.lows, self.lows_changed, || self.lows_page()),
+            trees
+                .groups
+                .root(pages(self.groups.len()), &self.groups.changed, of_groups),
+        ])
     }
 
-    fn globals_page(&self) -> Vec<u8> {
+    /// Takes every mark off.
+    pub(crate) fn clear_marks(&mut self) {
+        self.accounts.changed.clear();
+        self.accounts.profiles.clear();
+        self.accounts.nonces.clear();
+        self.meters.changed.clear();
+        self.groups.changed.clear();
+        self.lows_changed = false;
+        for contract in self.contracts.iter_mut() {
+            contract.changed.clear();
+        }
+    }
+
+    fn globals_page(&self) -> Hash {
         let mut page = Page::new(1, 0, 0);
         page.hash(&self.chain.0)
             .u16(self.area)
@@ -111,10 +298,10 @@ impl State {
             page.i128(*minted);
         }
         page.i128(supply.burned).u64(supply.epoch);
-        page.0
+        page.leaf()
     }
 
-    fn params_page(&self) -> Vec<u8> {
+    fn params_page(&self) -> Hash {
         let mut page = Page::new(2, 0, 0);
         for param in Param::ALL {
             page.u32(*param as u32).i64(self.params.get(*param));
@@ -123,35 +310,63 @@ impl State {
         for (param, value) in &self.pending_params {
             page.u32(*param as u32).i64(*value);
         }
-        page.0
+        page.leaf()
+    }
+
+    fn lows_page(&self) -> Hash {
+        let mut page = Page::new(7, 0, 0);
+        for (id, low) in &self.lows {
+            page.u64(id.get()).i64(low.get());
+        }
+        page.leaf()
+    }
+
+    fn groups_page(&self, number: usize) -> Hash {
+        let mut page = Page::sized(64 * 34, 8, 0, number as u64);
+        for (group, minted) in rows(self.groups.list(), number) {
+            page.hash(group).flag(*minted);
+        }
+        page.leaf()
     }
 }
 
-fn account_page(id: u64, account: &Account) -> Vec<u8> {
-    let mut page = Page::new(3, id, 0);
+/// Pages that `len` rows take.
+const fn pages(len: usize) -> usize {
+    len.div_ceil(ROWS_PER_PAGE)
+}
+
+/// The rows of a page.
+fn rows<T>(all: &[T], page: usize) -> &[T] {
+    let from = page * ROWS_PER_PAGE;
+    &all[from..all.len().min(from + ROWS_PER_PAGE)]
+}
+
+fn account_page((at, account): (u64, &Account)) -> Hash {
+    let mut page = Page::new(3, at, 0);
     page.u32(account.roles.bits())
         .u64(account.not_after.get())
-        .bytes(&account.public_key);
-    page.u32(account.key_version)
-        .hash(&account.group)
-        .u64(account.registered)
+        .u32(account.key_version)
         .flag(account.suspended);
     page.money(account.free)
         .money(account.reserved)
         .money(account.escrow)
         .money(account.bonds)
         .money(account.locked);
-    page.u32(account.items_in_block).u64(account.nonces.base());
-    page.len(account.nonces.used().count());
-    for (nonce, seq) in account.nonces.used() {
-        page.u64(nonce).u64(seq);
-    }
-    page.len(account.meters.len());
-    for meter in &account.meters {
+    page.leaf()
+}
+
+fn profile_page(at: u64, id: u64, profile: &Profile) -> Hash {
+    let mut page = Page::new(4, at, 0);
+    page.u64(id)
+        .bytes(&profile.public_key)
+        .hash(&profile.group)
+        .u64(profile.registered);
+    page.len(profile.meters.len());
+    for meter in &profile.meters {
         page.u64(meter.meter);
     }
-    page.len(account.window.records().count());
-    for record in account.window.records() {
+    page.len(profile.window.records().count());
+    for record in profile.window.records() {
         page.u64(record.cycle)
             .u32(record.entered)
             .flag(record.declined)
@@ -160,11 +375,62 @@ fn account_page(id: u64, account: &Account) -> Vec<u8> {
             page.u64(traded.counterparty).flag(traded.good);
         }
     }
-    page.0
+    page.leaf()
 }
 
-fn contract_page(id: ContractId, c: &Contract) -> Vec<u8> {
-    let mut page = Page::new(5, id.get(), 0);
+/// A chunk of nonces: sequence numbers plus one, 0 where unused.
+pub(crate) fn chunk(account: u64, number: u64, records: &[u64; CHUNK_LEN]) -> Hash {
+    let mut page = Page::sized(17 + 8 * CHUNK_LEN, 6, account, number);
+    for record in records {
+        page.u64(*record);
+    }
+    page.leaf()
+}
+
+fn nonces_page((at, account): (u64, &Account), kept: bool) -> Hash {
+    let chunks = account.nonces.chunks();
+    let mut page = Page::sized(64 + 40 * chunks.len(), 5, at, account.nonces.base());
+    for (number, of_chunk) in chunks {
+        let fresh = || chunk(at, number, &of_chunk.records);
+        page.u64(number)
+            .hash(&of_chunk.page.filter(|_| kept).unwrap_or_else(fresh));
+    }
+    page.leaf()
+}
+
+fn meters_page(number: usize, meters: &[MeterState]) -> Hash {
+    let mut page = Page::sized(64 * 40, 9, 0, number as u64);
+    for state in meters {
+        page.u64(state.meter.meter)
+            .u64(state.owner.get())
+            .u64(state.meter.import_cap.get())
+            .u64(state.meter.export_cap.get());
+        page.u32(state.meter.kind as u32).flag(state.frozen);
+    }
+    page.leaf()
+}
+
+fn contract_root(c: &Contract, trees: &mut ContractTrees) -> Hash {
+    let (id, changed) = (c.id.get(), &c.changed);
+    let of_standing = |page| standing_page(id, page, rows(c.standing_by_account(), page));
+    let of_stakes = |page| stakes_page(id, page, rows(c.stakes(), page));
+    let of_deals = |page| deals_page(id, page, rows(&c.deals, page));
+    tree::root_of_hashes([
+        header_page(c),
+        trees
+            .standing
+            .root(pages(c.standing_by_account().len()), &changed.standing, of_standing),
+        trees.stakes.root(pages(c.stakes().len()), &changed.stakes, of_stakes),
+        alone(&mut trees.seals, changed.seals, || seals_page(c)),
+        alone(&mut trees.places, changed.places, || places_page(c)),
+        alone(&mut trees.readings, changed.readings, || readings_page(c)),
+        alone(&mut trees.book, changed.book, || book_pages(c.id, &c.book)),
+        trees.deals.root(pages(c.deals.len()), &changed.deals, of_deals),
+    ])
+}
+
+fn header_page(c: &Contract) -> Hash {
+    let mut page = Page::sized(1_024, 16, c.id.get(), 0);
     page.u8(c.phase as u8).u16(c.round).flag(c.halted);
     for param in Param::ALL {
         page.i64(c.params.get(*param));
@@ -174,46 +440,6 @@ fn contract_page(id: ContractId, c: &Contract) -> Vec<u8> {
         .option(c.cep.map(|p| p.get()));
     page.option(c.low.map(|p| p.get()))
         .option(c.highest_quote.map(|p| p.get().into()));
-    page.len(c.standing.len());
-    for (who, standing) in &c.standing {
-        page.u64(who.get())
-            .u32(standing.reputation.get())
-            .u32(standing.percentile.get());
-    }
-    page.len(c.seals.len());
-    for (who, seal) in &c.seals {
-        page.u64(who.get())
-            .u64(seal.nonce)
-            .hash(&seal.commitment)
-            .money(seal.bond)
-            .flag(seal.locked);
-        // The commitment binds the quotes; that and the salt are all a recorded reveal adds.
-        page.flag(seal.reveal.is_some())
-            .hash(&seal.reveal.as_ref().map_or(Hash::ZERO, |reveal| reveal.salt));
-    }
-    page.len(c.salts.len()).bytes(&c.salts);
-    for places in &c.places {
-        page.len(places.len());
-        for (who, place) in places {
-            page.u64(who.get()).u32(place.pos).u32(place.range);
-        }
-    }
-    page.len(c.marks.len());
-    for ((who, side), mark) in &c.marks {
-        page.u64(who.get())
-            .u8(*side as u8)
-            .option(mark.before.map(|p| p.get().into()))
-            .price(mark.now)
-            .u64(mark.seq);
-    }
-    page.len(c.positions.len());
-    for (who, p) in &c.positions {
-        page.u64(who.get())
-            .u64(p.sold.get())
-            .u64(p.bought.get())
-            .u64(p.open_asks.get());
-        page.flag(p.entered[0]).flag(p.entered[1]).flag(p.declined);
-    }
     page.len(c.deals.len())
         .len(c.unsealed_from)
         .u64(c.unsealed_since.get())
@@ -229,20 +455,79 @@ fn contract_page(id: ContractId, c: &Contract) -> Vec<u8> {
     for (price, energy) in &c.trail {
         page.i64(price.get()).u64(energy.get());
     }
-    page.len(c.readings.len());
+    page.leaf()
+}
+
+fn standing_page(id: u64, number: usize, rows: &[Standing]) -> Hash {
+    let mut page = Page::sized(64 * 8 + 32, 17, id, number as u64);
+    for standing in rows {
+        page.u32(standing.reputation.get()).u32(standing.percentile.get());
+    }
+    page.leaf()
+}
+
+fn stakes_page(id: u64, number: usize, rows: &[Stake]) -> Hash {
+    let mut page = Page::sized(64 * 72 + 32, 18, id, number as u64);
+    for stake in rows {
+        page.flag(stake.position.is_some());
+        if let Some(p) = &stake.position {
+            page.u64(p.sold.get()).u64(p.bought.get()).u64(p.open_asks.get());
+            page.flag(p.entered[0]).flag(p.entered[1]).flag(p.declined);
+        }
+        for mark in &stake.marks {
+            page.flag(mark.is_some());
+            if let Some(mark) = mark {
+                page.option(mark.before.map(|p| p.get().into()))
+                    .price(mark.now)
+                    .u64(mark.seq);
+            }
+        }
+    }
+    page.leaf()
+}
+
+fn seals_page(c: &Contract) -> Hash {
+    let mut page = Page::new(19, c.id.get(), 0);
+    for (who, seal) in &c.seals {
+        page.u64(who.get())
+            .u64(seal.nonce)
+            .hash(&seal.commitment)
+            .money(seal.bond)
+            .flag(seal.locked);
+        // The commitment binds the quotes; that and the salt are all a recorded reveal adds.
+        page.flag(seal.reveal.is_some())
+            .hash(&seal.reveal.as_ref().map_or(Hash::ZERO, |reveal| reveal.salt));
+    }
+    page.leaf()
+}
+
+fn places_page(c: &Contract) -> Hash {
+    let mut page = Page::new(20, c.id.get(), 0);
+    page.len(c.salts.len()).bytes(&c.salts);
+    for places in &c.places {
+        page.len(places.len());
+        for (who, place) in places {
+            page.u64(who.get()).u32(place.pos).u32(place.range);
+        }
+    }
+    page.leaf()
+}
+
+fn readings_page(c: &Contract) -> Hash {
+    let mut page = Page::new(21, c.id.get(), 0);
     for (meter, reading) in &c.readings {
         page.u64(*meter)
             .u32(reading.revision)
             .u64(reading.import.get())
             .u64(reading.export.get());
     }
-    page.0
+    page.leaf()
 }
 
-fn book_page(id: ContractId, c: &Contract) -> Vec<u8> {
-    let mut page = Page::new(6, id.get(), 0);
-    page.len(c.book.len());
-    for order in c.book.side(Side::Buy).chain(c.book.side(Side::Sell)) {
+/// Root over the pages of a book: one page, in queue order.
+fn book_pages(id: ContractId, book: &Book) -> Hash {
+    let mut page = Page::sized(32 + 80 * book.len(), 22, id.get(), 0);
+    for order in book.side(Side::Buy).chain(book.side(Side::Sell)) {
         page.order_id(order.id)
             .u8(order.side as u8)
             .price(order.price)
@@ -255,11 +540,11 @@ fn book_page(id: ContractId, c: &Contract) -> Vec<u8> {
             .u64(order.arrival.seq)
             .u32(order.arrival.rank);
     }
-    page.0
+    page.leaf()
 }
 
-fn deals_page(id: ContractId, number: u32, deals: &[DealState]) -> Vec<u8> {
-    let mut page = Page::new(7, id.get(), number);
+fn deals_page(id: u64, number: usize, deals: &[DealState]) -> Hash {
+    let mut page = Page::sized(64 * 136, 23, id, number as u64);
     for state in deals {
         page.bytes(&state.deal.to_bytes()).u8(state.status as u8);
         page.money(state.buyer_escrow).money(state.seller_escrow);
@@ -268,5 +553,5 @@ fn deals_page(id: ContractId, number: u32, deals: &[DealState]) -> Vec<u8> {
             page.u8(rating.map_or(0, |good| 1 + u8::from(good)));
         }
     }
-    page.0
+    page.leaf()
 }

@@ -55,13 +55,16 @@ impl Window {
         self.expire(cycle, window);
     }
 
+    /// Whether something lies outside the window that ends at `cycle`.
+    pub fn expires(&self, cycle: u64, window: u64) -> bool {
+        self.records.front().is_some_and(|r| r.cycle + window <= cycle)
+    }
+
     /// Drops what lies outside the window that ends at `cycle`.
-    pub fn expire(&mut self, cycle: u64, window: u64) -> bool {
-        let before = self.records.len();
-        while self.records.front().is_some_and(|r| r.cycle + window <= cycle) {
+    pub fn expire(&mut self, cycle: u64, window: u64) {
+        while self.expires(cycle, window) {
             self.records.pop_front();
         }
-        self.records.len() != before
     }
 
     /// The records, oldest first.

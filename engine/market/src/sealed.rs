@@ -1,11 +1,11 @@
 //! Sealed rounds: seals and bonds, reveals and what they are judged by, places, matching (MARKET 2.1, 3; PROTOCOL 4).
 
+use crate::accounts::{Accounts, Party};
 use crate::book::{Arrival, Order, Standing};
 use crate::contract::{Contract, SealState};
 use crate::market::{Market, Refusal};
 use crate::round::{self, Owner, Place, RoundOrder, Rules};
 use crate::snapshot::RoundSnapshot;
-use crate::state::Accounts;
 use crate::trade::{Match, above_floor, check_terms, reservation, role_of, spread_min, with_book, within_capacity};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -19,9 +19,8 @@ use wattbook_types::{
 };
 
 impl Market {
-    pub(crate) fn seal(&mut self, who: ParticipantId, nonce: u64, seal: &Seal) -> Result<(), Reject> {
-        let roles = self.state.accounts.get(who).ok_or(Reject::UnknownParticipant)?.roles;
-        if !roles.trades() {
+    pub(crate) fn seal(&mut self, who: Party, nonce: u64, seal: &Seal) -> Result<(), Reject> {
+        if !self.state.accounts.at(who.at).roles.trades() {
             return Err(Reject::RoleMissing);
         }
         let halted = self.state.halted;
@@ -38,7 +37,7 @@ impl Market {
             if seal.round != contract.round {
                 return Err(Reject::WrongRound);
             }
-            if contract.seals.contains_key(&who) {
+            if contract.seals.contains_key(&who.id) {
                 return Err(Reject::AlreadySealed);
             }
             let p = |param| contract.params.get(param);
@@ -58,7 +57,8 @@ impl Market {
                 locked: false,
                 reveal: None,
             };
-            contract.seals.insert(who, state);
+            contract.seals.insert(who.id, state);
+            contract.changed.seals = true;
             Ok(())
         })
     }
@@ -66,6 +66,7 @@ impl Market {
     /// SEAL closes: bonds are locked, in order of participants (each has one seal).
     pub(crate) fn lock_bonds(&mut self, contract: &mut Contract) {
         let (id, round) = (contract.id, contract.round);
+        contract.changed.seals = true;
         contract.seals.retain(|&participant, seal| {
             seal.locked = self.state.accounts.known_mut(participant).lock_bond(seal.bond);
             self.out.push(if seal.locked {
@@ -111,6 +112,7 @@ impl Market {
                 return Err(Reject::AlreadyRevealed);
             }
             seal.reveal = Some(reveal.clone());
+            contract.changed.seals = true;
             market.out.push(Event::RevealAccepted {
                 participant,
                 contract: contract.id,
@@ -124,6 +126,7 @@ impl Market {
     /// REVEAL closes: judges the reveals, rests their quotes, fixes places and ranges.
     pub(crate) fn rank(&mut self, contract: &mut Contract) {
         let seals = core::mem::take(&mut contract.seals);
+        (contract.changed.seals, contract.changed.places) = (true, true);
         let salts = seals
             .values()
             .filter_map(|seal| seal.reveal.as_ref())
@@ -131,9 +134,10 @@ impl Market {
         contract.salts = salts.collect();
         let mut entering: Vec<Order> = Vec::new();
         for (participant, seal) in &seals {
-            match self.judge(contract, *participant, seal) {
+            let who = self.state.accounts.party(*participant);
+            match self.judge(contract, who, seal) {
                 Ok(orders) => {
-                    self.state.accounts.known_mut(*participant).release_bond(seal.bond);
+                    self.state.accounts.at_mut(who.at).release_bond(seal.bond);
                     self.out.push(Event::BondReleased {
                         participant: *participant,
                         contract: contract.id,
@@ -142,7 +146,7 @@ impl Market {
                     });
                     entering.extend(orders);
                 }
-                Err(reject) => self.burn_bond(contract, *participant, seal.bond, reject),
+                Err(reject) => self.burn_bond(contract, who, seal.bond, reject),
             }
         }
         // Revealed orders queue behind each other by the ties of the round.
@@ -161,16 +165,16 @@ impl Market {
         });
     }
 
-    fn burn_bond(&mut self, contract: &mut Contract, participant: ParticipantId, bond: Money, reject: Reject) {
-        let account = self.state.accounts.known_mut(participant);
+    fn burn_bond(&mut self, contract: &mut Contract, who: Party, bond: Money, reject: Reject) {
+        let account = self.state.accounts.at_mut(who.at);
         account.release_bond(bond);
         account.free = account.free.minus(bond);
         let left = Money::new(i64::try_from(account.total()).unwrap_or(i64::MAX));
         account.locked = account.locked.min(left);
         self.state.supply.burned += i128::from(bond.get());
-        contract.position_mut(participant).declined = true;
+        contract.position_mut(who.at).declined = true;
         self.out.push(Event::BondBurned {
-            participant,
+            participant: who.id,
             contract: contract.id,
             round: contract.round,
             bond,
@@ -179,21 +183,17 @@ impl Market {
     }
 
     /// The orders of a reveal, their money reserved; `Err`: the whole reveal is void and its bond burns.
-    fn judge(&mut self, c: &mut Contract, who: ParticipantId, seal: &SealState) -> Result<Vec<Order>, Reject> {
+    fn judge(&mut self, c: &mut Contract, who: Party, seal: &SealState) -> Result<Vec<Order>, Reject> {
         let reveal = seal.reveal.as_ref().ok_or(Reject::NotRevealed)?;
         let now = self.state.time;
-        let admitted = self
-            .state
-            .accounts
-            .get(who)
-            .is_some_and(|account| account.is_admitted(now));
+        let admitted = self.state.accounts.at(who.at).is_admitted(now);
         let mut orders: Vec<Order> = Vec::new();
         let mut notional = 0i128;
         let covered = i128::from(seal.bond.get()) * i128::from(PPM_ONE);
         let alpha = i128::from(c.params.get(Param::Alpha));
         for (index, quote) in reveal.quotes.iter().enumerate() {
             let id = OrderId {
-                participant: who,
+                participant: who.id,
                 nonce: seal.nonce,
                 index: REVEALED_INDEX | index as u32,
             };
@@ -206,7 +206,7 @@ impl Market {
                 if !admitted {
                     return Err(Reject::Suspended);
                 }
-                self.judge_quote(c, id, &quote, &orders, within_bond)
+                self.judge_quote(c, who, id, &quote, &orders, within_bond)
             });
             match judged {
                 Ok(order) => orders.push(order),
@@ -223,7 +223,7 @@ impl Market {
         if concession
             && orders
                 .iter()
-                .any(|order| !c.concedes(who, order.side, order.price, seq))
+                .any(|order| !c.concedes(who.at, order.side, order.price, seq))
         {
             return Err(Reject::RevealNotConceding);
         }
@@ -231,23 +231,23 @@ impl Market {
         let sides = [Side::Buy, Side::Sell].map(|side| orders.iter().any(|order| order.side == side));
         let replaced: Vec<Order> = c
             .book
-            .owned_by(who)
+            .owned_by(who.id)
             .into_iter()
             .filter(|order| sides[order.side.index()])
             .collect();
         let total = |list: &[Order]| list.iter().map(|order| i128::from(amount(order).get())).sum::<i128>();
-        let free = i128::from(self.state.accounts.known_mut(who).free.get());
+        let free = i128::from(self.state.accounts.at(who.at).free.get());
         if total(&orders) > free + total(&replaced) {
             return Err(Reject::RevealUnfunded);
         }
         for order in &replaced {
-            self.close_order(c, &order.id, CloseReason::Revealed);
+            self.close_order(c, who.at, &order.id, CloseReason::Revealed);
         }
         for order in &orders {
             let needed = reservation(&c.params, order.side, order.price, order.charge_cap, order.leaves);
-            let reserved = self.state.accounts.known_mut(who).reserve(needed);
+            let reserved = self.state.accounts.at_mut(who.at).reserve(needed);
             assert!(reserved, "INVARIANT: the reveal's total was covered");
-            self.count_entry(c, order, seq);
+            self.count_entry(c, who.at, order, seq);
         }
         Ok(orders)
     }
@@ -255,12 +255,13 @@ impl Market {
     fn judge_quote(
         &self,
         c: &Contract,
+        who: Party,
         id: OrderId,
         quote: &Quote,
         earlier: &[Order],
         within_bond: bool,
     ) -> Result<Order, Reject> {
-        self.require(id.participant, role_of(quote.side))?;
+        self.require(who, role_of(quote.side))?;
         let charge_cap = check_terms(
             &c.params,
             quote.side,
@@ -272,11 +273,6 @@ impl Market {
         if !above_floor(c, quote.side, quote.price) {
             return Err(Reject::BidBelowFloor);
         }
-        let account = self
-            .state
-            .accounts
-            .get(id.participant)
-            .ok_or(Reject::UnknownParticipant)?;
         if quote.side == Side::Sell {
             let asks = earlier
                 .iter()
@@ -284,9 +280,9 @@ impl Market {
                 .map(|order| order.leaves.get())
                 .sum::<u64>();
             // The resting asks go when this reveal takes effect.
-            let resting = c.position(id.participant).open_asks;
+            let resting = c.position(who.at).open_asks;
             let more = Energy::new(asks).plus(quote.energy);
-            if !within_capacity(c, account, id.participant, more, resting) {
+            if !within_capacity(c, self.state.accounts.at(who.at), who.at, more, resting) {
                 return Err(Reject::CapacityExceeded);
             }
         }
@@ -369,11 +365,14 @@ impl Market {
                     contract.expiries.remove(&(order.valid_until, order.id));
                 }
             }
+            let [buyer, seller] = [bid, ask].map(|order| self.state.accounts.party(order.id.participant).at);
             self.deal(
                 contract,
                 &Match {
                     bid,
                     ask,
+                    buyer,
+                    seller,
                     price: made.price,
                     energy: made.energy,
                     aggressor: None,
@@ -412,7 +411,8 @@ impl Market {
         let immediate = resting.filter(|order| order.time_in_force == TimeInForce::Ioc);
         let ids: Vec<OrderId> = immediate.map(|order| order.id).collect();
         for id in &ids {
-            self.close_order(contract, id, CloseReason::ImmediateOrCancel);
+            let owner = self.state.accounts.party(id.participant).at;
+            self.close_order(contract, owner, id, CloseReason::ImmediateOrCancel);
         }
     }
 }
@@ -472,7 +472,7 @@ impl Field {
         let mut first_of_group: BTreeMap<Hash, u32> = BTreeMap::new();
         for (i, who) in participants.iter().enumerate() {
             let standing = contract.standing.get(who).copied().unwrap_or(Standing::UNRANKED);
-            let group = match accounts.get(*who).map(|account| account.group) {
+            let group = match accounts.get(*who).map(|account| account.profile().group) {
                 Some(group) if groups && group != Hash::ZERO => *first_of_group.entry(group).or_insert(i as u32),
                 _ => i as u32,
             };

@@ -1,15 +1,16 @@
 //! Countersignature, meters, settlement, ratings (MARKET 6, 3.1, 7.1; DETAILS 5).
 
-use crate::contract::{Contract, DealStatus};
+use crate::accounts::{AccountIndex, Party};
+use crate::contract::{Contract, DealState, DealStatus};
 use crate::market::Market;
 use crate::reputation::{CycleRecord, Traded, reputation};
-use crate::state::{MintAccount, PageKey};
+use crate::state::MintAccount;
 use crate::trade::{buyer_holds, half_ticks, penalty, seller_pays};
 use std::collections::BTreeMap;
 use wattbook_types::command::{GridSignature, Rate, Reading};
 use wattbook_types::units::{NANO_PER_TICK_WH, PPM_ONE};
 use wattbook_types::{
-    ContractId, Energy, Event, MeterKind, Money, Param, ParticipantId, Phase, Reject, Roles, Side, TimeNs,
+    ContractId, Energy, Event, MeterKind, Money, Param, Params, ParticipantId, Phase, Reject, Roles, Side, TimeNs,
 };
 
 /// Metered energy of a participant that its deals may still use, and what is left of its clean part.
@@ -24,7 +25,7 @@ struct Metered {
 
 impl Market {
     /// The grid company signs the deals of a contract in a block: they become contracts.
-    pub(crate) fn countersign(&mut self, who: ParticipantId, grid: &GridSignature) -> Result<(), Reject> {
+    pub(crate) fn countersign(&mut self, who: Party, grid: &GridSignature) -> Result<(), Reject> {
         self.require(who, Roles::GRID)?;
         let waits = |c: &Contract| c.batches.contains_key(&grid.height);
         let signed = |c: &Contract| {
@@ -34,7 +35,7 @@ impl Market {
         };
         let found = self.state.contracts.iter().find(|(_, c)| signed(c)).map(|(id, _)| *id);
         let Some(id) = found else {
-            let any = self.state.contracts.values().any(|c| waits(c));
+            let any = self.state.contracts.values().any(waits);
             return Err(if any {
                 Reject::DealsDigestMismatch
             } else {
@@ -48,8 +49,7 @@ impl Market {
             }
             contract.batches.remove(&grid.height);
             for ordinal in batch.first..batch.first + batch.count {
-                contract.deals[ordinal as usize].status = DealStatus::Contracted;
-                market.state.touch_deal(id, ordinal as usize);
+                contract.deal_mut(ordinal as usize).status = DealStatus::Contracted;
             }
             let (height, first, count) = (grid.height, batch.first, batch.count);
             market.out.push(Event::Contracted {
@@ -76,24 +76,22 @@ impl Market {
     }
 
     fn void_deal(&mut self, contract: &mut Contract, ordinal: usize) {
-        let state = &mut contract.deals[ordinal];
+        let state = contract.deal_mut(ordinal);
         state.status = DealStatus::Voided;
         let (buyer, seller, energy) = (
             state.deal.buyer.participant,
             state.deal.seller.participant,
             state.deal.energy,
         );
-        self.state.accounts.known_mut(buyer).release_escrow(state.buyer_escrow);
-        self.state
-            .accounts
-            .known_mut(seller)
-            .release_escrow(state.seller_escrow);
+        let accounts = &mut self.state.accounts;
+        let [to, from] = [buyer, seller].map(|who| accounts.party(who).at);
+        accounts.at_mut(to).release_escrow(state.buyer_escrow);
+        accounts.at_mut(from).release_escrow(state.seller_escrow);
         (state.buyer_escrow, state.seller_escrow) = (Money::ZERO, Money::ZERO);
-        let position = contract.position_mut(buyer);
+        let position = contract.position_mut(to);
         position.bought = position.bought.minus(energy);
-        let position = contract.position_mut(seller);
+        let position = contract.position_mut(from);
         position.sold = position.sold.minus(energy);
-        self.state.touch_deal(contract.id, ordinal);
         self.out.push(Event::DealVoided {
             contract: contract.id,
             ordinal: ordinal as u64,
@@ -102,13 +100,13 @@ impl Market {
         });
     }
 
-    pub(crate) fn read_meter(&mut self, who: ParticipantId, reading: &Reading) -> Result<(), Reject> {
+    pub(crate) fn read_meter(&mut self, who: Party, reading: &Reading) -> Result<(), Reject> {
         self.require(who, Roles::METER)?;
         let id = ContractId::new(reading.period, ContractId::PRODUCT_QUARTER_HOUR, self.state.area);
         if !self.state.contracts.contains_key(&id) {
             return Err(Reject::UnknownContract);
         }
-        let meter = *self.state.meters.get(&reading.meter).ok_or(Reject::UnknownMeter)?;
+        let meter = *self.state.meters.get(reading.meter).ok_or(Reject::UnknownMeter)?;
         let conflict = self.on_contract(id, |market, contract| {
             if contract.phase != Phase::Metering {
                 return Err(Reject::MeterNotInPeriod);
@@ -127,6 +125,7 @@ impl Market {
                 return Ok(true);
             }
             contract.readings.insert(reading.meter, *reading);
+            contract.changed.readings = true;
             market.out.push(Event::Metered {
                 participant: meter.owner,
                 meter: reading.meter,
@@ -137,10 +136,7 @@ impl Market {
             Ok(false)
         })?;
         if conflict {
-            if let Some(meter) = self.state.meters.get_mut(&reading.meter) {
-                meter.frozen = true;
-            }
-            self.touch(PageKey::Meter(reading.meter));
+            self.state.meters.freeze(reading.meter);
             self.out.push(Event::MeterFrozen {
                 participant: meter.owner,
                 meter: reading.meter,
@@ -153,7 +149,7 @@ impl Market {
     fn metered(&self, contract: &Contract) -> BTreeMap<ParticipantId, Metered> {
         let mut metered: BTreeMap<ParticipantId, Metered> = BTreeMap::new();
         for reading in contract.readings.values() {
-            let Some(meter) = self.state.meters.get(&reading.meter) else {
+            let Some(meter) = self.state.meters.get(reading.meter) else {
                 continue;
             };
             let of_owner = metered.entry(meter.owner).or_default();
@@ -232,7 +228,7 @@ impl Market {
             (Money::ZERO, full_penalty)
         };
 
-        let state = &mut c.deals[ordinal];
+        let state = c.deal_mut(ordinal);
         let (buyer_escrow, seller_escrow) = (state.buyer_escrow, state.seller_escrow);
         (state.buyer_escrow, state.seller_escrow) = (Money::ZERO, Money::ZERO);
         (state.buyer_delivered, state.seller_delivered) = (taken, delivered);
@@ -277,7 +273,6 @@ impl Market {
                 accounts.known_mut(who).locked = Money::ZERO;
             }
         }
-        self.state.touch_deal(c.id, ordinal);
         self.out.push(Event::Settled {
             contract: c.id,
             ordinal: ordinal as u64,
@@ -350,10 +345,14 @@ impl Market {
         });
     }
 
-    pub(crate) fn rate(&mut self, who: ParticipantId, rate: &Rate) -> Result<(), Reject> {
-        let (id, ordinal) = *self.state.deal_index.get(&rate.deal_id).ok_or(Reject::UnknownDeal)?;
+    pub(crate) fn rate(&mut self, who: Party, rate: &Rate) -> Result<(), Reject> {
+        let who = who.id;
+        let found = |c: &Contract| Some((c.id, c.ordinal(&rate.deal_id)?));
+        let (id, ordinal) = (self.state.contracts.values())
+            .find_map(found)
+            .ok_or(Reject::UnknownDeal)?;
         self.on_contract(id, |market, contract| {
-            let state = &mut contract.deals[ordinal as usize];
+            let state = &contract.deals[ordinal];
             let (buyer, seller) = (state.deal.buyer.participant, state.deal.seller.participant);
             // Slot 0 rates the buyer, slot 1 the seller.
             let (slot, rated) = if who == buyer {
@@ -366,11 +365,10 @@ impl Market {
             if state.ratings[slot].is_some() {
                 return Err(Reject::AlreadyRated);
             }
-            state.ratings[slot] = Some(rate.good);
-            market.state.touch_deal(id, ordinal as usize);
+            contract.deal_mut(ordinal).ratings[slot] = Some(rate.good);
             market.out.push(Event::DealRated {
                 contract: id,
-                ordinal,
+                ordinal: ordinal as u64,
                 participant: rated,
                 good: rate.good,
             });
@@ -386,40 +384,38 @@ impl Market {
         let (window, min_lot) = (p(Param::Window) as u64, p(Param::MinLot) as u64);
         let share_rule = contract.params.on(Param::CounterpartyShare);
         let penalty = p(Param::DeclinePenalty) as u32;
-        let absent: Vec<ParticipantId> = self
-            .state
-            .accounts
-            .iter()
-            .map(|(id, _)| id)
-            .filter(|id| !contract.positions.contains_key(id))
-            .collect();
-        for id in absent {
-            let expired = {
-                let account = self.state.accounts.get(id);
-                account.is_some_and(|a| a.window.clone().expire(cycle, window))
-            };
-            if expired {
-                self.state.accounts.known_mut(id).window.expire(cycle, window);
+        let tallies = self.tallies(contract, min_lot);
+        let mut present: Vec<Party> = Vec::new();
+        for at in (0..self.state.accounts.len() as u32).map(AccountIndex::new) {
+            if contract.position_of(at).is_some() {
+                let id = self.state.accounts.id(at);
+                present.push(Party { id, at });
+            } else if self.state.accounts.at(at).profile().window.expires(cycle, window) {
+                self.state.accounts.profile_mut(at).window.expire(cycle, window);
             }
         }
-        for (&who, position) in &contract.positions {
+        present.sort_unstable_by_key(|who| who.id);
+        for who in present {
+            let position = contract.position(who.at);
             let sides = [Side::Buy, Side::Sell];
             let entered = sides.iter().filter(|side| position.entered[side.index()]);
+            let tally = |side: &Side| tallies.get(who.at.slot()).map(|tally| tally[side.index()]);
             let traded = entered
                 .clone()
-                .filter_map(|&side| self.traded(contract, who, side, min_lot));
+                .filter_map(tally)
+                .filter_map(|t| t.traded(&contract.params));
             let record = CycleRecord {
                 cycle,
                 entered: entered.clone().count() as u32,
                 traded: traded.collect(),
                 declined: position.declined,
             };
-            let account = self.state.accounts.known_mut(who);
-            account.window.push(record, window);
-            let counts = account.window.counts(share_rule);
+            let profile = self.state.accounts.profile_mut(who.at);
+            profile.window.push(record, window);
+            let counts = profile.window.counts(share_rule);
             self.out.push(Event::Rated {
                 contract: contract.id,
-                participant: who,
+                participant: who.id,
                 reputation: reputation(counts, penalty),
                 entered: counts.entered,
                 traded: counts.traded,
@@ -429,45 +425,61 @@ impl Market {
         }
     }
 
-    /// Whether a participant's side had a contract that counts, with whom, and how it was rated.
-    fn traded(&self, c: &Contract, who: ParticipantId, side: Side, min_lot: u64) -> Option<Traded> {
-        let (mut contracted, mut delivered) = (0u128, 0u128);
-        let mut rated_bad = false;
-        let mut counterparty: Option<u64> = None;
+    /// What the settled deals of a contract say of every account and side, out-of-group deals only.
+    fn tallies(&self, c: &Contract, min_lot: u64) -> Vec<[Tally; 2]> {
+        let accounts = &self.state.accounts;
+        let mut tallies = vec![[Tally::default(); 2]; accounts.len()];
         for state in c.deals.iter().filter(|state| state.status == DealStatus::Settled) {
-            let deal = &state.deal;
-            let (mine, other) = match side {
-                Side::Buy => (deal.buyer.participant, deal.seller.participant),
-                Side::Sell => (deal.seller.participant, deal.buyer.participant),
-            };
-            if mine != who || self.state.accounts.affiliated(mine, other, true) {
+            let [buyer, seller] = [state.deal.buyer, state.deal.seller].map(|order| accounts.party(order.participant));
+            if accounts.same_group(buyer.at, seller.at) {
                 continue;
             }
-            contracted += u128::from(deal.energy.get());
-            let metered = if side == Side::Buy {
-                state.buyer_delivered
-            } else {
-                state.seller_delivered
-            };
-            delivered += u128::from(metered.get());
-            rated_bad |= state.ratings[side.index()] == Some(false);
-            if deal.energy.get() >= min_lot {
-                let tag = self
-                    .state
-                    .accounts
-                    .get(other)
-                    .map_or(1, |account| account.group_tag(other));
-                counterparty = Some(match counterparty {
-                    None => tag,
-                    Some(same) if same == tag => tag,
-                    Some(_) => 0,
-                });
+            for (mine, other, side) in [(buyer, seller, Side::Buy), (seller, buyer, Side::Sell)] {
+                let counts = state.deal.energy.get() >= min_lot;
+                let tag = counts.then(|| accounts.at(other.at).group_tag(other.id));
+                tallies[mine.at.slot()][side.index()].add(state, side, tag);
             }
         }
-        let good = match c.params.get(Param::Rating) {
-            1 => !rated_bad,
-            _ => delivered * u128::from(PPM_ONE) >= contracted * c.params.get(Param::GoodDelivery) as u128,
+        tallies
+    }
+}
+
+/// The contracts of one side of an account.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    contracted: u128,
+    delivered: u128,
+    rated_bad: bool,
+    /// The only counterparty of at least the minimum lot by its tag, or 0 if there were several.
+    counterparty: Option<u64>,
+}
+
+impl Tally {
+    /// Adds a deal; `tag` names the counterparty where the deal counts.
+    fn add(&mut self, state: &DealState, side: Side, tag: Option<u64>) {
+        self.contracted += u128::from(state.deal.energy.get());
+        let metered = match side {
+            Side::Buy => state.buyer_delivered,
+            Side::Sell => state.seller_delivered,
         };
-        counterparty.map(|counterparty| Traded { counterparty, good })
+        self.delivered += u128::from(metered.get());
+        self.rated_bad |= state.ratings[side.index()] == Some(false);
+        if let Some(tag) = tag {
+            self.counterparty = Some(match self.counterparty {
+                None => tag,
+                Some(same) if same == tag => tag,
+                Some(_) => 0,
+            });
+        }
+    }
+
+    /// Whether there was a contract that counts, with whom, and how it was rated.
+    fn traded(&self, params: &Params) -> Option<Traded> {
+        let good = match params.get(Param::Rating) {
+            1 => !self.rated_bad,
+            _ => self.delivered * u128::from(PPM_ONE) >= self.contracted * params.get(Param::GoodDelivery) as u128,
+        };
+        let counterparty = self.counterparty?;
+        Some(Traded { counterparty, good })
     }
 }

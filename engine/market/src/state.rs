@@ -1,19 +1,48 @@
 //! The state: everything the core knows, and its root (PROTOCOL 1.5).
 //!
 //! # Format
-//! The root is the RFC 9162 root over pages in the order of [`PageKey`]. A page is `tag u8 || key u64 || key2 u32 || value`,
-//! little-endian; [`PageKey`] lists the tags. Pages that changed since the last root are encoded and hashed again, once
-//! per block.
+//! The root is the RFC 9162 root over the roots of nine sections, in this order; all but the first two and `lows` are
+//! trees of their own. A page is `tag u8 || key u64 || number u64 || value`, little-endian, hashed as a leaf.
+//!
+//! | section | tag | key, number | pages |
+//! |---|---|---|---|
+//! | globals | 1 | 0, 0 | one: time, supply, halts, counters |
+//! | params | 2 | 0, 0 | one: parameters in force and pending |
+//! | accounts | 3 | account, 0 | an account's money, roles, admission |
+//! | profiles | 4 | account, 0 | its name, key, group, meters, window |
+//! | nonces | 5 | account, base | the hashes of its chunks of nonces, each with its number |
+//! | | 6 | account, chunk | a chunk: 64 sequence numbers plus one, below the page 5 |
+//! | meters | 9 | 0, page | 64 metering points in order of registration |
+//! | contracts | | | a tree over contracts by id, each the root over the eight below |
+//! | lows | 7 | 0, 0 | one: lowest prices of past contracts |
+//! | groups | 8 | 0, page | 64 affiliation groups in order of appearance |
+//!
+//! `account` counts registrations from 0. Below a contract, with its id as key:
+//!
+//! | section | tag | number | pages |
+//! |---|---|---|---|
+//! | header | 16 | 0 | one: phase, parameters, prices, batches, trail |
+//! | standing | 17 | page | 64 accounts at gate opening |
+//! | stakes | 18 | page | 64 accounts: position and concession marks |
+//! | seals | 19 | 0 | one: seals of the round under way |
+//! | places | 20 | 0 | one: salts, places and ranges |
+//! | readings | 21 | 0 | one: meter readings |
+//! | book | 22 | 0 | one: orders in queue order |
+//! | deals | 23 | page | 64 deals |
+//!
+//! Pages that changed since the last root are encoded and hashed again, once per block, and with them the nodes above.
+//! What one account has sent in a block is no part of it: it is nothing at a block's end, where a root stands.
 //!
 //! # Invariants
-//! * [`Accounts::get_mut`] is the only way to an account, so that every touched account is hashed and its money summed.
 //! * After every command the money of the touched accounts changed by exactly what was minted less burned; after every
 //!   block the same holds for all of them.
 
-use crate::account::Account;
-use crate::contract::Contract;
+use crate::accounts::Accounts;
+use crate::contracts::Contracts;
+use crate::page::{Marks, Trees};
 use std::collections::{BTreeMap, BTreeSet};
-use wattbook_types::{ChainId, ContractId, DealPrice, Hash, Meter, Money, Param, Params, ParticipantId, TimeNs, tree};
+use wattbook_types::digest::Prefix;
+use wattbook_types::{ChainId, ContractId, DealPrice, Hash, Meter, Money, Param, Params, ParticipantId, TimeNs};
 
 /// Why money was minted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,66 +87,6 @@ impl Supply {
     }
 }
 
-/// The accounts, with what each command touched.
-#[derive(Clone, Debug, Default)]
-pub struct Accounts {
-    map: BTreeMap<ParticipantId, Account>,
-    touched: BTreeMap<ParticipantId, i128>,
-    dirty: BTreeSet<ParticipantId>,
-}
-
-impl Accounts {
-    /// An account.
-    pub fn get(&self, id: ParticipantId) -> Option<&Account> {
-        self.map.get(&id)
-    }
-
-    /// An account, to change.
-    pub fn get_mut(&mut self, id: ParticipantId) -> Option<&mut Account> {
-        let account = self.map.get_mut(&id)?;
-        self.touched.entry(id).or_insert_with(|| account.total());
-        self.dirty.insert(id);
-        Some(account)
-    }
-
-    /// An account that is known to exist.
-    ///
-    /// # Panics
-    /// If it does not.
-    pub fn known_mut(&mut self, id: ParticipantId) -> &mut Account {
-        self.get_mut(id)
-            .expect("INVARIANT: owners of orders and deals have accounts")
-    }
-
-    /// Opens an account that holds nothing yet.
-    pub fn open(&mut self, id: ParticipantId, account: Account) {
-        debug_assert_eq!(account.total(), 0);
-        self.touched.entry(id).or_insert(0);
-        self.dirty.insert(id);
-        self.map.insert(id, account);
-    }
-
-    /// Every account.
-    pub fn iter(&self) -> impl Iterator<Item = (ParticipantId, &Account)> {
-        self.map.iter().map(|(id, account)| (*id, account))
-    }
-
-    /// Whether two participants count as one.
-    pub fn affiliated(&self, a: ParticipantId, b: ParticipantId, groups: bool) -> bool {
-        let group = |id| self.get(id).map_or(Hash::ZERO, |account| account.group);
-        a == b || (groups && group(a) != Hash::ZERO && group(a) == group(b))
-    }
-
-    /// Change of all money since the last call, over the accounts touched.
-    pub(crate) fn settle_touched(&mut self) -> i128 {
-        let touched = core::mem::take(&mut self.touched);
-        touched
-            .iter()
-            .map(|(id, before)| self.map.get(id).map_or(0, Account::total) - before)
-            .sum()
-    }
-}
-
 /// A registered metering point.
 #[derive(Clone, Copy, Debug)]
 pub struct MeterState {
@@ -129,32 +98,84 @@ pub struct MeterState {
     pub frozen: bool,
 }
 
-/// Key of a page.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(u8)]
-pub enum PageKey {
-    /// Time, supply, halts, counters.
-    Globals = 1,
-    /// Parameters in force and pending.
-    Params = 2,
-    /// An account.
-    Account(ParticipantId) = 3,
-    /// A metering point.
-    Meter(u64) = 4,
-    /// A contract without its book and deals.
-    Contract(ContractId) = 5,
-    /// A contract's book, in queue order.
-    Book(ContractId) = 6,
-    /// 64 deals of a contract.
-    Deals(ContractId, u32) = 7,
-    /// Lowest price of a past contract.
-    Low(ContractId) = 8,
-    /// An affiliation group that has had its registration mint.
-    Group(Hash) = 9,
+/// The metering points, in order of registration.
+#[derive(Clone, Debug, Default)]
+pub struct Meters {
+    list: Vec<MeterState>,
+    by_number: BTreeMap<u64, u32>,
+    /// Pages that changed.
+    pub(crate) changed: Marks,
 }
 
-/// Deals in a page.
-pub const DEALS_PER_PAGE: usize = 64;
+impl Meters {
+    /// A metering point.
+    pub fn get(&self, number: u64) -> Option<&MeterState> {
+        self.by_number.get(&number).map(|at| &self.list[*at as usize])
+    }
+
+    /// Adds a metering point.
+    pub(crate) fn add(&mut self, state: MeterState) {
+        let at = self.list.len();
+        self.by_number.insert(state.meter.meter, at as u32);
+        self.list.push(state);
+        self.changed.mark_row(at);
+    }
+
+    /// Freezes a metering point.
+    pub(crate) fn freeze(&mut self, number: u64) {
+        if let Some(&at) = self.by_number.get(&number) {
+            self.list[at as usize].frozen = true;
+            self.changed.mark_row(at as usize);
+        }
+    }
+
+    pub(crate) fn list(&self) -> &[MeterState] {
+        &self.list
+    }
+}
+
+/// Affiliation groups in order of appearance; number `n` stands at `n - 1`.
+#[derive(Clone, Debug, Default)]
+pub struct Groups {
+    /// A group, and whether it has had its registration mint.
+    list: Vec<(Hash, bool)>,
+    numbers: BTreeMap<Hash, u32>,
+    /// Pages that changed.
+    pub(crate) changed: Marks,
+}
+
+impl Groups {
+    /// Number of a group, given at its first appearance; 0: no group.
+    pub(crate) fn number(&mut self, group: Hash) -> u32 {
+        if group == Hash::ZERO {
+            return 0;
+        }
+        let next = self.list.len() as u32 + 1;
+        let number = *self.numbers.entry(group).or_insert(next);
+        if number == next {
+            self.changed.mark_row(self.list.len());
+            self.list.push((group, false));
+        }
+        number
+    }
+
+    /// Whether a group may have its registration mint now, which it then has had; no group always may.
+    pub(crate) fn take_mint(&mut self, number: u32) -> bool {
+        let Some(at) = (number as usize).checked_sub(1) else {
+            return true;
+        };
+        self.changed.mark_row(at);
+        !core::mem::replace(&mut self.list[at].1, true)
+    }
+
+    pub(crate) fn list(&self) -> &[(Hash, bool)] {
+        &self.list
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+}
 
 /// Everything the core knows.
 #[derive(Clone, Debug)]
@@ -176,13 +197,11 @@ pub struct State {
     /// Every key ever registered.
     pub keys: BTreeSet<[u8; 96]>,
     /// Metering points.
-    pub meters: BTreeMap<u64, MeterState>,
-    /// Groups that have had their registration mint.
-    pub minted_groups: BTreeSet<Hash>,
+    pub meters: Meters,
+    /// Affiliation groups.
+    pub groups: Groups,
     /// Contracts between gate opening and close.
-    pub contracts: BTreeMap<ContractId, Box<Contract>>,
-    /// Where a deal stands, by id.
-    pub deal_index: BTreeMap<Hash, (ContractId, u64)>,
+    pub contracts: Contracts,
     /// The next period whose gate will open.
     pub next_period: u32,
     /// Lowest deal price of past contracts.
@@ -197,8 +216,11 @@ pub struct State {
     pub height: u64,
     /// The grid company that balances: the first account with that role.
     pub grid: Option<ParticipantId>,
-    pages: BTreeMap<PageKey, Hash>,
-    dirty: BTreeSet<PageKey>,
+    /// What every deal's id begins with.
+    pub(crate) deal_prefix: Prefix,
+    /// Whether `lows` changed since the last root.
+    pub(crate) lows_changed: bool,
+    trees: Trees,
 }
 
 impl State {
@@ -213,10 +235,9 @@ impl State {
             pending_params: BTreeMap::new(),
             accounts: Accounts::default(),
             keys: BTreeSet::new(),
-            meters: BTreeMap::new(),
-            minted_groups: BTreeSet::new(),
-            contracts: BTreeMap::new(),
-            deal_index: BTreeMap::new(),
+            meters: Meters::default(),
+            groups: Groups::default(),
+            contracts: Contracts::default(),
             next_period: 0,
             lows: BTreeMap::new(),
             closed_cycles: 0,
@@ -224,60 +245,25 @@ impl State {
             supply: Supply::default(),
             height: 0,
             grid: None,
-            pages: BTreeMap::new(),
-            dirty: BTreeSet::from([PageKey::Globals, PageKey::Params]),
+            deal_prefix: Prefix::of_digest(chain, "deal"),
+            lows_changed: false,
+            trees: Trees::new(true),
         }
     }
 
-    /// Marks a page for the next root.
-    pub(crate) fn touch(&mut self, page: PageKey) {
-        self.dirty.insert(page);
-    }
-
-    /// Marks everything of a contract but its deals.
-    pub(crate) fn touch_contract(&mut self, contract: ContractId) {
-        self.dirty.insert(PageKey::Contract(contract));
-        self.dirty.insert(PageKey::Book(contract));
-    }
-
-    /// Marks the page of a deal.
-    pub(crate) fn touch_deal(&mut self, contract: ContractId, ordinal: usize) {
-        self.dirty
-            .insert(PageKey::Deals(contract, (ordinal / DEALS_PER_PAGE) as u32));
-    }
-
-    /// The state root: hashes the pages that changed and the tree over all of them.
+    /// The state root: hashes the pages that changed and the nodes above them.
     pub fn root(&mut self) -> Hash {
-        self.dirty.insert(PageKey::Globals);
-        for id in core::mem::take(&mut self.accounts.dirty) {
-            self.dirty.insert(PageKey::Account(id));
-        }
-        for key in core::mem::take(&mut self.dirty) {
-            match self.encode_page(key) {
-                Some(page) => self.pages.insert(key, tree::leaf_hash(&page)),
-                None => self.pages.remove(&key),
-            };
-        }
-        tree::root_of_hashes(self.pages.values().copied())
+        self.accounts.hash_nonces();
+        let mut trees = core::mem::replace(&mut self.trees, Trees::new(true));
+        let root = self.root_over(&mut trees);
+        self.trees = trees;
+        self.clear_marks();
+        root
     }
 
     /// The root computed anew from every page, as a check of the marks.
     pub fn root_from_scratch(&self) -> Hash {
-        let mut keys = BTreeSet::from([PageKey::Globals, PageKey::Params]);
-        keys.extend(self.accounts.iter().map(|(id, _)| PageKey::Account(id)));
-        keys.extend(self.meters.keys().map(|meter| PageKey::Meter(*meter)));
-        for (id, contract) in &self.contracts {
-            keys.extend([PageKey::Contract(*id), PageKey::Book(*id)]);
-            let pages = contract.deals.len().div_ceil(DEALS_PER_PAGE);
-            keys.extend((0..pages as u32).map(|page| PageKey::Deals(*id, page)));
-        }
-        keys.extend(self.lows.keys().map(|id| PageKey::Low(*id)));
-        keys.extend(self.minted_groups.iter().map(|group| PageKey::Group(*group)));
-        tree::root_of_hashes(
-            keys.into_iter()
-                .filter_map(|key| self.encode_page(key))
-                .map(|page| tree::leaf_hash(&page)),
-        )
+        self.root_over(&mut Trees::new(false))
     }
 
     /// Money in all accounts, nano.
@@ -289,7 +275,7 @@ impl State {
     pub fn is_conserved(&self) -> bool {
         let energy = self.contracts.values().all(|contract| {
             let (mut sold, mut bought) = (0u128, 0u128);
-            for position in contract.positions.values() {
+            for (_, position) in contract.positions() {
                 sold += u128::from(position.sold.get());
                 bought += u128::from(position.bought.get());
             }

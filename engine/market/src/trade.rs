@@ -1,15 +1,15 @@
 //! Quotes, replaces, cancels and deals in the continuous book (MARKET 2, 4.2, 6.2; DETAILS 3, 5).
 
 use crate::account::Account;
+use crate::accounts::{AccountIndex, Accounts, Party};
 use crate::book::{Order, Plan, Rest, SweepRules};
 use crate::contract::{Contract, DealState, DealStatus};
 use crate::market::Market;
-use crate::state::Accounts;
 use wattbook_types::command::{ALL_INDEXES, Cancel, Replace};
 use wattbook_types::units::NANO_PER_TICK_WH;
 use wattbook_types::{
-    CloseReason, ContractId, Deal, DealPrice, DealPriceRule, Energy, Event, Money, OrderId, Param, Params,
-    ParticipantId, Phase, Price, Quote, Reject, Roles, Side, TimeInForce, TimeNs, digest,
+    CloseReason, ContractId, Deal, DealPrice, DealPriceRule, Energy, Event, Money, OrderId, Param, Params, Phase,
+    Price, Quote, Reject, Roles, Side, TimeInForce, TimeNs,
 };
 
 /// Greatest notional of an order, nano-points (MARKET 1).
@@ -88,8 +88,13 @@ pub(crate) fn with_book<R>(
     f: impl FnOnce(&mut crate::book::Book, &SweepRules<'_>) -> R,
 ) -> R {
     let Contract {
-        params, standing, book, ..
+        params,
+        standing,
+        book,
+        changed,
+        ..
     } = contract;
+    changed.book = true;
     let groups = params.on(Param::Affiliation);
     let rules = SweepRules {
         range: params.range(),
@@ -116,6 +121,10 @@ pub(crate) struct Match {
     pub(crate) bid: Order,
     /// The ask as it stood before the deal.
     pub(crate) ask: Order,
+    /// Account of the bid.
+    pub(crate) buyer: AccountIndex,
+    /// Account of the ask.
+    pub(crate) seller: AccountIndex,
     /// Price.
     pub(crate) price: DealPrice,
     /// Energy.
@@ -131,10 +140,9 @@ impl Market {
         id: ContractId,
         f: impl FnOnce(&mut Self, &mut Contract) -> Result<R, Reject>,
     ) -> Result<R, Reject> {
-        let mut contract = self.state.contracts.remove(&id).ok_or(Reject::UnknownContract)?;
+        let (slot, mut contract) = self.state.contracts.take(id).ok_or(Reject::UnknownContract)?;
         let result = f(self, &mut contract);
-        self.state.contracts.insert(id, contract);
-        self.state.touch_contract(id);
+        self.state.contracts.put_back(slot, contract);
         result
     }
 
@@ -153,8 +161,8 @@ impl Market {
         }
     }
 
-    pub(crate) fn quote(&mut self, name: OrderId, quote: &Quote) -> Result<(), Reject> {
-        self.require(name.participant, role_of(quote.side))?;
+    pub(crate) fn quote(&mut self, who: Party, name: OrderId, quote: &Quote) -> Result<(), Reject> {
+        self.require(who, role_of(quote.side))?;
         self.on_contract(quote.contract, |market, contract| {
             market.check_open(contract)?;
             if quote.round != 0 {
@@ -181,22 +189,28 @@ impl Market {
                 client_order_id: quote.client_order_id,
                 arrival: market.arrival(),
             };
-            market.check_entry(contract, &order, Energy::ZERO, Money::ZERO)?;
-            market.enter(contract, order)
+            market.check_entry(contract, who.at, &order, Energy::ZERO, Money::ZERO)?;
+            market.enter(contract, who.at, order)
         })
     }
 
     /// The checks of an order that need the market: concession, floor, capacity, balance. `credit` and `freed` are what
     /// a replaced order gives back first.
-    fn check_entry(&mut self, c: &Contract, order: &Order, credit: Energy, freed: Money) -> Result<(), Reject> {
-        let who = order.id.participant;
+    fn check_entry(
+        &self,
+        c: &Contract,
+        who: AccountIndex,
+        order: &Order,
+        credit: Energy,
+        freed: Money,
+    ) -> Result<(), Reject> {
         if c.params.on(Param::Concession) && !c.concedes(who, order.side, order.price, self.seq) {
             return Err(Reject::ConcessionViolated);
         }
         if !above_floor(c, order.side, order.price) {
             return Err(Reject::BidBelowFloor);
         }
-        let account = self.state.accounts.get(who).ok_or(Reject::UnknownParticipant)?;
+        let account = self.state.accounts.at(who);
         if order.side == Side::Sell && !within_capacity(c, account, who, order.leaves, credit) {
             return Err(Reject::CapacityExceeded);
         }
@@ -211,12 +225,11 @@ impl Market {
     }
 
     /// Takes a checked order into the market: mark, reservation, sweep, rest.
-    fn enter(&mut self, contract: &mut Contract, mut order: Order) -> Result<(), Reject> {
+    fn enter(&mut self, contract: &mut Contract, who: AccountIndex, mut order: Order) -> Result<(), Reject> {
         let plan = with_book(contract, &self.state.accounts, |book, rules| book.plan(&order, rules));
         if order.time_in_force == TimeInForce::PostOnly && !plan.executions.is_empty() {
             return Err(Reject::WouldCross);
         }
-        let who = order.id.participant;
         let needed = reservation(
             &contract.params,
             order.side,
@@ -224,13 +237,13 @@ impl Market {
             order.charge_cap,
             order.leaves,
         );
-        if !self.state.accounts.known_mut(who).reserve(needed) {
+        if !self.state.accounts.at_mut(who).reserve(needed) {
             return Err(Reject::NoBalance);
         }
-        self.count_entry(contract, &order, self.seq);
+        self.count_entry(contract, who, &order, self.seq);
         let kill = order.time_in_force == TimeInForce::Fok && plan.filled < order.leaves;
         if !kill {
-            self.execute(contract, &mut order, &plan);
+            self.execute(contract, who, &mut order, &plan);
         }
         if order.leaves.is_zero() {
             return Ok(());
@@ -244,7 +257,7 @@ impl Market {
         match reason {
             Some(reason) => {
                 self.explain_rest(contract, &order, &plan);
-                self.drop_order(contract, &order, reason, false);
+                self.drop_order(contract, who, &order, reason, false);
             }
             None => self.rest(contract, order),
         }
@@ -271,8 +284,7 @@ impl Market {
     }
 
     /// Lets an accepted order set the mark and count as entered; its energy counts against the capacity.
-    pub(crate) fn count_entry(&mut self, contract: &mut Contract, order: &Order, seq: u64) {
-        let who = order.id.participant;
+    pub(crate) fn count_entry(&mut self, contract: &mut Contract, who: AccountIndex, order: &Order, seq: u64) {
         if contract.params.on(Param::Concession) {
             contract.mark(who, order.side, order.price, seq);
         }
@@ -302,8 +314,14 @@ impl Market {
     }
 
     /// Gives back what an order holds, once it is out of the book, and says why it is gone.
-    pub(crate) fn drop_order(&mut self, contract: &mut Contract, order: &Order, reason: CloseReason, resting: bool) {
-        let who = order.id.participant;
+    pub(crate) fn drop_order(
+        &mut self,
+        contract: &mut Contract,
+        who: AccountIndex,
+        order: &Order,
+        reason: CloseReason,
+        resting: bool,
+    ) {
         let held = reservation(
             &contract.params,
             order.side,
@@ -311,7 +329,7 @@ impl Market {
             order.charge_cap,
             order.leaves,
         );
-        self.state.accounts.known_mut(who).release(held);
+        self.state.accounts.at_mut(who).release(held);
         if order.side == Side::Sell {
             let position = contract.position_mut(who);
             position.open_asks = position.open_asks.minus(order.leaves);
@@ -328,37 +346,44 @@ impl Market {
         });
     }
 
-    /// Takes a resting order out.
-    pub(crate) fn close_order(&mut self, contract: &mut Contract, id: &OrderId, reason: CloseReason) -> bool {
+    /// Takes a resting order of `owner` out.
+    pub(crate) fn close_order(
+        &mut self,
+        contract: &mut Contract,
+        owner: AccountIndex,
+        id: &OrderId,
+        reason: CloseReason,
+    ) -> bool {
         let removed = with_book(contract, &self.state.accounts, |book, rules| book.remove(id, rules));
         if let Some(order) = removed {
             contract.expiries.remove(&(order.valid_until, order.id));
-            self.drop_order(contract, &order, reason, true);
+            self.drop_order(contract, owner, &order, reason, true);
         }
         removed.is_some()
     }
 
     /// Takes every resting order of a participant out of a contract.
-    pub(crate) fn close_all(&mut self, id: ContractId, who: ParticipantId, reason: CloseReason) -> usize {
+    pub(crate) fn close_all(&mut self, id: ContractId, who: Party, reason: CloseReason) -> usize {
         let closed = self.on_contract(id, |market, contract| {
-            let orders = contract.book.owned_by(who);
+            let orders = contract.book.owned_by(who.id);
             for order in &orders {
-                market.close_order(contract, &order.id, reason);
+                market.close_order(contract, who.at, &order.id, reason);
             }
             Ok(orders.len())
         });
         closed.unwrap_or(0)
     }
 
-    fn execute(&mut self, contract: &mut Contract, order: &mut Order, plan: &Plan) {
+    fn execute(&mut self, contract: &mut Contract, who: AccountIndex, order: &mut Order, plan: &Plan) {
         for execution in &plan.executions {
             let Some(resting) = contract.book.get(&execution.resting).copied() else {
                 continue;
             };
-            let (bid, ask) = if order.side == Side::Buy {
-                (*order, resting)
+            let other = self.state.accounts.party(resting.id.participant).at;
+            let (bid, ask, buyer, seller) = if order.side == Side::Buy {
+                (*order, resting, who, other)
             } else {
-                (resting, *order)
+                (resting, *order, other, who)
             };
             let price = match contract.params.deal_price() {
                 DealPriceRule::Midpoint => DealPrice::midpoint(bid.price, ask.price),
@@ -379,6 +404,8 @@ impl Market {
                 &Match {
                     bid,
                     ask,
+                    buyer,
+                    seller,
                     price,
                     energy: execution.energy,
                     aggressor,
@@ -402,30 +429,27 @@ impl Market {
             energy: m.energy,
             charges,
         };
-        let deal_id = digest(self.state.chain, "deal", &[&deal.to_bytes()]);
+        let deal_id = self.state.deal_prefix.finish_with(&deal.to_bytes());
         let buyer_escrow = buyer_holds(&deal, m.energy);
         let seller_escrow = seller_pays(&deal, m.energy).plus(penalty(params, m.energy));
-        for (order, escrow) in [(&m.bid, buyer_escrow), (&m.ask, seller_escrow)] {
+        for (who, order, escrow) in [(m.buyer, &m.bid, buyer_escrow), (m.seller, &m.ask, seller_escrow)] {
             let reserved = reservation(params, order.side, order.price, order.charge_cap, m.energy);
-            self.state
-                .accounts
-                .known_mut(order.id.participant)
-                .reservation_to_escrow(reserved, escrow);
+            self.state.accounts.at_mut(who).reservation_to_escrow(reserved, escrow);
         }
         let min_lot = params.get(Param::MinLot) as u64;
-        let buyer = contract.position_mut(m.bid.id.participant);
+        let buyer = contract.position_mut(m.buyer);
         buyer.bought = buyer.bought.plus(m.energy);
-        let seller = contract.position_mut(m.ask.id.participant);
+        let seller = contract.position_mut(m.seller);
         seller.sold = seller.sold.plus(m.energy);
         seller.open_asks = seller.open_asks.minus(m.energy);
-        let outside = !(self.state.accounts).affiliated(m.bid.id.participant, m.ask.id.participant, true);
+        let outside = !self.state.accounts.same_group(m.buyer, m.seller);
         if m.energy.get() >= min_lot && outside {
             contract.count_deal(m.price, m.energy);
         }
         if contract.unsealed_from == contract.deals.len() {
             contract.unsealed_since = self.ticked;
         }
-        contract.deals.push(DealState {
+        contract.add_deal(DealState {
             deal,
             id: deal_id,
             status: DealStatus::Made,
@@ -435,9 +459,6 @@ impl Market {
             seller_delivered: Energy::ZERO,
             ratings: [None; 2],
         });
-        self.state.deal_index.insert(deal_id, (contract.id, ordinal));
-        self.state.touch_deal(contract.id, ordinal as usize);
-        self.dealt.insert(contract.id);
         self.out.push(Event::Executed {
             deal,
             deal_id,
@@ -451,48 +472,57 @@ impl Market {
         });
     }
 
-    pub(crate) fn cancel(&mut self, who: ParticipantId, cancel: &Cancel) -> Result<(), Reject> {
-        let contracts: Vec<ContractId> = match cancel.contract {
-            Some(id) => {
-                let contract = self.state.contracts.get(&id).ok_or(Reject::UnknownContract)?;
+    pub(crate) fn cancel(&mut self, who: Party, cancel: &Cancel) -> Result<(), Reject> {
+        let closed = match cancel.contract {
+            Some(id) => self.on_contract(id, |market, contract| {
                 if contract.phase >= Phase::GateClosed {
                     return Err(Reject::GateClosed);
                 }
-                vec![id]
+                Ok(market.cancel_in(contract, who, cancel))
+            })?,
+            None => {
+                let ids: Vec<ContractId> = self.state.contracts.keys().copied().collect();
+                let mut closed = 0;
+                for id in ids {
+                    closed += self.on_contract(id, |market, contract| Ok(market.cancel_in(contract, who, cancel)))?;
+                }
+                closed
             }
-            None => self.state.contracts.keys().copied().collect(),
         };
-        let mut closed = 0;
-        for id in contracts {
-            closed += self.on_contract(id, |market, contract| {
-                let (participant, nonce, index) = (who, cancel.target_nonce, cancel.target_index);
-                let targets = match (nonce, index) {
-                    (0, _) => contract.book.owned_by(who).iter().map(|order| order.id).collect(),
-                    (_, ALL_INDEXES) => contract.book.of_envelope(who, nonce),
-                    _ => vec![OrderId {
-                        participant,
-                        nonce,
-                        index,
-                    }],
-                };
-                let close = |target: &&OrderId| market.close_order(contract, target, CloseReason::Cancelled);
-                Ok(targets.iter().filter(close).count())
-            })?;
-        }
         if closed > 0 || cancel.target_nonce == 0 {
             return Ok(());
         }
         // An unseen target is burned, so that a late original does nothing.
-        let seq = self.seq;
-        let account = self.state.accounts.known_mut(who);
-        if account.nonces.check(cancel.target_nonce).is_ok() {
-            account.nonces.mark(cancel.target_nonce, seq);
+        let accounts = &mut self.state.accounts;
+        if accounts.at(who.at).nonces.check(cancel.target_nonce).is_ok() {
+            accounts.use_nonce(who.at, cancel.target_nonce, self.seq);
             return Ok(());
         }
         Err(Reject::UnknownOrder)
     }
 
-    pub(crate) fn replace(&mut self, name: OrderId, replace: &Replace) -> Result<(), Reject> {
+    /// Cancels in one contract; how many orders went.
+    fn cancel_in(&mut self, contract: &mut Contract, who: Party, cancel: &Cancel) -> usize {
+        let (participant, nonce, index) = (who.id, cancel.target_nonce, cancel.target_index);
+        let targets = match (nonce, index) {
+            (0, _) => contract.book.owned_by(who.id).iter().map(|order| order.id).collect(),
+            (_, ALL_INDEXES) => contract.book.of_envelope(who.id, nonce),
+            _ => {
+                let target = OrderId {
+                    participant,
+                    nonce,
+                    index,
+                };
+                return self
+                    .close_order(contract, who.at, &target, CloseReason::Cancelled)
+                    .into();
+            }
+        };
+        let close = |target: &&OrderId| self.close_order(contract, who.at, target, CloseReason::Cancelled);
+        targets.iter().filter(close).count()
+    }
+
+    pub(crate) fn replace(&mut self, who: Party, name: OrderId, replace: &Replace) -> Result<(), Reject> {
         let target = OrderId {
             nonce: replace.target_nonce,
             index: replace.target_index,
@@ -527,9 +557,9 @@ impl Market {
             } else {
                 Energy::ZERO
             };
-            market.check_entry(contract, &order, credit, held)?;
+            market.check_entry(contract, who.at, &order, credit, held)?;
             if replace.price == old.price && replace.energy <= old.leaves {
-                market.reduce(contract, &old, &order, held);
+                market.reduce(contract, who.at, &old, &order, held);
                 return Ok(());
             }
             if order.time_in_force == TimeInForce::PostOnly {
@@ -544,16 +574,15 @@ impl Market {
                     return Err(Reject::WouldCross);
                 }
             }
-            market.close_order(contract, &target, CloseReason::Replaced);
-            market.enter(contract, order)
+            market.close_order(contract, who.at, &target, CloseReason::Replaced);
+            market.enter(contract, who.at, order)
         })
     }
 
     /// Reduces an order where it stands; it keeps its place in the queue.
-    fn reduce(&mut self, contract: &mut Contract, old: &Order, new: &Order, held: Money) {
-        let who = old.id.participant;
+    fn reduce(&mut self, contract: &mut Contract, who: AccountIndex, old: &Order, new: &Order, held: Money) {
         let needed = reservation(&contract.params, new.side, new.price, new.charge_cap, new.leaves);
-        let account = self.state.accounts.known_mut(who);
+        let account = self.state.accounts.at_mut(who);
         account.release(held);
         let covered = account.reserve(needed);
         assert!(covered, "INVARIANT: check_entry counted the freed reservation");
@@ -561,6 +590,7 @@ impl Market {
             let position = contract.position_mut(who);
             position.open_asks = position.open_asks.minus(old.leaves).plus(new.leaves);
         }
+        contract.changed.book = true;
         contract
             .book
             .reduce(&old.id, new.id, new.leaves, new.charge_cap, new.min_fill);
@@ -586,7 +616,7 @@ impl Market {
 pub(crate) fn within_capacity(
     contract: &Contract,
     account: &Account,
-    who: ParticipantId,
+    who: AccountIndex,
     more: Energy,
     credit: Energy,
 ) -> bool {
@@ -596,7 +626,7 @@ pub(crate) fn within_capacity(
     }
     let position = contract.position(who);
     let sum = |parts: [Energy; 3]| parts.iter().map(|e| u128::from(e.get())).sum::<u128>();
-    sum([position.sold, position.open_asks, more]) <= sum([account.export_capacity(), position.bought, credit])
+    sum([position.sold, position.open_asks, more]) <= sum([account.export_capacity, position.bought, credit])
 }
 
 /// What the buyer of a deal pays at most for `energy`: price and charge, if positive.

@@ -782,7 +782,7 @@ impl Pair {
                     "free, reserved, escrow of {who}: {want:?}, in the market {got:?}"
                 ));
             }
-            let position = fast.position(who);
+            let position = fast.position(state.accounts.index(who).unwrap());
             let got = [position.sold, position.bought, position.open_asks].map(wh);
             let want = self.model.energy(who);
             if got != want {

@@ -308,7 +308,7 @@ fn uncountersigned_deals_are_void_and_everything_is_released() {
     assert_eq!(rig.pockets(12), [MINT, 0, 0, 0]);
     // The 400 Wh that still rest keep (9,000 is positive) the penalty reserved: 5,000 ticks.
     assert_eq!(rig.pockets(11), [MINT - 20_000_000, 20_000_000, 0, 0]);
-    let position = rig.contract(0).position(support::id(11));
+    let position = rig.position(0, 11);
     assert_eq!((position.sold.get(), position.open_asks.get()), (0, 400));
     rig.run_to(0, at::CLOSE, true);
     assert_eq!(rig.pockets(11), [MINT, 0, 0, 0]);
@@ -735,7 +735,7 @@ fn a_replace_keeps_its_place_on_the_same_price_and_not_more_energy() {
     assert_eq!(owners(&rig), [12, 11]);
     rig.ok(11, support::replace(0, lost, 0, 8_999, 61));
     assert_eq!(owners(&rig), [11, 12]);
-    assert_eq!(rig.contract(0).position(support::id(11)).open_asks.get(), 61);
+    assert_eq!(rig.position(0, 11).open_asks.get(), 61);
     // An order under its old name is gone.
     rig.refuse(
         11,

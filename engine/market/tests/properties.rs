@@ -467,7 +467,9 @@ impl Storm {
         for order in contract.book.side(Side::Sell) {
             *open.entry(order.id.participant.get()).or_default() += order.leaves.get();
         }
-        for (who, position) in &contract.positions {
+        let accounts = &self.rig.market.state().accounts;
+        for (at, position) in contract.positions() {
+            let who = accounts.id(at);
             assert_eq!(position.open_asks.get(), open.get(&who.get()).copied().unwrap_or(0));
         }
         for (_, name) in &contract.expiries {

@@ -625,7 +625,7 @@ fn concession_in_rounds() {
         "the whole reveal is void and replaces nothing"
     );
     assert_eq!(rig.market.state().supply.burned, i128::from(16 * POINT));
-    assert!(rig.contract(0).position(id(11)).declined);
+    assert!(rig.position(0, 11).declined);
     // A void quote violates nothing.
     let reveals: &[(u64, &[Quote])] = &[(11, &[ask(0, 9_199, 10), ask(0, 1_000_000, 10)])];
     let events = rig.round(0, 3, 4, reveals);
@@ -710,7 +710,7 @@ fn capacity() {
         &[(20, &[ask(0, 9_000, 700), ask(0, 9_000, 51), ask(0, 9_000, 50)])],
     );
     assert_eq!(voids(&events), [Reject::CapacityExceeded]);
-    assert_eq!(rig.contract(0).position(id(20)).open_asks.get(), 750);
+    assert_eq!(rig.position(0, 20).open_asks.get(), 750);
 }
 
 #[test]
@@ -915,7 +915,7 @@ fn bonds_burn_for_silence_and_want_of_money() {
     assert_eq!(rig.pockets(12), [2 * POINT, 0, 0, 0]);
     assert_eq!(rig.market.state().supply.burned, 2 * i128::from(bond));
     assert_eq!(rig.account(13).locked.get(), 2 * POINT);
-    let declined = [11, 12, 13].map(|serial| rig.contract(0).position(id(serial)).declined);
+    let declined = [11, 12, 13].map(|serial| rig.position(0, serial).declined);
     assert_eq!(declined, [false, true, true]);
 }
 

@@ -326,11 +326,11 @@ fn an_unrevealed_seal_costs_reputation_for_w_cycles() {
     rig.seal(0, 1, 0, &[(11, &[])]);
     rig.run_to(0, at::CLOSE, true);
     assert_eq!(rated(&rig, 11), Some((480_000, 0, 0, 0, 1)));
-    assert_eq!(rig.account(11).window.records().count(), 1);
+    assert_eq!(rig.account(11).profile().window.records().count(), 1);
     rig.run_to(1, at::CLOSE, true);
-    assert_eq!(rig.account(11).window.records().count(), 1);
+    assert_eq!(rig.account(11).profile().window.records().count(), 1);
     rig.run_to(2, at::CLOSE, true);
-    assert_eq!(rig.account(11).window.records().count(), 0);
+    assert_eq!(rig.account(11).profile().window.records().count(), 0);
 }
 
 #[test]

@@ -507,7 +507,7 @@ impl Signatures {
 
     /// The key of an account as it stands.
     fn key(&mut self, who: ParticipantId, executor: &Executor) -> Option<PublicKey> {
-        let bytes = &executor.market().state().accounts.get(who)?.public_key;
+        let bytes = &executor.market().state().accounts.get(who)?.profile().public_key;
         match self.keys.get(&who) {
             Some(key) if key.as_bytes() == bytes => Some(*key),
             _ => {

@@ -294,6 +294,6 @@ fn replay(dir: &Path, executor: &mut Executor, publish: &mut Publish) -> Result<
 fn decompress(executor: &Executor) -> std::collections::BTreeMap<wattbook_types::ParticipantId, PublicKey> {
     let accounts = executor.market().state().accounts.iter();
     accounts
-        .filter_map(|(id, account)| Some((id, PublicKey::new(&account.public_key).ok()?)))
+        .filter_map(|(id, account)| Some((id, PublicKey::new(&account.profile().public_key).ok()?)))
         .collect()
 }

@@ -77,6 +77,14 @@ pub fn digest(chain: ChainId, name: &str, body: &[&[u8]]) -> Hash {
 pub struct Prefix(Sha256);
 
 impl Prefix {
+    /// The prefix of every [`digest`] of `name`: its tag and the chain, one block.
+    pub fn of_digest(chain: ChainId, name: &str) -> Self {
+        let mut prefix = Self::default();
+        prefix.update(&domain_tag(name));
+        prefix.update(&chain.0.0);
+        prefix
+    }
+
     /// Appends to the prefix.
     pub fn update(&mut self, part: &[u8]) {
         self.0.update(part);

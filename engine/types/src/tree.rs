@@ -87,6 +87,90 @@ impl Frontier {
     }
 }
 
+/// A tree that keeps its nodes, so that a root costs only the paths of the leaves that changed.
+#[derive(Clone, Debug, Default)]
+pub struct CachedTree {
+    /// Leaf hashes, then the nodes above them, level by level; a node without a right sibling stands on the next level too.
+    levels: Vec<Vec<Hash>>,
+    /// Leaves that changed since the last root.
+    stale: Vec<usize>,
+}
+
+impl CachedTree {
+    /// The empty tree.
+    pub const fn new() -> Self {
+        Self {
+            levels: Vec::new(),
+            stale: Vec::new(),
+        }
+    }
+
+    /// Number of leaves.
+    pub fn len(&self) -> usize {
+        self.levels.first().map_or(0, Vec::len)
+    }
+
+    /// Whether it has no leaf.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends a leaf by its hash.
+    pub fn push(&mut self, leaf: Hash) {
+        if self.levels.is_empty() {
+            self.levels.push(Vec::new());
+        }
+        self.stale.push(self.len());
+        self.levels[0].push(leaf);
+    }
+
+    /// Replaces a leaf by its hash.
+    ///
+    /// # Panics
+    /// Beyond the tree.
+    pub fn set(&mut self, index: usize, leaf: Hash) {
+        self.levels[0][index] = leaf;
+        self.stale.push(index);
+    }
+
+    /// Cuts the tree down to its first `len` leaves.
+    pub fn truncate(&mut self, len: usize) {
+        if len >= self.len() {
+            return;
+        }
+        self.levels[0].truncate(len);
+        self.stale.retain(|index| *index < len);
+        // The path of the last leaf is the new right edge.
+        self.stale.extend(len.checked_sub(1));
+    }
+
+    /// The root over every leaf.
+    pub fn root(&mut self) -> Hash {
+        self.stale.sort_unstable();
+        let mut level = 0;
+        while self.levels.get(level).is_some_and(|nodes| nodes.len() > 1) {
+            if self.levels.len() == level + 1 {
+                self.levels.push(Vec::new());
+            }
+            let (below, above) = self.levels.split_at_mut(level + 1);
+            let (below, above) = (&below[level], &mut above[0]);
+            above.resize(below.len().div_ceil(2), Hash::ZERO);
+            // INVARIANT: a node that was not there before has a changed leaf below it.
+            self.stale.iter_mut().for_each(|index| *index /= 2);
+            self.stale.dedup();
+            for &index in &self.stale {
+                let left = &below[2 * index];
+                above[index] = below.get(2 * index + 1).map_or(*left, |right| node_hash(left, right));
+            }
+            level += 1;
+        }
+        self.stale.clear();
+        self.levels.truncate(level + 1);
+        let top = self.levels.get(level).and_then(|nodes| nodes.first());
+        top.copied().unwrap_or_else(empty_root)
+    }
+}
+
 /// Largest power of two smaller than `n`; `n >= 2`.
 const fn split(n: usize) -> usize {
     1 << (usize::BITS - 1 - (n - 1).leading_zeros())
@@ -158,6 +242,38 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn cached_tree_equals_the_plain_root(steps in prop::collection::vec((0u8..4, any::<u16>(), 0usize..40), 1..60)) {
+            let (mut tree, mut leaves) = (CachedTree::new(), Vec::new());
+            for (step, (what, number, many)) in steps.into_iter().enumerate() {
+                let leaf = |i: usize| leaf_hash(&[step as u8, i as u8]);
+                match what {
+                    0 | 1 => {
+                        leaves.extend((0..many).map(leaf));
+                        (0..many).for_each(|i| tree.push(leaf(i)));
+                    }
+                    2 => {
+                        for i in 0..many.min(leaves.len()) {
+                            let at = (usize::from(number) + 7 * i) % leaves.len();
+                            leaves[at] = leaf(i);
+                            tree.set(at, leaf(i));
+                        }
+                    }
+                    _ => {
+                        let len = usize::from(number) % (leaves.len() + 2);
+                        leaves.truncate(len);
+                        tree.truncate(len);
+                    }
+                }
+                prop_assert_eq!(tree.len(), leaves.len());
+                // Several changes may fall between two roots.
+                if number % 3 > 0 {
+                    prop_assert_eq!(tree.root(), root_of_hashes(leaves.iter().copied()));
+                }
+            }
+            prop_assert_eq!(tree.root(), root_of_hashes(leaves));
+        }
+
         #[test]
         fn frontier_equals_definition_and_every_leaf_proves(n in 0usize..70) {
             let hashes: Vec<Hash> = (0..n as u64).map(|i| leaf_hash(&i.to_le_bytes())).collect();

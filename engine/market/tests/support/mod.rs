@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use wattbook_market::account::Account;
-use wattbook_market::contract::Contract;
+use wattbook_market::contract::{Contract, Position};
 use wattbook_market::{Genesis, Market, Refusal};
 use wattbook_types::command::{Cancel, GridSignature, MarketAction, MarketOrder, Reading, Replace, Seal};
 use wattbook_types::{
@@ -441,6 +441,11 @@ impl Rig {
 
     pub(crate) fn contract(&self, n: u32) -> &Contract {
         &self.market.state().contracts[&contract(n)]
+    }
+
+    pub(crate) fn position(&self, n: u32, serial: u64) -> Position {
+        let at = self.market.state().accounts.index(id(serial)).expect("registered");
+        self.contract(n).position(at)
     }
 
     pub(crate) fn is_known(&self, n: u32) -> bool {

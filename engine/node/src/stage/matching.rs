@@ -335,18 +335,11 @@ impl Matching {
                 grade,
                 from,
             } => {
-                let base = self.executor.market().state().accounts.get(participant).map_or(0, |a| {
-                    a.nonces
-                        .used()
-                        .map(|(nonce, _)| nonce)
-                        .max()
-                        .unwrap_or(0)
-                        .max(a.nonces.base())
-                });
+                let account = self.executor.market().state().accounts.get(participant);
                 Publication::Open {
                     session,
                     participant,
-                    next_nonce: base + 1,
+                    next_nonce: account.map_or(0, |account| account.nonces.highest()) + 1,
                     grade,
                     from,
                 }

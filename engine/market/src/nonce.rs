@@ -1,0 +1,225 @@
+//! The nonce window of an account (PROTOCOL 3): which nonces have been used, and by which record.
+//!
+//! # Contract
+//! The base is the highest nonce below which every one has been used or burned. A nonce can be used within
+//! [`NONCE_WINDOW`] above it; of as many at and below it the record is remembered.
+//!
+//! # Format
+//! Sequence numbers stand in chunks of [`CHUNK_LEN`] consecutive nonces, from the first that the window reaches to the last
+//! that was used; a chunk is a page of the state root. An account that never sent anything has none.
+
+use crate::page;
+use std::collections::VecDeque;
+use wattbook_types::{Hash, Reject};
+
+/// Nonces above the base that are taken.
+pub const NONCE_WINDOW: u64 = 1_024;
+/// Sequence numbers in a chunk.
+pub const CHUNK_LEN: usize = 64;
+
+/// The records of [`CHUNK_LEN`] nonces.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Chunk {
+    /// Sequence number plus one; 0: unused.
+    pub(crate) records: [u64; CHUNK_LEN],
+    /// Hash of the chunk's page; `None` once a record is added.
+    pub(crate) page: Option<Hash>,
+}
+
+impl Chunk {
+    const EMPTY: Self = Self {
+        records: [0; CHUNK_LEN],
+        page: None,
+    };
+}
+
+/// Which nonces have been used, and by which record.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Nonces {
+    base: u64,
+    /// Number of the first chunk.
+    first: u64,
+    chunks: VecDeque<Chunk>,
+}
+
+const fn place(nonce: u64) -> (u64, usize) {
+    (nonce / CHUNK_LEN as u64, nonce as usize % CHUNK_LEN)
+}
+
+impl Nonces {
+    /// The base: the least nonce that can be used is one above.
+    pub const fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The record of a nonce plus one; 0: unused, or not remembered.
+    fn record(&self, nonce: u64) -> u64 {
+        let (chunk, slot) = place(nonce);
+        let chunk = chunk.checked_sub(self.first).and_then(|i| self.chunks.get(i as usize));
+        chunk.map_or(0, |chunk| chunk.records[slot])
+    }
+
+    /// Whether `nonce` may be used; else the refusal, with the original record where it is known.
+    pub fn check(&self, nonce: u64) -> Result<(), (Reject, u64)> {
+        let beyond = nonce > self.base && nonce - self.base > NONCE_WINDOW;
+        let forgotten = nonce <= self.base.saturating_sub(NONCE_WINDOW);
+        if beyond || forgotten {
+            return Err((Reject::NonceOutOfWindow, 0));
+        }
+        match self.record(nonce) {
+            0 => Ok(()),
+            record => Err((Reject::Duplicate, record - 1)),
+        }
+    }
+
+    /// Whether `nonce` has been used, as far as the window knows.
+    pub fn is_used(&self, nonce: u64) -> bool {
+        nonce <= self.base || self.record(nonce) != 0
+    }
+
+    /// Marks a nonce that [`Self::check`] let pass.
+    pub fn mark(&mut self, nonce: u64, seq: u64) {
+        debug_assert!(self.check(nonce).is_ok());
+        let (number, slot) = place(nonce);
+        // BOUND: a nonce lies at most a window above the base, so at most 33 chunks are kept.
+        while self.first + self.chunks.len() as u64 <= number {
+            self.chunks.reserve_exact(1);
+            self.chunks.push_back(Chunk::EMPTY);
+        }
+        let chunk = &mut self.chunks[(number - self.first) as usize];
+        chunk.records[slot] = seq + 1;
+        chunk.page = None;
+        if nonce == self.base + 1 {
+            self.advance();
+        }
+    }
+
+    /// Moves the base up over what has been used and lets go of what lies a window behind it.
+    fn advance(&mut self) {
+        self.base += 1;
+        while self.record(self.base + 1) != 0 {
+            self.base += 1;
+        }
+        let keep_from = self.base.saturating_sub(NONCE_WINDOW) + 1;
+        while self.first < place(keep_from).0 {
+            self.chunks.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// The used nonces the window remembers.
+    pub fn used(&self) -> impl Iterator<Item = (u64, u64)> {
+        let keep_from = self.base.saturating_sub(NONCE_WINDOW) + 1;
+        let chunks = (self.first..).zip(&self.chunks);
+        let all = chunks.flat_map(|(number, chunk)| (number * CHUNK_LEN as u64..).zip(chunk.records));
+        all.filter_map(move |(nonce, record)| (record != 0 && nonce >= keep_from).then(|| (nonce, record - 1)))
+    }
+
+    /// The highest nonce that has been used.
+    pub fn highest(&self) -> u64 {
+        self.used().last().map_or(self.base, |(nonce, _)| nonce)
+    }
+
+    /// The chunks with their numbers.
+    pub(crate) fn chunks(&self) -> impl ExactSizeIterator<Item = (u64, &Chunk)> {
+        let first = self.first;
+        (0..self.chunks.len()).map(move |i| (first + i as u64, &self.chunks[i]))
+    }
+
+    /// Hashes the chunks that changed, as pages of the account at place `account`.
+    pub(crate) fn hash_chunks(&mut self, account: u64) {
+        for (number, chunk) in (self.first..).zip(&mut self.chunks) {
+            if chunk.page.is_none() {
+                chunk.page = Some(page::chunk(account, number, &chunk.records));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn nonces_slide_and_remember() {
+        let mut nonces = Nonces::default();
+        assert_eq!(nonces.check(0), Err((Reject::NonceOutOfWindow, 0)));
+        assert_eq!(nonces.check(1_025), Err((Reject::NonceOutOfWindow, 0)));
+        nonces.mark(2, 70);
+        assert_eq!((nonces.base(), nonces.check(2)), (0, Err((Reject::Duplicate, 70))));
+        nonces.mark(1, 71);
+        assert_eq!(nonces.base(), 2);
+        assert_eq!(nonces.check(1), Err((Reject::Duplicate, 71)));
+        for nonce in 3..=2_000 {
+            nonces.mark(nonce, nonce);
+        }
+        assert_eq!(nonces.check(1), Err((Reject::NonceOutOfWindow, 0)));
+        assert_eq!(nonces.check(1_999), Err((Reject::Duplicate, 1_999)));
+        assert!(nonces.is_used(1) && !nonces.is_used(2_001));
+    }
+
+    /// The window by its definition, over a map of everything ever used.
+    struct Model {
+        base: u64,
+        used: BTreeMap<u64, u64>,
+    }
+
+    impl Model {
+        fn check(&self, nonce: u64) -> Result<(), (Reject, u64)> {
+            let remembered = nonce + NONCE_WINDOW > self.base;
+            match self.used.get(&nonce) {
+                Some(seq) if remembered => Err((Reject::Duplicate, *seq)),
+                _ if nonce <= self.base || nonce > self.base + NONCE_WINDOW => Err((Reject::NonceOutOfWindow, 0)),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn the_window_is_that_of_the_model() {
+        for seed in 0..20 {
+            let mut dice = ChaCha8Rng::seed_from_u64(seed);
+            let (mut nonces, mut model) = (
+                Nonces::default(),
+                Model {
+                    base: 0,
+                    used: BTreeMap::new(),
+                },
+            );
+            for seq in 0..6_000 {
+                let nonce = match dice.next_u64() % 8 {
+                    0 => dice.next_u64() % (model.base + 2_500),
+                    1 => model.base + 1 + dice.next_u64() % 1_100,
+                    2 => model.base.saturating_sub(dice.next_u64() % 1_100),
+                    n => model.base + n - 2,
+                };
+                let want = model.check(nonce);
+                assert_eq!(
+                    nonces.check(nonce),
+                    want,
+                    "seed {seed}, nonce {nonce}, base {}",
+                    model.base
+                );
+                if want.is_ok() {
+                    nonces.mark(nonce, seq);
+                    model.used.insert(nonce, seq);
+                    while model.used.contains_key(&(model.base + 1)) {
+                        model.base += 1;
+                    }
+                }
+                assert_eq!(nonces.base(), model.base);
+                assert_eq!(
+                    nonces.is_used(nonce),
+                    nonce <= model.base || model.used.contains_key(&nonce)
+                );
+            }
+            let from = (model.base + 1).saturating_sub(NONCE_WINDOW);
+            let want: Vec<(u64, u64)> = model.used.range(from..).map(|(nonce, seq)| (*nonce, *seq)).collect();
+            assert_eq!(nonces.used().collect::<Vec<_>>(), want);
+            assert_eq!(nonces.highest(), want.last().map_or(0, |(nonce, _)| *nonce));
+        }
+    }
+}
