@@ -16,7 +16,6 @@ mod round;
 
 use clap::Parser;
 use flow::{DEEP, Flow, JUMPS, STANDARD, Shape, WIDE};
-use measure::Timer;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -72,7 +71,7 @@ fn run(args: &Args) -> Result<(), Error> {
     let mut all = Vec::new();
     let mut alone = Vec::new();
     let mut notes = Vec::new();
-    let mut timer = None;
+    let mut reading_ns = None;
     for shape in [STANDARD, DEEP, WIDE, JUMPS] {
         let standard = shape.name == STANDARD.name;
         if !(wanted(shape.name) || standard && wanted("core")) {
@@ -88,7 +87,7 @@ fn run(args: &Args) -> Result<(), Error> {
             shape.name
         );
         if wanted(shape.name) {
-            timer.get_or_insert_with(|| Timer::of(&clock, &flow.ops[0]));
+            reading_ns.get_or_insert_with(|| measure::reading_ns(&clock, &flow.ops[0]));
             let mut contenders = ours::contenders(&flow, &percentiles);
             all.extend(measure::interleaved(&mut contenders, args.runs, &clock));
         }
@@ -107,9 +106,9 @@ fn run(args: &Args) -> Result<(), Error> {
         notes.extend(left_out);
     }
     notes.extend(report::wrong(&all));
-    if let Some(timer) = timer {
-        println!("{}", report::table(&all, timer));
-        figures.extend(report::figures(&all, timer));
+    if let Some(reading_ns) = reading_ns {
+        println!("{}", report::table(&all, reading_ns));
+        figures.extend(report::figures(&all, reading_ns));
     }
     print!("{}", report::list(&alone));
     for note in &notes {

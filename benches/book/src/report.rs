@@ -4,7 +4,7 @@
 
 use crate::Error;
 use crate::flow::Class;
-use crate::measure::{Measured, PERCENTILES, Timer, quantile};
+use crate::measure::{Measured, PERCENTILES, READINGS, quantile};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -53,7 +53,7 @@ pub(crate) fn rivals_of<'a>(of: &Measured, all: &'a [Measured]) -> Vec<(&'static
 }
 
 /// The figures of the rows of flows.
-pub(crate) fn figures(all: &[Measured], timer: Timer) -> Vec<Figure> {
+pub(crate) fn figures(all: &[Measured], reading_ns: u64) -> Vec<Figure> {
     let mut figures = Vec::new();
     for measured in all {
         let figure = |metric: &str, value: f64, unit, ratio, samples| Figure {
@@ -94,17 +94,17 @@ pub(crate) fn figures(all: &[Measured], timer: Timer) -> Vec<Figure> {
         figures.push(Figure {
             bench: "timer".to_owned(),
             metric: "latency_p50".to_owned(),
-            value: timer.cost_ns as f64,
+            value: reading_ns as f64,
             unit: "ns",
             ratio: None,
-            samples: Timer::SAMPLES,
+            samples: READINGS,
         });
     }
     figures
 }
 
 /// Rows of flows, as shown on stdout.
-pub(crate) fn table(all: &[Measured], timer: Timer) -> String {
+pub(crate) fn table(all: &[Measured], reading_ns: u64) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write!(
@@ -138,8 +138,8 @@ pub(crate) fn table(all: &[Measured], timer: Timer) -> String {
     }
     let _ = writeln!(
         text,
-        "\nlatency, ns, {} ns of the timer's own in each, in steps of {} ns\n{:<28}{:>22}{:>22}{:>22}",
-        timer.cost_ns, timer.step_ns, "p50 / p99 / p99.9", "passive", "cancel", "aggressive"
+        "\nlatency, ns, {reading_ns} ns of the timer's own in each\n{:<28}{:>26}{:>26}{:>26}",
+        "p50 / p99 / p99.9", "passive", "cancel", "aggressive"
     );
     for measured in all {
         let _ = write!(text, "{:<28}", measured.row);
@@ -147,7 +147,7 @@ pub(crate) fn table(all: &[Measured], timer: Timer) -> String {
             let samples = &measured.latency_ns[class as usize];
             let values = PERCENTILES.map(|(_, percentile)| quantile(samples, percentile));
             let values = values.map(|value| value.map_or("-".to_owned(), |value| value.to_string()));
-            let _ = write!(text, "{:>22}", values.join(" / "));
+            let _ = write!(text, "{:>26}", values.join(" / "));
         }
         text.push('\n');
     }
