@@ -4,13 +4,14 @@ CARGO ?= cargo
 SEED ?= 1
 MINUTES ?= 10
 
-.PHONY: help setup demo test soak bench bench-node clean
+.PHONY: help setup demo test soak bench bench-book bench-node clean
 
 help:
 	@echo 'make demo        build, then run one real day of a real grid (SEED=$(SEED))'
 	@echo 'make test        formatting, lints and every test; counts what it had to skip'
 	@echo 'make soak        fuzzing, kills, flips and simulation for MINUTES=$(MINUTES); totals in perf/results/soak.jsonl'
 	@echo 'make bench       criterion: what an operation costs, room by room'
+	@echo 'make bench-book  the book beside the least a book can cost and beside other books, one JSON line a figure and rival'
 	@echo 'make bench-node  clients against a running node: what a user gets, one JSON line a figure'
 
 setup:
@@ -32,6 +33,12 @@ soak: setup
 
 bench: setup
 	$(CARGO) bench --locked -p wattbook-benches
+
+bench-book: setup
+	@echo '== building the book bench and its rivals (release)'
+	$(CARGO) build --release --locked -p wattbook-bench-book --features rivals
+	@echo '== base, rivals and ours in turn on the same operations; leave the machine alone'
+	@target/release/bench-book --seed 42
 
 bench-node: setup
 	@echo '== building the node and the load generator (release)'
