@@ -4,7 +4,10 @@ use super::dice::Dice;
 use wattbook_feed::keys::{BlsSecret, KeyRole, alias_key, log_key, registrar_key, sign_ed25519};
 use wattbook_feed::layout::{Field, Kind};
 use wattbook_feed::sbe::inbound::LogonMessage;
-use wattbook_feed::sbe::{encode_envelope, encode_logon, encode_register, encode_reveal, encode_step, outbound};
+use wattbook_feed::sbe::{
+    SCHEMA_VERSION, encode_envelope, encode_logon, encode_on_disconnect, encode_register, encode_reveal, encode_step,
+    outbound,
+};
 use wattbook_feed::signed::genesis::{FLAG_DEMO, padded};
 use wattbook_feed::signed::{
     Alias, Genesis, GenesisAccount, GenesisDelegate, LeafBytes, MeterEntry, Register, RegisterRecord, RevealRecord,
@@ -298,7 +301,9 @@ pub(crate) fn inbound(dice: &mut Dice) -> Vec<Vec<u8>> {
     }
     for envelope in envelopes() {
         keep(&|out| encode_envelope(&envelope, out));
+        keep(&|out| encode_on_disconnect(Some(&envelope), out));
     }
+    keep(&|out| encode_on_disconnect(None, out));
     for reveal in reveals() {
         keep(&|out| encode_reveal(&reveal, out));
     }
@@ -309,7 +314,7 @@ pub(crate) fn inbound(dice: &mut Dice) -> Vec<Vec<u8>> {
 pub(crate) fn outbound(dice: &mut Dice) -> Vec<Vec<u8>> {
     let message = |spec: &wattbook_feed::layout::MessageSpec, dice: &mut Dice| {
         let mut out = Vec::new();
-        for field in [spec.block_length as u16, spec.id, 1, 1] {
+        for field in [spec.block_length as u16, spec.id, 1, SCHEMA_VERSION] {
             out.extend_from_slice(&field.to_le_bytes());
         }
         let mut block = vec![0; spec.block_length];

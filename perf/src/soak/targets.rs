@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use wattbook_feed::keys::{VerifyingKey, check_possession, verify_ed25519};
 use wattbook_feed::sbe::{
-    Inbound, Outbound, decode_inbound, decode_outbound, encode_envelope, encode_logon, encode_register, encode_reveal,
-    encode_step,
+    Inbound, Outbound, decode_inbound, decode_outbound, encode_envelope, encode_logon, encode_on_disconnect,
+    encode_register, encode_reveal, encode_step,
 };
 use wattbook_feed::signed::{
     Genesis, Leaf, LeafBytes, RegisterRecord, RevealRecord, SealedEnvelope, decode_leaf, decode_tick, encode_item,
@@ -240,6 +240,11 @@ fn inbound(input: &[u8]) -> Result<Class, String> {
         Inbound::Step(step) => {
             encode_step(TimeNs::new(step.time_ns), &mut out);
             2
+        }
+        Inbound::OnDisconnect(cancels) => {
+            let cancels = cancels.map(|envelope| envelope.to_sealed());
+            encode_on_disconnect(cancels.as_ref(), &mut out);
+            cancels.map_or(3, |cancels| items(&cancels.to_command().items) ^ 0x40)
         }
     };
     same("the message encoded again", &out[..], input)?;
