@@ -416,8 +416,8 @@ impl<const RANGED: bool> Book<RANGED> {
         }
         let reason = match (incoming.time_in_force, rest) {
             (_, Rest::SelfTrade) => Reason::SelfTrade,
-            (TimeInForce::Ioc | TimeInForce::Fok, _) => Reason::ImmediateOrCancel,
             _ if incoming.market_to_limit && fresh => Reason::NoMarket,
+            (TimeInForce::Ioc | TimeInForce::Fok, _) => Reason::ImmediateOrCancel,
             _ => Reason::None,
         };
         if reason != Reason::None {
@@ -983,6 +983,45 @@ impl<const RANGED: bool> Book<RANGED> {
             filled,
             rest: sweep.rest(),
         }
+    }
+
+    /// What a sweep of `incoming` would do now if the order at `gone` were not there; nothing changes.
+    ///
+    /// # Panics
+    /// If nothing stands there.
+    pub fn probe_without(&mut self, gone: Handle, incoming: &Incoming) -> Probe {
+        let order = *self.slab.get(gone.0).expect("INVARIANT: the order to be replaced rests");
+        let side = order.side().index();
+        let emptied = unlink(&mut self.slab, &mut self.ladders[side], gone.0, &order);
+        self.forget(gone.0);
+        if emptied {
+            let at = self.ladders[side].at(order.key);
+            self.ladders[side].close(order.key, at);
+        }
+        let probe = self.probe(incoming);
+        // Back between its neighbours, under its old stamp: nobody came in meanwhile.
+        let ladder = &mut self.ladders[side];
+        if emptied {
+            ladder.append(order.key, gone.0);
+        } else {
+            let at = ladder.at(order.key);
+            if RANGED {
+                *ladder.orders_at_mut(at) += 1;
+            }
+            let ends = ladder.ends_mut(at);
+            match order.prev {
+                NONE => ends.head = gone.0,
+                prev => self.slab.order_mut(prev).next = gone.0,
+            }
+            match order.next {
+                NONE => ends.tail = gone.0,
+                next => self.slab.order_mut(next).prev = gone.0,
+            }
+        }
+        if RANGED {
+            self.places.insert(gone.0, &mut self.ladders[side], &self.slab);
+        }
+        probe
     }
 
     /// What it would deal at one level.

@@ -7,7 +7,7 @@ mod model;
 use model::{Model, Said};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use wattbook_book::{Book, Handle, Incoming, Owner, Record, Rules, Standing};
+use wattbook_book::{Book, Handle, Incoming, Kind, Owner, Record, Rules, Standing};
 use wattbook_types::{Ppm, RangeMode, SelfTrade, Side, TimeInForce};
 
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ enum Op {
     /// Reduces a resting order where it stands.
     Amend(usize, u32),
     Rest(Incoming),
+    /// Asks what an order would do if a resting one were gone.
+    ProbeWithout(usize, Incoming),
 }
 
 const OWNERS: u32 = 9;
@@ -64,6 +66,7 @@ fn op(prices: i32) -> impl Strategy<Value = Op> {
         1 => (any::<usize>(), 1u32..40).prop_map(|(at, energy)| Op::Take(at, energy)),
         1 => (any::<usize>(), 1u32..40).prop_map(|(at, energy)| Op::Amend(at, energy)),
         1 => incoming(prices).prop_map(Op::Rest),
+        1 => (any::<usize>(), incoming(prices)).prop_map(|(at, order)| Op::ProbeWithout(at, order)),
     ]
 }
 
@@ -156,6 +159,19 @@ impl<const RANGED: bool> Pair<RANGED> {
                 order.min_fill = 0;
                 let (shown, hidden, display, covered) = (order.shown, order.hidden, order.display, order.covered);
                 self.book.amend(self.handles[&id], shown, hidden, 0, display, covered);
+            }
+            Op::ProbeWithout(at, order) => {
+                let Some(id) = pick(*at) else { return };
+                let order = Incoming {
+                    time_in_force: TimeInForce::PostOnly,
+                    market_to_limit: false,
+                    ..*order
+                };
+                let probe = self.book.probe_without(self.handles[&id], &order);
+                let mut without = self.model.clone();
+                without.orders.retain(|o| o.id != id);
+                let (said, _, _) = without.submit(u32::MAX, &order);
+                assert_eq!(probe.filled != 0, said[0].kind == Kind::Refused, "{order:?}");
             }
             Op::Rest(order) => {
                 let id = self.next;

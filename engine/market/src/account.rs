@@ -42,6 +42,8 @@ pub struct Account {
     pub bonds: Money,
     /// Part of the registration mint that serves bonds and escrow only, until the first settled energy.
     pub locked: Money,
+    /// Highest client order id accepted.
+    pub client_high: u64,
     /// Export capacity per period over all meters.
     pub export_capacity: Energy,
     /// When its admission expires.
@@ -81,6 +83,7 @@ impl Account {
             escrow: Money::ZERO,
             bonds: Money::ZERO,
             locked: Money::ZERO,
+            client_high: 0,
             export_capacity: Energy::new(export),
             not_after: registration.not_after,
             roles: registration.roles,

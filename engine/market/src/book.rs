@@ -1,25 +1,20 @@
-//! The continuous book of one contract: price-time priority under matchable ranges (MARKET 2.2, 3.4, 3.5).
+//! The continuous book of one contract, by the names the market knows: orders by id, owners by account.
 //!
 //! # Contract
-//! * Within a price, orders queue by arrival. An order reduced at its price keeps its place.
-//! * An incoming order chooses. Places and counts are taken once, its own place as if inserted, and hold through its
-//!   sweep. Resting orders that may not trade with it are passed over; a crossed book is legal then.
-//! * [`Book::plan`] changes nothing; [`Book::fill`] and [`Book::insert`] carry a plan out. So fill-or-kill, post-only and
-//!   the minimum fill see the same sweep that trades.
+//! * Matching is [`wattbook_book`]'s; what that book does not need to know of an order stands beside it, by handle.
+//! * An order that left the hot book keeps its row here until [`Book::forget`]: the records of a sweep are read after it.
+//!
+//! # Invariants
+//! * The index of names is keyed afresh in every process; nothing iterates it, so it reaches no event and no root.
+//! * [`Book::changed`] marks the page of every row that changed, the free ones with it.
 
-use crate::round::{Place, matchable_range};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::accounts::AccountIndex;
+use crate::page::Marks;
+use crate::trade::spread_min;
+use std::collections::HashMap;
+use wattbook_book::{Handle, Incoming, Outcome, Owner, RangedBook, Record, Rules};
 use wattbook_types::units::PPM_ONE;
-use wattbook_types::{Energy, OrderId, ParticipantId, Ppm, Price, RangeMode, Side, TimeInForce, TimeNs};
-
-/// When an order took its place: sequence number of its record, then its rank within that record.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Arrival {
-    /// Sequence number.
-    pub seq: u64,
-    /// Rank within the record.
-    pub rank: u32,
-}
+use wattbook_types::{Energy, OrderId, Param, Params, Ppm, Price, SelfTrade, Side, TimeInForce, TimeNs};
 
 /// Reputation of a participant in a contract, fixed at gate opening.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,401 +44,326 @@ pub struct Order {
     pub price: Price,
     /// Greatest charge the buyer bears, ticks, defaults resolved.
     pub charge_cap: i32,
-    /// Open quantity.
+    /// Open quantity, shown and hidden.
     pub leaves: Energy,
+    /// Shown part of it.
+    pub shown: Energy,
+    /// Energy shown at a time; zero: all.
+    pub display: Energy,
     /// Least energy of an execution; a remainder below it is exempt.
     pub min_fill: Energy,
     /// Its life.
     pub time_in_force: TimeInForce,
+    /// What happens when it comes in and meets its own group.
+    pub self_trade: SelfTrade,
     /// Last instant of validity, with [`TimeInForce::Until`].
     pub valid_until: TimeNs,
     /// The participant's own name for it.
     pub client_order_id: u64,
-    /// Place in time.
-    pub arrival: Arrival,
+    /// Place in time among the book's orders.
+    pub stamp: u64,
 }
 
-/// The rules of a sweep.
-#[derive(Clone, Copy)]
-pub struct SweepRules<'a> {
-    /// Who may trade with whom.
-    pub range: RangeMode,
-    /// Least bid - ask, ticks.
-    pub spread_min: i64,
-    /// `P_T`, ticks.
-    pub charge: i64,
-    /// Reputations.
-    pub standing: &'a BTreeMap<ParticipantId, Standing>,
-    /// Whether two participants count as one.
-    pub affiliated: &'a dyn Fn(ParticipantId, ParticipantId) -> bool,
-}
-
-impl SweepRules<'_> {
-    fn standing(&self, participant: ParticipantId) -> Standing {
-        self.standing.get(&participant).copied().unwrap_or(Standing::UNRANKED)
-    }
-
-    fn closes(&self, bid: Price, ask: Price) -> bool {
-        i64::from(bid.get()) - i64::from(ask.get()) >= self.spread_min
+impl Order {
+    /// Hidden part of the open quantity.
+    pub fn hidden(&self) -> Energy {
+        self.leaves.minus(self.shown)
     }
 }
 
-/// One execution of a plan.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Execution {
-    /// The resting order.
-    pub resting: OrderId,
-    /// Its limit.
-    pub price: Price,
-    /// Energy taken.
-    pub energy: Energy,
-}
-
-/// Why a sweep left energy over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rest {
-    /// Nothing is left.
-    None,
-    /// No opposite order.
-    NoCounterparty,
-    /// The network charge exceeds the buyer's cap.
-    ChargeCap,
-    /// No opposite order at a price that closes.
-    PriceNotMet,
-    /// Eligible energy is left, none of it in range.
-    OutOfRange,
-    /// All eligible energy has been taken.
-    Exhausted,
-    /// The next order to take belongs to the same group.
-    SelfTrade,
-}
-
-/// What an incoming order would do.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Executions, in order.
-    pub executions: Vec<Execution>,
-    /// Energy they take.
-    pub filled: Energy,
-    /// Why the rest is left.
-    pub rest: Rest,
-}
-
-/// Ascending is best first.
-type Key = (i64, Arrival);
-
-const fn price_key(side: Side, price: Price) -> i64 {
-    match side {
-        Side::Buy => -(price.get() as i64),
-        Side::Sell => price.get() as i64,
-    }
-}
-
-/// Ascending is place order: price, then reputation, then arrival.
-type PlaceKey = (i64, u32, Arrival, ParticipantId);
-
-#[derive(Clone, Debug, Default)]
-struct HalfBook {
-    queue: BTreeMap<Key, Order>,
-    /// Each owner's orders; the first is its best.
-    owned: BTreeMap<ParticipantId, BTreeSet<Key>>,
-    /// Each owner's best order, in place order.
-    places: BTreeSet<PlaceKey>,
+/// What the hot book does not know of an order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) id: OrderId,
+    pub(crate) client_order_id: u64,
+    pub(crate) valid_until: TimeNs,
+    pub(crate) charge_cap: i32,
+    /// Open quantity, Wh, as far as the records of a sweep have been read.
+    pub(crate) open: u32,
+    pub(crate) time_in_force: TimeInForce,
+    pub(crate) self_trade: SelfTrade,
 }
 
 /// The resting orders of one contract.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Book {
-    sides: [HalfBook; 2],
-    by_id: BTreeMap<OrderId, (Side, Key)>,
+    hot: RangedBook,
+    rows: Vec<Row>,
+    names: HashMap<OrderId, Handle>,
+    /// `P_T`, ticks: a bid whose cap is lower is never taken.
+    charge: i64,
+    affiliation: bool,
+    /// Accounts whose standing the hot book has been told.
+    known: usize,
+    pub(crate) changed: Marks,
 }
 
-impl HalfBook {
-    fn place_key(&self, owner: ParticipantId, rules: &SweepRules<'_>) -> Option<PlaceKey> {
-        let (price, arrival) = *self.owned.get(&owner)?.first()?;
-        Some((price, u32::MAX - rules.standing(owner).reputation.get(), arrival, owner))
-    }
+/// Energy as the hot book counts it.
+fn wh(energy: Energy) -> u32 {
+    // BOUND: the parameter `energy_max` is at most 2^32 - 1.
+    u32::try_from(energy.get()).expect("INVARIANT: orders stay below 2^32 Wh")
+}
 
-    fn update_owner(&mut self, owner: ParticipantId, rules: &SweepRules<'_>, change: impl FnOnce(&mut BTreeSet<Key>)) {
-        if let Some(old) = self.place_key(owner, rules) {
-            self.places.remove(&old);
-        }
-        let owned = self.owned.entry(owner).or_default();
-        change(owned);
-        if owned.is_empty() {
-            self.owned.remove(&owner);
-        }
-        if let Some(new) = self.place_key(owner, rules) {
-            self.places.insert(new);
-        }
-    }
+const fn energy(wh: u32) -> Energy {
+    Energy::new(wh as u64)
+}
+
+const fn owner(at: AccountIndex) -> Owner {
+    Owner::new(at.get())
 }
 
 impl Book {
+    /// An empty book under a contract's parameters.
+    pub(crate) fn new(params: &Params) -> Self {
+        Self {
+            hot: RangedBook::new(Rules {
+                range: params.range(),
+                spread_min: spread_min(params),
+            }),
+            rows: Vec::new(),
+            names: HashMap::new(),
+            charge: params.charge_ticks(),
+            affiliation: params.on(Param::Affiliation),
+            known: 0,
+            changed: Marks::default(),
+        }
+    }
+
+    /// Tells the hot book of accounts up to `at`: their standing, as far as they were there at gate opening, and group.
+    pub(crate) fn know(&mut self, at: AccountIndex, standing: &[Standing], group: impl Fn(AccountIndex) -> u32) {
+        for next in (self.known as u32..=at.get()).map(AccountIndex::new) {
+            let found = standing.get(next.slot()).copied();
+            let Standing { reputation, percentile } = found.unwrap_or(Standing::UNRANKED);
+            let group = match group(next) {
+                group if self.affiliation && group != 0 => group,
+                _ => wattbook_book::Standing::ALONE,
+            };
+            let standing = wattbook_book::Standing {
+                reputation,
+                percentile,
+                group,
+            };
+            self.hot.set_standing(owner(next), standing);
+        }
+        self.known = self.known.max(at.slot() + 1);
+    }
+
+    /// Whether the hot book has been told of an account.
+    #[inline]
+    pub(crate) fn knows(&self, at: AccountIndex) -> bool {
+        at.slot() < self.known
+    }
+
     /// Number of resting orders.
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.hot.len()
     }
 
     /// Whether nothing rests.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.hot.is_empty()
+    }
+
+    /// Where an order rests.
+    #[inline]
+    pub(crate) fn find(&self, id: &OrderId) -> Option<Handle> {
+        self.names.get(id).copied()
     }
 
     /// A resting order.
-    pub fn get(&self, id: &OrderId) -> Option<&Order> {
-        let (side, key) = self.by_id.get(id)?;
-        self.sides[side.index()].queue.get(key)
+    pub fn get(&self, id: &OrderId) -> Option<Order> {
+        self.find(id).map(|handle| self.order(handle))
+    }
+
+    /// A resting order by its handle.
+    ///
+    /// # Panics
+    /// If nothing rests there.
+    pub(crate) fn order(&self, handle: Handle) -> Order {
+        let hot = self
+            .hot
+            .get(handle)
+            .expect("INVARIANT: a handle in use names a resting order");
+        let row = self.row(handle);
+        Order {
+            id: row.id,
+            side: hot.side(),
+            price: Price::new(hot.price()),
+            charge_cap: row.charge_cap,
+            leaves: Energy::new(hot.open()),
+            shown: energy(hot.leaves()),
+            display: energy(self.hot.display(handle)),
+            min_fill: energy(self.hot.min_fill(handle)),
+            time_in_force: row.time_in_force,
+            self_trade: row.self_trade,
+            valid_until: row.valid_until,
+            client_order_id: row.client_order_id,
+            stamp: hot.stamp(),
+        }
+    }
+
+    /// What stands beside the hot book's order.
+    #[inline]
+    pub(crate) fn row(&self, handle: Handle) -> &Row {
+        &self.rows[handle.get() as usize]
+    }
+
+    #[inline]
+    pub(crate) fn row_mut(&mut self, handle: Handle) -> &mut Row {
+        &mut self.rows[handle.get() as usize]
     }
 
     /// A side's orders, best first.
-    pub fn side(&self, side: Side) -> impl Iterator<Item = &Order> {
-        self.sides[side.index()].queue.values()
+    pub fn side(&self, side: Side) -> impl Iterator<Item = Order> + '_ {
+        self.handles(side).map(|(handle, _)| self.order(handle))
+    }
+
+    /// A side's handles and owners, best first.
+    pub(crate) fn handles(&self, side: Side) -> impl Iterator<Item = (Handle, AccountIndex)> + '_ {
+        let orders = self.hot.side(side);
+        orders.map(|(handle, order)| (handle, AccountIndex::new(order.owner().get())))
     }
 
     /// A participant's orders: bids, then asks, each best first.
-    pub fn owned_by(&self, owner: ParticipantId) -> Vec<Order> {
-        let mut orders = Vec::new();
-        for half in &self.sides {
-            if let Some(keys) = half.owned.get(&owner) {
-                orders.extend(keys.iter().filter_map(|key| half.queue.get(key)).copied());
-            }
+    pub(crate) fn owned_by(&self, at: AccountIndex) -> Vec<Handle> {
+        self.hot.owned_by(owner(at))
+    }
+
+    fn incoming(&self, at: AccountIndex, order: &Order, market_to_limit: bool) -> Incoming {
+        Incoming {
+            owner: owner(at),
+            side: order.side,
+            price: order.price.get(),
+            energy: wh(order.leaves),
+            min_fill: wh(order.min_fill),
+            display: wh(order.display),
+            time_in_force: order.time_in_force,
+            market_to_limit,
+            self_trade: order.self_trade,
+            covered: self.is_covered(order.side, order.charge_cap),
         }
-        orders
     }
 
-    /// The open orders of one envelope: bids, then asks, each best first.
-    pub fn of_envelope(&self, participant: ParticipantId, nonce: u64) -> Vec<OrderId> {
-        let name = |index| OrderId {
-            participant,
-            nonce,
-            index,
-        };
-        let found = self.by_id.range(name(0)..=name(u32::MAX));
-        let mut orders: Vec<(Side, Key, OrderId)> = found.map(|(id, (side, key))| (*side, *key, *id)).collect();
-        orders.sort_unstable();
-        orders.into_iter().map(|(_, _, id)| id).collect()
+    fn is_covered(&self, side: Side, charge_cap: i32) -> bool {
+        side == Side::Sell || i64::from(charge_cap) >= self.charge
     }
 
-    /// Participants with a live quote on a side.
-    pub fn owners(&self, side: Side) -> u32 {
-        self.sides[side.index()].owned.len() as u32
-    }
-
-    /// Rests an order behind the others of its price.
-    ///
-    /// # Panics
-    /// If its name or arrival is taken, or it is empty: the core hands out both.
-    pub fn insert(&mut self, order: Order, rules: &SweepRules<'_>) {
-        assert!(!order.leaves.is_zero(), "an empty order cannot rest");
-        let key = (price_key(order.side, order.price), order.arrival);
-        let half = &mut self.sides[order.side.index()];
-        assert!(half.queue.insert(key, order).is_none(), "arrival taken");
-        assert!(
-            self.by_id.insert(order.id, (order.side, key)).is_none(),
-            "order name taken"
-        );
-        half.update_owner(order.id.participant, rules, |owned| {
-            owned.insert(key);
-        });
-    }
-
-    /// Takes an order out.
-    pub fn remove(&mut self, id: &OrderId, rules: &SweepRules<'_>) -> Option<Order> {
-        let (side, key) = self.by_id.remove(id)?;
-        let half = &mut self.sides[side.index()];
-        let order = half.queue.remove(&key)?;
-        half.update_owner(id.participant, rules, |owned| {
-            owned.remove(&key);
-        });
-        Some(order)
-    }
-
-    /// Takes energy from a resting order and returns it as it stands afterwards; an order filled whole leaves the book.
-    ///
-    /// # Panics
-    /// If the order is not there or has less energy: a plan was carried out late.
-    pub fn fill(&mut self, id: &OrderId, energy: Energy, rules: &SweepRules<'_>) -> Order {
-        let found = self
-            .by_id
-            .get(id)
-            .and_then(|(side, key)| self.sides[side.index()].queue.get_mut(key));
-        let order = found.expect("INVARIANT: a planned order rests");
-        order.leaves = order
-            .leaves
-            .checked_sub(energy)
-            .expect("INVARIANT: a plan takes no more than rests");
-        let after = *order;
-        if after.leaves.is_zero() {
-            self.remove(id, rules);
-        }
-        after
-    }
-
-    /// Reduces an order in place under a new name; it keeps its place in the queue.
-    pub fn reduce(
+    /// Takes an incoming order; the records are to be read before the book is used again.
+    #[inline]
+    pub(crate) fn submit(
         &mut self,
-        id: &OrderId,
-        name: OrderId,
-        leaves: Energy,
-        charge_cap: i32,
-        min_fill: Energy,
-    ) -> Option<Order> {
-        let (side, key) = self.by_id.remove(id)?;
-        self.by_id.insert(name, (side, key));
-        let order = self.sides[side.index()].queue.get_mut(&key)?;
-        *order = Order {
-            id: name,
-            leaves,
-            charge_cap,
-            min_fill,
-            ..*order
-        };
-        Some(*order)
+        at: AccountIndex,
+        order: &Order,
+        market_to_limit: bool,
+        records: &mut Vec<Record>,
+    ) -> Outcome {
+        let incoming = self.incoming(at, order, market_to_limit);
+        self.hot.submit(&incoming, records)
     }
 
-    /// Place and range of every participant on a side (MARKET 3.4).
-    pub fn places(&self, side: Side, rules: &SweepRules<'_>) -> BTreeMap<ParticipantId, Place> {
-        let opposite = self.owners(side.opposite());
-        let placed = self.sides[side.index()].places.iter().enumerate();
-        placed
-            .map(|(i, (_, _, _, owner))| {
-                let range = matchable_range(opposite, rules.standing(*owner).percentile);
-                (
-                    *owner,
-                    Place {
-                        pos: i as u32 + 1,
-                        range,
-                    },
-                )
-            })
-            .collect()
+    /// Whether a post-only order would trade; `gone` is a resting order that it replaces.
+    pub(crate) fn would_cross(&mut self, at: AccountIndex, order: &Order, gone: Option<Handle>) -> bool {
+        let incoming = self.incoming(at, order, false);
+        let probe = match gone {
+            Some(gone) => self.hot.probe_without(gone, &incoming),
+            None => self.hot.probe(&incoming),
+        };
+        probe.filled != 0
     }
 
-    /// What `incoming` would do if it arrived now.
-    pub fn plan(&self, incoming: &Order, rules: &SweepRules<'_>) -> Plan {
-        let mut plan = Plan {
-            executions: Vec::new(),
-            filled: Energy::ZERO,
-            rest: Rest::None,
-        };
-        let side = incoming.side;
-        let other = &self.sides[side.opposite().index()];
-        let covered = |order: &Order| order.side == Side::Sell || i64::from(order.charge_cap) >= rules.charge;
-        let closes = |resting: &Order| match side {
-            Side::Buy => rules.closes(incoming.price, resting.price),
-            Side::Sell => rules.closes(resting.price, incoming.price),
-        };
-        let Some(best) = other.queue.values().next() else {
-            plan.rest = Rest::NoCounterparty;
-            return plan;
-        };
-        if !covered(incoming) {
-            plan.rest = Rest::ChargeCap;
-            return plan;
-        }
-        if !closes(best) {
-            plan.rest = Rest::PriceNotMet;
-            return plan;
-        }
-        let reach = (rules.range != RangeMode::Off).then(|| self.reach(incoming, rules));
-        let mut passed_over = false;
-        plan.rest = Rest::Exhausted;
-        for resting in other.queue.values() {
-            let left = incoming.leaves.saturating_sub(plan.filled);
-            if left.is_zero() {
-                plan.rest = Rest::None;
-                break;
-            }
-            if !closes(resting) {
-                break;
-            }
-            if !covered(resting) {
-                continue;
-            }
-            let allowed = reach
-                .as_ref()
-                .is_none_or(|reach| reach.allows(rules.range, resting.id.participant));
-            if !allowed {
-                passed_over = true;
-                continue;
-            }
-            let energy = left.min(resting.leaves);
-            let enough = |min_fill: Energy, left: Energy| left < min_fill || energy >= min_fill;
-            if !enough(incoming.min_fill, left) || !enough(resting.min_fill, resting.leaves) {
-                continue;
-            }
-            if (rules.affiliated)(incoming.id.participant, resting.id.participant) {
-                plan.rest = Rest::SelfTrade;
-                break;
-            }
-            plan.executions.push(Execution {
-                resting: resting.id,
-                price: resting.price,
-                energy,
-            });
-            plan.filled = Energy::new(plan.filled.get() + energy.get());
-        }
-        if plan.filled == incoming.leaves {
-            plan.rest = Rest::None;
-        } else if plan.rest == Rest::Exhausted && passed_over {
-            plan.rest = Rest::OutOfRange;
-        }
-        plan
+    /// Rests an order behind the others of its price, without matching.
+    pub(crate) fn rest(&mut self, at: AccountIndex, order: &Order) -> Handle {
+        let incoming = self.incoming(at, order, false);
+        let handle = self.hot.rest(&incoming);
+        self.name(handle, order);
+        handle
     }
 
-    /// Places and ranges for one sweep, the incoming order's own place as if inserted.
-    fn reach(&self, incoming: &Order, rules: &SweepRules<'_>) -> Reach {
-        let me = incoming.id.participant;
-        let own = &self.sides[incoming.side.index()];
-        let other = &self.sides[incoming.side.opposite().index()];
-        let standing = rules.standing(me);
-        let mut key = (
-            price_key(incoming.side, incoming.price),
-            u32::MAX - standing.reputation.get(),
-            incoming.arrival,
-            me,
+    /// Names an order that has come to rest.
+    pub(crate) fn name(&mut self, handle: Handle, order: &Order) {
+        let row = Row {
+            id: order.id,
+            client_order_id: order.client_order_id,
+            valid_until: order.valid_until,
+            charge_cap: order.charge_cap,
+            open: wh(order.leaves),
+            time_in_force: order.time_in_force,
+            self_trade: order.self_trade,
+        };
+        let at = handle.get() as usize;
+        if self.rows.len() <= at {
+            self.rows.resize(at + 1, row);
+        }
+        self.rows[at] = row;
+        let before = self.names.insert(order.id, handle);
+        assert!(before.is_none(), "INVARIANT: order names are used once");
+        self.mark(handle);
+    }
+
+    /// Marks the page of a row.
+    #[inline]
+    pub(crate) fn mark(&mut self, handle: Handle) {
+        self.changed.mark_row(handle.get() as usize);
+    }
+
+    /// Forgets the name of an order that is gone.
+    pub(crate) fn forget(&mut self, handle: Handle) {
+        let id = self.row(handle).id;
+        self.names.remove(&id);
+        self.mark(handle);
+    }
+
+    /// Takes an order out and returns it as it stood.
+    pub(crate) fn remove(&mut self, handle: Handle) -> Order {
+        let order = self.order(handle);
+        self.hot.remove(handle);
+        self.forget(handle);
+        order
+    }
+
+    /// Takes energy from an order outside a sweep and returns what it shows and hides afterwards; filled whole, it is gone.
+    pub(crate) fn take(&mut self, handle: Handle, amount: Energy) -> (Energy, Energy) {
+        let after = self.hot.take(handle, wh(amount));
+        self.row_mut(handle).open -= wh(amount);
+        if after.open() == 0 {
+            self.forget(handle);
+        } else {
+            self.mark(handle);
+        }
+        (energy(after.leaves()), energy(after.hidden()))
+    }
+
+    /// Changes an order where it stands, under a new name.
+    pub(crate) fn amend(&mut self, handle: Handle, new: &Order) {
+        let covered = self.is_covered(new.side, new.charge_cap);
+        self.hot.amend(
+            handle,
+            wh(new.shown),
+            wh(new.hidden()),
+            wh(new.min_fill),
+            wh(new.display),
+            covered,
         );
-        let mut own_count = own.owned.len() as u32;
-        match own.place_key(me, rules) {
-            // Its best quote decides; of equal prices the earlier one stands.
-            Some(best) => key = key.min(best),
-            None => own_count += 1,
-        }
-        let pos = own.places.range(..key).filter(|place| place.3 != me).count() as u32 + 1;
-        let others = other
-            .places
-            .iter()
-            .enumerate()
-            .map(|(i, (_, _, _, owner))| {
-                let range = matchable_range(own_count, rules.standing(*owner).percentile);
-                (
-                    *owner,
-                    Place {
-                        pos: i as u32 + 1,
-                        range,
-                    },
-                )
-            })
-            .collect();
-        Reach {
-            pos,
-            range: matchable_range(other.owned.len() as u32, standing.percentile),
-            others,
+        self.forget(handle);
+        self.name(handle, new);
+    }
+
+    /// Rows, free ones included.
+    pub(crate) fn rows(&self) -> usize {
+        self.hot.rows()
+    }
+
+    /// The order of a row, or if it is free the free row after it.
+    pub(crate) fn row_state(&self, row: usize) -> Result<Order, Option<Handle>> {
+        let handle = Handle::new(row as u32);
+        match self.hot.get(handle) {
+            Some(_) => Ok(self.order(handle)),
+            None => Err(self.hot.next_free(Some(handle))),
         }
     }
-}
 
-struct Reach {
-    pos: u32,
-    range: u32,
-    others: BTreeMap<ParticipantId, Place>,
-}
-
-impl Reach {
-    fn allows(&self, mode: RangeMode, other: ParticipantId) -> bool {
-        self.others
-            .get(&other)
-            .is_some_and(|place| mode.allows(place.pos <= self.range, self.pos <= place.range))
+    /// The first free row and the next stamp.
+    pub(crate) fn cursor(&self) -> (Option<Handle>, u64) {
+        (self.hot.next_free(None), self.hot.next_stamp())
     }
 }

@@ -1,6 +1,6 @@
 //! One contract through its cycle: timetable, seals, marks, book, deals, readings (MARKET 2, DETAILS 4, 5).
 
-use crate::accounts::AccountIndex;
+use crate::accounts::{AccountIndex, Accounts};
 use crate::book::{Book, Standing};
 use crate::lookup::Lookup;
 use crate::page::Changed;
@@ -211,6 +211,7 @@ impl Contract {
     pub fn new(id: ContractId, params: Params) -> Self {
         Self {
             id,
+            book: Book::new(&params),
             params,
             phase: Phase::Seal,
             round: 1,
@@ -223,7 +224,6 @@ impl Contract {
             seals: BTreeMap::new(),
             salts: Vec::new(),
             places: [BTreeMap::new(), BTreeMap::new()],
-            book: Book::default(),
             expiries: BTreeSet::new(),
             stakes: Vec::new(),
             deals: Vec::new(),
@@ -281,6 +281,16 @@ impl Contract {
         }
         self.standing_by_account[at.slot()] = standing;
         self.changed.standing.mark_row(at.slot());
+    }
+
+    /// The book, which has been told of an account.
+    #[inline]
+    pub(crate) fn book_for(&mut self, at: AccountIndex, accounts: &Accounts) -> &mut Book {
+        if !self.book.knows(at) {
+            self.book
+                .know(at, &self.standing_by_account, |at| accounts.at(at).group);
+        }
+        &mut self.book
     }
 
     /// Standing by account, for as many as there were at gate opening.

@@ -116,8 +116,10 @@ impl Market {
     fn expire(&mut self, id: ContractId, order: OrderId) {
         let done = self.on_contract(id, |market, contract| {
             contract.expiries.pop_first();
-            let owner = market.state.accounts.party(order.participant).at;
-            market.close_order(contract, owner, &order, CloseReason::Expired);
+            if let Some(handle) = contract.book.find(&order) {
+                let owner = market.state.accounts.party(order.participant).at;
+                market.close_order(contract, owner, handle, CloseReason::Expired);
+            }
             Ok(())
         });
         debug_assert!(done.is_ok());
@@ -269,14 +271,12 @@ impl Market {
 
     /// Gate closure: the book empties, the CEP is final, a jump raises the alarm.
     fn close_gate(&mut self, contract: &mut Contract) {
-        let orders: Vec<OrderId> = contract
+        let sides = contract
             .book
-            .side(Side::Buy)
-            .chain(contract.book.side(Side::Sell))
-            .map(|order| order.id)
-            .collect();
-        for order in &orders {
-            let owner = self.state.accounts.party(order.participant).at;
+            .handles(Side::Buy)
+            .chain(contract.book.handles(Side::Sell));
+        let orders: Vec<_> = sides.collect();
+        for (order, owner) in orders {
             self.close_order(contract, owner, order, CloseReason::GateClosed);
         }
         self.publish_cep(contract);

@@ -50,8 +50,8 @@ pub struct Market {
     pub(crate) out: Vec<Event>,
     /// Sequence number of the command under way.
     pub(crate) seq: u64,
-    /// Arrivals handed out within it.
-    pub(crate) rank: u32,
+    /// What the book said of the order under way; empty between orders.
+    pub(crate) records: Vec<wattbook_book::Record>,
     /// Time of the last Tick. While that Tick runs its borders, [`State::time`] is that of the border under way; what
     /// somebody must answer is due from here, since nobody could answer earlier.
     pub(crate) ticked: TimeNs,
@@ -73,7 +73,7 @@ impl Market {
             state,
             out: Vec::new(),
             seq: 0,
-            rank: 0,
+            records: Vec::new(),
             ticked: genesis.time,
             block: 0,
         };
@@ -119,7 +119,6 @@ impl Market {
     /// If the core broke one of its invariants.
     pub fn apply_into(&mut self, seq: u64, command: &Command, events: &mut Vec<Event>) -> Result<(), Refusal> {
         self.seq = seq;
-        self.rank = 0;
         let supply_before = self.state.supply.outstanding();
         let before = events.len();
         core::mem::swap(&mut self.out, events);
@@ -199,13 +198,6 @@ impl Market {
             money, supply,
             "INVARIANT: points changed by {money} while the supply changed by {supply}"
         );
-    }
-
-    /// The next arrival within this record.
-    pub(crate) fn arrival(&mut self) -> crate::book::Arrival {
-        let rank = self.rank;
-        self.rank += 1;
-        crate::book::Arrival { seq: self.seq, rank }
     }
 
     /// Checks the header of an envelope, takes its nonce, applies its items in order.

@@ -7,8 +7,9 @@ use crate::contract::{Contract, DealState, Stake};
 use crate::nonce::CHUNK_LEN;
 use crate::state::{MeterState, State};
 use std::collections::BTreeMap;
+use wattbook_book::Handle;
 use wattbook_types::tree::{self, CachedTree};
-use wattbook_types::{ContractId, Hash, Money, OrderId, Param, Price, Side};
+use wattbook_types::{ContractId, Hash, Money, OrderId, Param, Price};
 
 /// Accounts, deals, meters or groups in a page that holds several.
 pub(crate) const ROWS_PER_PAGE: usize = 64;
@@ -49,7 +50,7 @@ impl Marks {
     }
 
     /// Takes the marks off.
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         for page in self.list.drain(..) {
             self.marked[page as usize] = false;
         }
@@ -100,7 +101,7 @@ struct ContractTrees {
     seals: Option<Hash>,
     places: Option<Hash>,
     readings: Option<Hash>,
-    book: Option<Hash>,
+    book: Section,
 }
 
 impl Trees {
@@ -133,7 +134,7 @@ impl ContractTrees {
             seals: None,
             places: None,
             readings: None,
-            book: None,
+            book: section(),
         }
     }
 }
@@ -147,7 +148,6 @@ pub(crate) struct Changed {
     pub(crate) seals: bool,
     pub(crate) places: bool,
     pub(crate) readings: bool,
-    pub(crate) book: bool,
 }
 
 impl Changed {
@@ -155,7 +155,7 @@ impl Changed {
         self.standing.clear();
         self.stakes.clear();
         self.deals.clear();
-        (self.seals, self.places, self.readings, self.book) = (false, false, false, false);
+        (self.seals, self.places, self.readings) = (false, false, false);
     }
 }
 
@@ -222,6 +222,9 @@ impl Page {
     fn option(&mut self, value: Option<i64>) -> &mut Self {
         self.flag(value.is_some()).i64(value.unwrap_or(0))
     }
+    fn row(&mut self, row: Option<Handle>) -> &mut Self {
+        self.u32(row.map_or(u32::MAX, Handle::get))
+    }
     fn order_id(&mut self, id: OrderId) -> &mut Self {
         self.u64(id.participant.get()).u64(id.nonce).u32(id.index)
     }
@@ -279,6 +282,7 @@ impl State {
         self.lows_changed = false;
         for contract in self.contracts.iter_mut() {
             contract.changed.clear();
+            contract.book.changed.clear();
         }
     }
 
@@ -351,7 +355,8 @@ fn account_page((at, account): (u64, &Account)) -> Hash {
         .money(account.reserved)
         .money(account.escrow)
         .money(account.bonds)
-        .money(account.locked);
+        .money(account.locked)
+        .u64(account.client_high);
     page.leaf()
 }
 
@@ -414,6 +419,7 @@ fn contract_root(c: &Contract, trees: &mut ContractTrees) -> Hash {
     let (id, changed) = (c.id.get(), &c.changed);
     let of_standing = |page| standing_page(id, page, rows(c.standing_by_account(), page));
     let of_stakes = |page| stakes_page(id, page, rows(c.stakes(), page));
+    let of_book = |page| book_page(id, page, &c.book);
     let of_deals = |page| deals_page(id, page, rows(&c.deals, page));
     tree::root_of_hashes([
         header_page(c),
@@ -424,7 +430,7 @@ fn contract_root(c: &Contract, trees: &mut ContractTrees) -> Hash {
         alone(&mut trees.seals, changed.seals, || seals_page(c)),
         alone(&mut trees.places, changed.places, || places_page(c)),
         alone(&mut trees.readings, changed.readings, || readings_page(c)),
-        alone(&mut trees.book, changed.book, || book_pages(c.id, &c.book)),
+        trees.book.root(pages(c.book.rows()), &c.book.changed, of_book),
         trees.deals.root(pages(c.deals.len()), &changed.deals, of_deals),
     ])
 }
@@ -440,6 +446,8 @@ fn header_page(c: &Contract) -> Hash {
         .option(c.cep.map(|p| p.get()));
     page.option(c.low.map(|p| p.get()))
         .option(c.highest_quote.map(|p| p.get().into()));
+    let (free, stamp) = c.book.cursor();
+    page.row(free).u64(stamp);
     page.len(c.deals.len())
         .len(c.unsealed_from)
         .u64(c.unsealed_since.get())
@@ -524,21 +532,31 @@ fn readings_page(c: &Contract) -> Hash {
     page.leaf()
 }
 
-/// Root over the pages of a book: one page, in queue order.
-fn book_pages(id: ContractId, book: &Book) -> Hash {
-    let mut page = Page::sized(32 + 80 * book.len(), 22, id.get(), 0);
-    for order in book.side(Side::Buy).chain(book.side(Side::Sell)) {
-        page.order_id(order.id)
-            .u8(order.side as u8)
+/// 64 rows of a book; queue order follows from prices and stamps. A free row names the free row after it.
+fn book_page(id: u64, number: usize, book: &Book) -> Hash {
+    let mut page = Page::sized(64 * 104 + 32, 22, id, number as u64);
+    let from = number * ROWS_PER_PAGE;
+    for row in from..book.rows().min(from + ROWS_PER_PAGE) {
+        let order = match book.row_state(row) {
+            Ok(order) => order,
+            Err(next) => {
+                page.u8(0).row(next);
+                continue;
+            }
+        };
+        page.u8(order.side as u8)
+            .order_id(order.id)
             .price(order.price)
             .i64(order.charge_cap.into());
         page.u64(order.leaves.get())
-            .u64(order.min_fill.get())
-            .u8(order.time_in_force as u8);
-        page.u64(order.valid_until.get())
+            .u64(order.shown.get())
+            .u64(order.display.get())
+            .u64(order.min_fill.get());
+        page.u8(order.time_in_force as u8)
+            .u8(order.self_trade as u8)
+            .u64(order.valid_until.get())
             .u64(order.client_order_id)
-            .u64(order.arrival.seq)
-            .u32(order.arrival.rank);
+            .u64(order.stamp);
     }
     page.leaf()
 }

@@ -14,7 +14,7 @@ mod reason;
 pub use call::uniform_price;
 
 use ladder::{Band, Ladder, Reach, SHUT, Seat};
-use wattbook_types::units::PPM_ONE;
+pub use wattbook_book::matchable_range;
 use wattbook_types::{CloseReason, DealPrice, DealPriceRule, Energy, MicroPrice, Ppm, Price, RangeMode, Side};
 
 /// A participant of the round.
@@ -106,18 +106,6 @@ pub struct Cleared {
     pub uniform_volume: Energy,
     /// Every unfilled remainder, in order of the orders.
     pub unmatched: Vec<Leftover>,
-}
-
-/// Eq 5: `clamp((N (1e6 - p) + 5e5) div 1e6, 1, N)`, with at least 1 (MARKET 3.3).
-pub const fn matchable_range(opposite: u32, percentile: Ppm) -> u32 {
-    let share = PPM_ONE.saturating_sub(percentile.get()) as u64;
-    let range = (opposite as u64 * share + 500_000) / PPM_ONE as u64;
-    let capped = if range > opposite as u64 {
-        opposite as u64
-    } else {
-        range
-    };
-    if capped < 1 { 1 } else { capped as u32 }
 }
 
 /// Sort key of a price on a side: ascending is best first.

@@ -1,14 +1,15 @@
 //! Sealed rounds: seals and bonds, reveals and what they are judged by, places, matching (MARKET 2.1, 3; PROTOCOL 4).
 
 use crate::accounts::{Accounts, Party};
-use crate::book::{Arrival, Order, Standing};
+use crate::book::{Order, Standing};
 use crate::contract::{Contract, SealState};
 use crate::market::{Market, Refusal};
 use crate::round::{self, Owner, Place, RoundOrder, Rules};
 use crate::snapshot::RoundSnapshot;
-use crate::trade::{Match, above_floor, check_terms, reservation, role_of, spread_min, with_book, within_capacity};
+use crate::trade::{Match, Taken, above_floor, check_terms, reservation, role_of, spread_min, within_capacity};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use wattbook_book::Handle;
 use wattbook_types::command::Seal;
 use wattbook_types::digest::Prefix;
 use wattbook_types::ids::REVEALED_INDEX;
@@ -152,9 +153,9 @@ impl Market {
         // Revealed orders queue behind each other by the ties of the round.
         let priorities = priorities(contract, entering.iter().map(|order| order.id.participant));
         entering.sort_by_cached_key(|order| (priorities[&order.id.participant], order.id.index));
-        for mut order in entering {
-            order.arrival = self.arrival();
-            self.rest(contract, order);
+        for order in &entering {
+            let owner = self.state.accounts.party(order.id.participant).at;
+            self.rest(contract, owner, order);
         }
         self.place(contract);
         let p = |param| contract.params.get(param) as i32;
@@ -229,19 +230,18 @@ impl Market {
         }
         let amount = |order: &Order| reservation(&c.params, order.side, order.price, order.charge_cap, order.leaves);
         let sides = [Side::Buy, Side::Sell].map(|side| orders.iter().any(|order| order.side == side));
-        let replaced: Vec<Order> = c
-            .book
-            .owned_by(who.id)
-            .into_iter()
-            .filter(|order| sides[order.side.index()])
-            .collect();
+        let owned = c.book.owned_by(who.at).into_iter();
+        let (handles, replaced): (Vec<Handle>, Vec<Order>) = owned
+            .map(|handle| (handle, c.book.order(handle)))
+            .filter(|(_, order)| sides[order.side.index()])
+            .unzip();
         let total = |list: &[Order]| list.iter().map(|order| i128::from(amount(order).get())).sum::<i128>();
         let free = i128::from(self.state.accounts.at(who.at).free.get());
         if total(&orders) > free + total(&replaced) {
             return Err(Reject::RevealUnfunded);
         }
-        for order in &replaced {
-            self.close_order(c, who.at, &order.id, CloseReason::Revealed);
+        for handle in handles {
+            self.close_order(c, who.at, handle, CloseReason::Revealed);
         }
         for order in &orders {
             let needed = reservation(&c.params, order.side, order.price, order.charge_cap, order.leaves);
@@ -269,6 +269,7 @@ impl Market {
             quote.charge_cap,
             quote.energy,
             quote.min_fill,
+            Energy::ZERO,
         )?;
         if !above_floor(c, quote.side, quote.price) {
             return Err(Reject::BidBelowFloor);
@@ -293,7 +294,8 @@ impl Market {
         if !within_bond {
             return Err(Reject::BondExceeded);
         }
-        if matches!(quote.time_in_force, TimeInForce::Fok | TimeInForce::PostOnly) {
+        let unsealed = matches!(quote.time_in_force, TimeInForce::Fok | TimeInForce::PostOnly);
+        if unsealed || quote.market_to_limit || !quote.display.is_zero() {
             return Err(Reject::TimeInForceNotSealed);
         }
         Ok(Order {
@@ -302,11 +304,14 @@ impl Market {
             price: quote.price,
             charge_cap,
             leaves: quote.energy,
+            shown: quote.energy,
+            display: Energy::ZERO,
             min_fill: quote.min_fill,
             time_in_force: quote.time_in_force,
+            self_trade: quote.self_trade,
             valid_until,
             client_order_id: quote.client_order_id,
-            arrival: Default::default(),
+            stamp: 0,
         })
     }
 
@@ -342,10 +347,10 @@ impl Market {
             self.cancel_immediate(contract);
             return;
         }
-        let field = Field::new(contract, &self.state.accounts);
+        let mut field = Field::new(contract, &self.state.accounts);
+        let handles = core::mem::take(&mut field.handles);
         let RoundSnapshot {
             orders,
-            ids,
             owners,
             places,
             rules,
@@ -353,40 +358,35 @@ impl Market {
         } = field.into_snapshot(contract);
         let cleared = round::clear(&owners, &orders, &places, rules);
         for made in &cleared.deals {
-            let resting = |i: usize| contract.book.get(&ids[i]).copied();
-            let (Some(bid), Some(ask)) = (resting(made.buy), resting(made.sell)) else {
-                continue;
-            };
-            for order in [&bid, &ask] {
-                let after = with_book(contract, &self.state.accounts, |book, rules| {
-                    book.fill(&order.id, made.energy, rules)
-                });
-                if after.leaves.is_zero() {
-                    contract.expiries.remove(&(order.valid_until, order.id));
-                }
-            }
-            let [buyer, seller] = [bid, ask].map(|order| self.state.accounts.party(order.id.participant).at);
+            let energy = made.energy;
+            let [bid, ask] = [made.buy, made.sell].map(|i| self.take(contract, handles[i], energy));
             self.deal(
                 contract,
                 &Match {
                     bid,
                     ask,
-                    buyer,
-                    seller,
                     price: made.price,
-                    energy: made.energy,
+                    energy,
                     aggressor: None,
                 },
             );
+            for taken in [bid, ask] {
+                let (shown, hidden) = taken.after;
+                if shown.is_zero() && !hidden.is_zero() {
+                    let next = contract.book.get(&taken.order.id);
+                    next.inspect(|order| self.open(contract, order));
+                }
+            }
         }
         for left in &cleared.unmatched {
-            let order = ids[left.order];
             let side = orders[left.order].side;
+            // What is hidden stays so.
+            let order = contract.book.order(handles[left.order]);
             self.out.push(Event::Unmatched {
-                order,
+                order: order.id,
                 contract: contract.id,
                 side,
-                leaves: left.energy,
+                leaves: left.energy.min(order.shown),
                 reason: left.reason,
             });
         }
@@ -405,14 +405,32 @@ impl Market {
         }
     }
 
+    /// Takes energy of a round's deal from a resting order; a slice used up shows nothing until the next is opened.
+    fn take(&mut self, contract: &mut Contract, handle: Handle, energy: Energy) -> Taken {
+        let order = contract.book.order(handle);
+        let at = self.state.accounts.party(order.id.participant).at;
+        let (shown, hidden) = contract.book.take(handle, energy);
+        if shown.is_zero() {
+            contract.expiries.remove(&(order.valid_until, order.id));
+        }
+        let after = if energy < order.shown {
+            (shown, hidden)
+        } else {
+            (Energy::ZERO, shown.plus(hidden))
+        };
+        Taken { at, order, after }
+    }
+
     /// Takes out what is left of immediate-or-cancel orders of the round.
     pub(crate) fn cancel_immediate(&mut self, contract: &mut Contract) {
-        let resting = contract.book.side(Side::Buy).chain(contract.book.side(Side::Sell));
-        let immediate = resting.filter(|order| order.time_in_force == TimeInForce::Ioc);
-        let ids: Vec<OrderId> = immediate.map(|order| order.id).collect();
-        for id in &ids {
-            let owner = self.state.accounts.party(id.participant).at;
-            self.close_order(contract, owner, id, CloseReason::ImmediateOrCancel);
+        let resting = contract
+            .book
+            .handles(Side::Buy)
+            .chain(contract.book.handles(Side::Sell));
+        let is_immediate = |(handle, _): &(Handle, _)| contract.book.row(*handle).time_in_force == TimeInForce::Ioc;
+        let immediate: Vec<_> = resting.filter(is_immediate).collect();
+        for (handle, owner) in immediate {
+            self.close_order(contract, owner, handle, CloseReason::ImmediateOrCancel);
         }
     }
 }
@@ -446,15 +464,17 @@ pub(crate) struct Field {
     owners: Vec<Owner>,
     orders: Vec<RoundOrder>,
     ids: Vec<OrderId>,
+    handles: Vec<Handle>,
 }
 
 impl Field {
     pub(crate) fn new(contract: &Contract, accounts: &Accounts) -> Self {
-        let resting: Vec<&Order> = contract
+        let sides = contract
             .book
-            .side(Side::Buy)
-            .chain(contract.book.side(Side::Sell))
-            .collect();
+            .handles(Side::Buy)
+            .chain(contract.book.handles(Side::Sell));
+        let (handles, resting): (Vec<Handle>, Vec<Order>) =
+            sides.map(|(handle, _)| (handle, contract.book.order(handle))).unzip();
         let priorities = priorities(contract, resting.iter().map(|order| order.id.participant));
         let participants: Vec<ParticipantId> = priorities.keys().copied().collect();
         // Owners by order: the participants are its distinct owners, ascending.
@@ -483,10 +503,10 @@ impl Field {
             });
         }
         let charge = contract.params.charge_ticks();
-        let mut ranked: Vec<(u32, u32, Arrival, usize)> = (resting.iter().zip(&owner_of).enumerate())
+        let mut ranked: Vec<(u32, u32, u64, usize)> = (resting.iter().zip(&owner_of).enumerate())
             .map(|(i, (order, &owner))| {
                 let priority = owners[owner as usize].priority;
-                (priority, order.id.index, order.arrival, i)
+                (priority, order.id.index, order.stamp, i)
             })
             .collect();
         ranked.sort_unstable();
@@ -494,7 +514,7 @@ impl Field {
         for (rank, (_, _, _, i)) in (0u32..).zip(ranked) {
             spare_rank[i] = rank;
         }
-        let as_round_order = |(i, order): (usize, &&Order)| RoundOrder {
+        let as_round_order = |(i, order): (usize, &Order)| RoundOrder {
             owner: owner_of[i],
             side: order.side,
             price: order.price,
@@ -510,6 +530,7 @@ impl Field {
             owners,
             participants,
             ids: resting.iter().map(|order| order.id).collect(),
+            handles,
         }
     }
 

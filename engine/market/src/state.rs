@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | globals | 1 | 0, 0 | one: time, supply, halts, counters |
 //! | params | 2 | 0, 0 | one: parameters in force and pending |
-//! | accounts | 3 | account, 0 | an account's money, roles, admission |
+//! | accounts | 3 | account, 0 | an account's money, roles, admission, client order id |
 //! | profiles | 4 | account, 0 | its name, key, group, meters, window |
 //! | nonces | 5 | account, base | the hashes of its chunks of nonces, each with its number |
 //! | | 6 | account, chunk | a chunk: 64 sequence numbers plus one, below the page 5 |
@@ -21,13 +21,13 @@
 //!
 //! | section | tag | number | pages |
 //! |---|---|---|---|
-//! | header | 16 | 0 | one: phase, parameters, prices, batches, trail |
+//! | header | 16 | 0 | one: phase, parameters, prices, the book's first free row and next stamp, batches, trail |
 //! | standing | 17 | page | 64 accounts at gate opening |
 //! | stakes | 18 | page | 64 accounts: position and concession marks |
 //! | seals | 19 | 0 | one: seals of the round under way |
 //! | places | 20 | 0 | one: salts, places and ranges |
 //! | readings | 21 | 0 | one: meter readings |
-//! | book | 22 | 0 | one: orders in queue order |
+//! | book | 22 | page | 64 rows of the book: an order with its stamp, or the next free row |
 //! | deals | 23 | page | 64 deals |
 //!
 //! Pages that changed since the last root are encoded and hashed again, once per block, and with them the nodes above.

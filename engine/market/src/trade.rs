@@ -1,10 +1,11 @@
 //! Quotes, replaces, cancels and deals in the continuous book (MARKET 2, 4.2, 6.2; DETAILS 3, 5).
 
 use crate::account::Account;
-use crate::accounts::{AccountIndex, Accounts, Party};
-use crate::book::{Order, Plan, Rest, SweepRules};
+use crate::accounts::{AccountIndex, Party};
+use crate::book::Order;
 use crate::contract::{Contract, DealState, DealStatus};
 use crate::market::Market;
+use wattbook_book::{Handle, Kind, Outcome, Reason, Record, Rest};
 use wattbook_types::command::{ALL_INDEXES, Cancel, Replace};
 use wattbook_types::units::NANO_PER_TICK_WH;
 use wattbook_types::{
@@ -14,6 +15,8 @@ use wattbook_types::{
 
 /// Greatest notional of an order, nano-points (MARKET 1).
 const NOTIONAL_MAX: i128 = 1 << 62;
+/// Most slices of an iceberg.
+const SLICES_MAX: u128 = 100;
 
 /// Money per energy that an order may cost at worst, ticks (MARKET 6.2).
 fn worst_case_ticks(params: &Params, side: Side, price: Price, charge_cap: i32) -> i64 {
@@ -40,6 +43,7 @@ pub(crate) fn check_terms(
     charge_cap: i32,
     energy: Energy,
     min_fill: Energy,
+    display: Energy,
 ) -> Result<i32, Reject> {
     if !params.price_in_bounds(price) {
         return Err(Reject::PriceOutOfBounds);
@@ -57,7 +61,7 @@ pub(crate) fn check_terms(
         (Side::Buy, cap) if cap >= 0 => cap,
         (Side::Buy, _) => return Err(Reject::ChargeCapOutOfBounds),
     };
-    if min_fill > energy {
+    if min_fill > energy || (!display.is_zero() && display < energy && min_fill > display) {
         return Err(Reject::MinFillOutOfBounds);
     }
     let nano = |ticks: i64| i128::from(ticks) * i128::from(NANO_PER_TICK_WH) * wh;
@@ -81,31 +85,6 @@ pub(crate) fn above_floor(contract: &Contract, side: Side, price: Price) -> bool
     side == Side::Sell || contract.floor.is_none_or(|floor| price.to_deal_price() > floor)
 }
 
-/// Runs `f` with the contract's book and the rules of its sweeps.
-pub(crate) fn with_book<R>(
-    contract: &mut Contract,
-    accounts: &Accounts,
-    f: impl FnOnce(&mut crate::book::Book, &SweepRules<'_>) -> R,
-) -> R {
-    let Contract {
-        params,
-        standing,
-        book,
-        changed,
-        ..
-    } = contract;
-    changed.book = true;
-    let groups = params.on(Param::Affiliation);
-    let rules = SweepRules {
-        range: params.range(),
-        spread_min: spread_min(params),
-        charge: params.charge_ticks(),
-        standing,
-        affiliated: &|a, b| accounts.affiliated(a, b, groups),
-    };
-    f(book, &rules)
-}
-
 /// Least bid - ask.
 pub(crate) fn spread_min(params: &Params) -> i64 {
     if params.on(Param::AllInBids) {
@@ -115,22 +94,64 @@ pub(crate) fn spread_min(params: &Params) -> i64 {
     }
 }
 
-/// The two sides of a deal about to be made.
+/// One side of a deal about to be made.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken {
+    /// Whose.
+    pub(crate) at: AccountIndex,
+    /// The order as it stood before the deal.
+    pub(crate) order: Order,
+    /// Shown and hidden quantity afterwards.
+    pub(crate) after: (Energy, Energy),
+}
+
+/// A deal about to be made.
 pub(crate) struct Match {
-    /// The bid as it stood before the deal.
-    pub(crate) bid: Order,
-    /// The ask as it stood before the deal.
-    pub(crate) ask: Order,
-    /// Account of the bid.
-    pub(crate) buyer: AccountIndex,
-    /// Account of the ask.
-    pub(crate) seller: AccountIndex,
-    /// Price.
+    pub(crate) bid: Taken,
+    pub(crate) ask: Taken,
     pub(crate) price: DealPrice,
-    /// Energy.
     pub(crate) energy: Energy,
     /// Who took; `None` in a round.
     pub(crate) aggressor: Option<Side>,
+}
+
+/// What an incoming order would show of its open quantity.
+fn shows(order: &Order, leaves: Energy) -> (Energy, Energy) {
+    let never_rests = matches!(order.time_in_force, TimeInForce::Ioc | TimeInForce::Fok);
+    let shown = if order.display.is_zero() || never_rests {
+        leaves
+    } else {
+        leaves.min(order.display)
+    };
+    (shown, leaves.minus(shown))
+}
+
+/// The resting order that a record is about: what it has open is in its row, `shown` of it is shown. Terms that only the hot
+/// book had may be gone with it.
+fn resting(contract: &Contract, record: &Record, shown: u32) -> Taken {
+    let party = record.subject();
+    let row = contract.book.row(party.handle);
+    let leaves = Energy::new(row.open.into());
+    let order = Order {
+        id: row.id,
+        side: record.side(),
+        price: Price::new(record.price()),
+        charge_cap: row.charge_cap,
+        leaves,
+        shown: Energy::new(shown.into()).min(leaves),
+        display: Energy::ZERO,
+        min_fill: Energy::ZERO,
+        time_in_force: row.time_in_force,
+        self_trade: row.self_trade,
+        valid_until: row.valid_until,
+        client_order_id: row.client_order_id,
+        stamp: 0,
+    };
+    Taken {
+        at: AccountIndex::new(party.owner.get()),
+        order,
+        after: (order.shown, order.hidden()),
+    }
 }
 
 impl Market {
@@ -169,6 +190,10 @@ impl Market {
                 return Err(Reject::WrongRound);
             }
             let (side, price) = (quote.side, quote.price);
+            let display = match quote.time_in_force {
+                TimeInForce::Ioc | TimeInForce::Fok => Energy::ZERO,
+                _ => quote.display,
+            };
             let cap = check_terms(
                 &contract.params,
                 side,
@@ -176,6 +201,7 @@ impl Market {
                 quote.charge_cap,
                 quote.energy,
                 quote.min_fill,
+                display,
             )?;
             let order = Order {
                 id: name,
@@ -183,15 +209,39 @@ impl Market {
                 price,
                 charge_cap: cap,
                 leaves: quote.energy,
+                shown: quote.energy,
+                display,
                 min_fill: quote.min_fill,
                 time_in_force: quote.time_in_force,
+                self_trade: quote.self_trade,
                 valid_until: TimeNs::from_secs(quote.valid_until_s.into()),
                 client_order_id: quote.client_order_id,
-                arrival: market.arrival(),
+                stamp: 0,
             };
             market.check_entry(contract, who.at, &order, Energy::ZERO, Money::ZERO)?;
-            market.enter(contract, who.at, order)
+            let late = market.check_late(who.at, &order);
+            if let Err(reject) = late {
+                let crosses = order.time_in_force == TimeInForce::PostOnly
+                    && contract
+                        .book_for(who.at, &market.state.accounts)
+                        .would_cross(who.at, &order, None);
+                return Err(if crosses { Reject::WouldCross } else { reject });
+            }
+            market.enter(contract, who.at, order, quote.market_to_limit)?;
+            if order.client_order_id != 0 {
+                market.state.accounts.at_mut(who.at).client_high = order.client_order_id;
+            }
+            Ok(())
         })
+    }
+
+    /// The checks that come after every other, the sweep's among them.
+    fn check_late(&self, who: AccountIndex, order: &Order) -> Result<(), Reject> {
+        let id = order.client_order_id;
+        if id != 0 && id <= self.state.accounts.at(who).client_high {
+            return Err(Reject::ClientOrderIdUsed);
+        }
+        check_display(order)
     }
 
     /// The checks of an order that need the market: concession, floor, capacity, balance. `credit` and `freed` are what
@@ -225,11 +275,35 @@ impl Market {
     }
 
     /// Takes a checked order into the market: mark, reservation, sweep, rest.
-    fn enter(&mut self, contract: &mut Contract, who: AccountIndex, mut order: Order) -> Result<(), Reject> {
-        let plan = with_book(contract, &self.state.accounts, |book, rules| book.plan(&order, rules));
-        if order.time_in_force == TimeInForce::PostOnly && !plan.executions.is_empty() {
-            return Err(Reject::WouldCross);
+    fn enter(
+        &mut self,
+        contract: &mut Contract,
+        who: AccountIndex,
+        order: Order,
+        market_to_limit: bool,
+    ) -> Result<(), Reject> {
+        let mut records = core::mem::take(&mut self.records);
+        let book = contract.book_for(who, &self.state.accounts);
+        let outcome = book.submit(who, &order, market_to_limit, &mut records);
+        // The row it was offered, taken or not.
+        book.mark(records[0].subject().handle);
+        if outcome.taken {
+            self.entered(contract, who, order, &outcome, &records);
         }
+        records.clear();
+        self.records = records;
+        if outcome.taken { Ok(()) } else { Err(Reject::WouldCross) }
+    }
+
+    /// Carries out what the book said of an incoming order.
+    fn entered(
+        &mut self,
+        contract: &mut Contract,
+        who: AccountIndex,
+        mut order: Order,
+        outcome: &Outcome,
+        records: &[Record],
+    ) {
         let needed = reservation(
             &contract.params,
             order.side,
@@ -237,36 +311,158 @@ impl Market {
             order.charge_cap,
             order.leaves,
         );
-        if !self.state.accounts.at_mut(who).reserve(needed) {
-            return Err(Reject::NoBalance);
-        }
+        let reserved = self.state.accounts.at_mut(who).reserve(needed);
+        assert!(reserved, "INVARIANT: check_entry counted the free balance");
         self.count_entry(contract, who, &order, self.seq);
-        let kill = order.time_in_force == TimeInForce::Fok && plan.filled < order.leaves;
-        if !kill {
-            self.execute(contract, who, &mut order, &plan);
-        }
-        if order.leaves.is_zero() {
-            return Ok(());
-        }
-        let reason = match (order.time_in_force, plan.rest) {
-            (TimeInForce::Fok, _) => Some(CloseReason::FillOrKill),
-            (_, Rest::SelfTrade) => Some(CloseReason::SelfTrade),
-            (TimeInForce::Ioc, _) => Some(CloseReason::ImmediateOrCancel),
-            _ => None,
-        };
-        match reason {
-            Some(reason) => {
-                self.explain_rest(contract, &order, &plan);
-                self.drop_order(contract, who, &order, reason, false);
+        let mine = records[0].subject().handle;
+        for record in records {
+            let met = record.subject().handle;
+            contract.book.mark(met);
+            match record.kind() {
+                Some(Kind::Deal) => self.deal_of(contract, who, &mut order, outcome, record),
+                Some(Kind::Dropped) => self.drop_energy(contract, who, &mut order, record),
+                Some(Kind::Closed) if met == mine => {
+                    self.explain_rest(contract, &order, outcome.rest);
+                    let reason = match record.reason() {
+                        Reason::FillOrKill => CloseReason::FillOrKill,
+                        Reason::SelfTrade => CloseReason::SelfTrade,
+                        Reason::NoMarket => CloseReason::NoMarket,
+                        Reason::Cancelled | Reason::ImmediateOrCancel | Reason::None => CloseReason::ImmediateOrCancel,
+                    };
+                    (order.shown, _) = shows(&order, order.leaves);
+                    self.drop_order(contract, who, &order, reason, false);
+                }
+                Some(Kind::Closed) => {
+                    let gone = resting(contract, record, record.energy());
+                    self.leave(contract, met, gone.order.valid_until);
+                    self.drop_order(contract, gone.at, &gone.order, CloseReason::SelfTrade, true);
+                }
+                Some(Kind::Shown) if met != mine => {
+                    let slice = resting(contract, record, record.subject().leaves);
+                    self.open(contract, &slice.order);
+                }
+                Some(Kind::Reduced) => {
+                    let Taken { order, .. } = resting(contract, record, record.subject().leaves);
+                    self.reduced(contract, &order, order.id);
+                }
+                _ => {}
             }
-            None => self.rest(contract, order),
         }
-        Ok(())
+        if let Some(handle) = outcome.rests {
+            (order.shown, _) = shows(&order, order.leaves);
+            contract.book.name(handle, &order);
+            self.rested(contract, &order);
+        }
+    }
+
+    /// A deal of an incoming order.
+    fn deal_of(
+        &mut self,
+        contract: &mut Contract,
+        who: AccountIndex,
+        order: &mut Order,
+        outcome: &Outcome,
+        record: &Record,
+    ) {
+        let energy = Energy::new(record.energy().into());
+        let limit = Price::new(outcome.limit);
+        if limit != order.price {
+            // A market-to-limit order has found its limit; what the worse price held beyond it is free.
+            let held = |price| reservation(&contract.params, order.side, price, order.charge_cap, order.leaves);
+            let account = self.state.accounts.at_mut(who);
+            account.release(held(order.price).minus(held(limit)));
+            order.price = limit;
+        }
+        let mut resting = resting(contract, record, record.subject().leaves);
+        let row = contract.book.row_mut(record.subject().handle);
+        row.open -= record.energy();
+        let open = Energy::new(row.open.into());
+        let shown = Energy::new(record.subject().leaves.into());
+        resting.after = (shown, open.minus(shown));
+        if open.is_zero() {
+            self.leave(contract, record.subject().handle, resting.order.valid_until);
+        }
+        let left = order.leaves.minus(energy);
+        let taking = Taken {
+            at: who,
+            order: *order,
+            after: shows(order, left),
+        };
+        order.leaves = left;
+        let (bid, ask) = if order.side == Side::Buy {
+            (taking, resting)
+        } else {
+            (resting, taking)
+        };
+        let price = match contract.params.deal_price() {
+            DealPriceRule::Midpoint => DealPrice::midpoint(bid.order.price, ask.order.price),
+            DealPriceRule::PayAsBid => bid.order.price.to_deal_price(),
+            DealPriceRule::PayAsAsk => ask.order.price.to_deal_price(),
+            DealPriceRule::Uniform => resting.order.price.to_deal_price(),
+        };
+        let aggressor = Some(order.side);
+        self.deal(
+            contract,
+            &Match {
+                bid,
+                ask,
+                price,
+                energy,
+                aggressor,
+            },
+        );
+    }
+
+    /// Energy that an incoming order and one of its own group lose to each other without a deal.
+    fn drop_energy(&mut self, contract: &mut Contract, who: AccountIndex, order: &mut Order, record: &Record) {
+        let energy = Energy::new(record.energy().into());
+        let met = record.other();
+        let row = contract.book.row_mut(met.handle);
+        row.open -= record.energy();
+        let charge_cap = row.charge_cap;
+        contract.book.mark(met.handle);
+        let other_side = order.side.opposite();
+        let mine = (who, order.side, order.price, order.charge_cap);
+        let theirs = (
+            AccountIndex::new(met.owner.get()),
+            other_side,
+            Price::new(record.price()),
+            charge_cap,
+        );
+        for (at, side, price, cap) in [mine, theirs] {
+            let held = reservation(&contract.params, side, price, cap, energy);
+            self.state.accounts.at_mut(at).release(held);
+            if side == Side::Sell {
+                let position = contract.position_mut(at);
+                position.open_asks = position.open_asks.minus(energy);
+            }
+        }
+        order.leaves = order.leaves.minus(energy);
+        self.out.push(Event::Unmatched {
+            order: order.id,
+            contract: contract.id,
+            side: order.side,
+            leaves: energy,
+            reason: CloseReason::SelfTrade,
+        });
+        if order.leaves.is_zero() {
+            order.shown = Energy::ZERO;
+            self.drop_order(contract, who, order, CloseReason::SelfTrade, false);
+        }
+    }
+
+    /// Forgets a resting order that left the book within a sweep.
+    fn leave(&mut self, contract: &mut Contract, handle: Handle, valid_until: TimeNs) {
+        let row = contract.book.row(handle);
+        if row.time_in_force == TimeInForce::Until {
+            contract.expiries.remove(&(valid_until, row.id));
+        }
+        contract.book.forget(handle);
     }
 
     /// Says why a remainder that cannot rest was not matched.
-    fn explain_rest(&mut self, contract: &Contract, order: &Order, plan: &Plan) {
-        let reason = match plan.rest {
+    fn explain_rest(&mut self, contract: &Contract, order: &Order, rest: Rest) {
+        let reason = match rest {
             Rest::NoCounterparty => CloseReason::NoCounterparty,
             Rest::ChargeCap => CloseReason::ChargeCap,
             Rest::PriceNotMet => CloseReason::PriceNotMet,
@@ -278,7 +474,7 @@ impl Market {
             order: order.id,
             contract: contract.id,
             side: order.side,
-            leaves: order.leaves,
+            leaves: shows(order, order.leaves).0,
             reason,
         });
     }
@@ -297,19 +493,29 @@ impl Market {
         }
     }
 
-    /// Rests an order whose money is reserved.
-    pub(crate) fn rest(&mut self, contract: &mut Contract, order: Order) {
-        with_book(contract, &self.state.accounts, |book, rules| book.insert(order, rules));
+    /// Rests an order whose money is reserved, without matching.
+    pub(crate) fn rest(&mut self, contract: &mut Contract, who: AccountIndex, order: &Order) {
+        contract.book_for(who, &self.state.accounts).rest(who, order);
+        self.rested(contract, order);
+    }
+
+    /// Says that an order has come to rest, and remembers when it expires.
+    fn rested(&mut self, contract: &mut Contract, order: &Order) {
         if order.time_in_force == TimeInForce::Until {
             contract.expiries.insert((order.valid_until, order.id));
         }
+        self.open(contract, order);
+    }
+
+    /// Says what a resting order shows at the end of its queue.
+    pub(crate) fn open(&mut self, contract: &Contract, order: &Order) {
         self.out.push(Event::Opened {
             order: order.id,
             contract: contract.id,
             side: order.side,
             price: order.price,
-            leaves: order.leaves,
-            hidden: Energy::ZERO,
+            leaves: order.shown,
+            hidden: order.hidden(),
         });
     }
 
@@ -339,8 +545,8 @@ impl Market {
             contract: contract.id,
             side: order.side,
             price: order.price,
-            leaves: order.leaves,
-            hidden: Energy::ZERO,
+            leaves: order.shown,
+            hidden: order.hidden(),
             reason,
             resting,
         });
@@ -351,67 +557,26 @@ impl Market {
         &mut self,
         contract: &mut Contract,
         owner: AccountIndex,
-        id: &OrderId,
+        handle: Handle,
         reason: CloseReason,
-    ) -> bool {
-        let removed = with_book(contract, &self.state.accounts, |book, rules| book.remove(id, rules));
-        if let Some(order) = removed {
+    ) {
+        let order = contract.book.remove(handle);
+        if order.time_in_force == TimeInForce::Until {
             contract.expiries.remove(&(order.valid_until, order.id));
-            self.drop_order(contract, owner, &order, reason, true);
         }
-        removed.is_some()
+        self.drop_order(contract, owner, &order, reason, true);
     }
 
     /// Takes every resting order of a participant out of a contract.
     pub(crate) fn close_all(&mut self, id: ContractId, who: Party, reason: CloseReason) -> usize {
         let closed = self.on_contract(id, |market, contract| {
-            let orders = contract.book.owned_by(who.id);
-            for order in &orders {
-                market.close_order(contract, who.at, &order.id, reason);
+            let orders = contract.book.owned_by(who.at);
+            for &order in &orders {
+                market.close_order(contract, who.at, order, reason);
             }
             Ok(orders.len())
         });
         closed.unwrap_or(0)
-    }
-
-    fn execute(&mut self, contract: &mut Contract, who: AccountIndex, order: &mut Order, plan: &Plan) {
-        for execution in &plan.executions {
-            let Some(resting) = contract.book.get(&execution.resting).copied() else {
-                continue;
-            };
-            let other = self.state.accounts.party(resting.id.participant).at;
-            let (bid, ask, buyer, seller) = if order.side == Side::Buy {
-                (*order, resting, who, other)
-            } else {
-                (resting, *order, other, who)
-            };
-            let price = match contract.params.deal_price() {
-                DealPriceRule::Midpoint => DealPrice::midpoint(bid.price, ask.price),
-                DealPriceRule::PayAsBid => bid.price.to_deal_price(),
-                DealPriceRule::PayAsAsk => ask.price.to_deal_price(),
-                DealPriceRule::Uniform => resting.price.to_deal_price(),
-            };
-            let after = with_book(contract, &self.state.accounts, |book, rules| {
-                book.fill(&execution.resting, execution.energy, rules)
-            });
-            if after.leaves.is_zero() {
-                contract.expiries.remove(&(resting.valid_until, resting.id));
-            }
-            order.leaves = order.leaves.minus(execution.energy);
-            let aggressor = Some(order.side);
-            self.deal(
-                contract,
-                &Match {
-                    bid,
-                    ask,
-                    buyer,
-                    seller,
-                    price,
-                    energy: execution.energy,
-                    aggressor,
-                },
-            );
-        }
     }
 
     /// Makes a deal: escrow from both reservations, positions, CEP, floor, events. The book has been updated.
@@ -423,8 +588,8 @@ impl Market {
         let deal = Deal {
             contract: contract.id,
             ordinal,
-            buyer: m.bid.id,
-            seller: m.ask.id,
+            buyer: m.bid.order.id,
+            seller: m.ask.order.id,
             price: m.price,
             energy: m.energy,
             charges,
@@ -432,17 +597,17 @@ impl Market {
         let deal_id = self.state.deal_prefix.finish_with(&deal.to_bytes());
         let buyer_escrow = buyer_holds(&deal, m.energy);
         let seller_escrow = seller_pays(&deal, m.energy).plus(penalty(params, m.energy));
-        for (who, order, escrow) in [(m.buyer, &m.bid, buyer_escrow), (m.seller, &m.ask, seller_escrow)] {
+        for (Taken { at, order, .. }, escrow) in [(m.bid, buyer_escrow), (m.ask, seller_escrow)] {
             let reserved = reservation(params, order.side, order.price, order.charge_cap, m.energy);
-            self.state.accounts.at_mut(who).reservation_to_escrow(reserved, escrow);
+            self.state.accounts.at_mut(at).reservation_to_escrow(reserved, escrow);
         }
         let min_lot = params.get(Param::MinLot) as u64;
-        let buyer = contract.position_mut(m.buyer);
+        let buyer = contract.position_mut(m.bid.at);
         buyer.bought = buyer.bought.plus(m.energy);
-        let seller = contract.position_mut(m.seller);
+        let seller = contract.position_mut(m.ask.at);
         seller.sold = seller.sold.plus(m.energy);
         seller.open_asks = seller.open_asks.minus(m.energy);
-        let outside = !self.state.accounts.same_group(m.buyer, m.seller);
+        let outside = !self.state.accounts.same_group(m.bid.at, m.ask.at);
         if m.energy.get() >= min_lot && outside {
             contract.count_deal(m.price, m.energy);
         }
@@ -462,12 +627,12 @@ impl Market {
         self.out.push(Event::Executed {
             deal,
             deal_id,
-            bid: m.bid.price,
-            ask: m.ask.price,
-            buyer_leaves: m.bid.leaves.minus(m.energy),
-            seller_leaves: m.ask.leaves.minus(m.energy),
-            buyer_hidden: Energy::ZERO,
-            seller_hidden: Energy::ZERO,
+            bid: m.bid.order.price,
+            ask: m.ask.order.price,
+            buyer_leaves: m.bid.after.0,
+            seller_leaves: m.ask.after.0,
+            buyer_hidden: m.bid.after.1,
+            seller_hidden: m.ask.after.1,
             aggressor: m.aggressor,
         });
     }
@@ -504,22 +669,30 @@ impl Market {
     /// Cancels in one contract; how many orders went.
     fn cancel_in(&mut self, contract: &mut Contract, who: Party, cancel: &Cancel) -> usize {
         let (participant, nonce, index) = (who.id, cancel.target_nonce, cancel.target_index);
-        let targets = match (nonce, index) {
-            (0, _) => contract.book.owned_by(who.id).iter().map(|order| order.id).collect(),
-            (_, ALL_INDEXES) => contract.book.of_envelope(who.id, nonce),
+        let targets: Vec<Handle> = match (nonce, index) {
+            (0, _) => contract.book.owned_by(who.at),
+            (_, ALL_INDEXES) => {
+                let mut owned = contract.book.owned_by(who.at);
+                owned.retain(|&handle| contract.book.row(handle).id.nonce == nonce);
+                owned
+            }
             _ => {
                 let target = OrderId {
                     participant,
                     nonce,
                     index,
                 };
-                return self
-                    .close_order(contract, who.at, &target, CloseReason::Cancelled)
-                    .into();
+                let found = contract.book.find(&target);
+                if let Some(handle) = found {
+                    self.close_order(contract, who.at, handle, CloseReason::Cancelled);
+                }
+                return found.is_some().into();
             }
         };
-        let close = |target: &&OrderId| self.close_order(contract, who.at, target, CloseReason::Cancelled);
-        targets.iter().filter(close).count()
+        for &target in &targets {
+            self.close_order(contract, who.at, target, CloseReason::Cancelled);
+        }
+        targets.len()
     }
 
     pub(crate) fn replace(&mut self, who: Party, name: OrderId, replace: &Replace) -> Result<(), Reject> {
@@ -530,7 +703,8 @@ impl Market {
         };
         self.on_contract(replace.contract, |market, contract| {
             market.check_open(contract)?;
-            let old = contract.book.get(&target).copied();
+            let found = contract.book.find(&target);
+            let old = found.map(|handle| contract.book.order(handle));
             let params = &contract.params;
             // Terms that no order could have are refused before the order is looked for.
             let cap = check_terms(
@@ -540,16 +714,20 @@ impl Market {
                 replace.charge_cap,
                 replace.energy,
                 replace.min_fill,
+                replace.display,
             )?;
-            let old = old.ok_or(Reject::UnknownOrder)?;
+            let (Some(handle), Some(old)) = (found, old) else {
+                return Err(Reject::UnknownOrder);
+            };
             let held = reservation(params, old.side, old.price, old.charge_cap, old.leaves);
             let order = Order {
                 id: name,
                 price: replace.price,
                 charge_cap: cap,
                 leaves: replace.energy,
+                shown: replace.energy,
+                display: replace.display,
                 min_fill: replace.min_fill,
-                arrival: market.arrival(),
                 ..old
             };
             let credit = if old.side == Side::Sell {
@@ -558,29 +736,32 @@ impl Market {
                 Energy::ZERO
             };
             market.check_entry(contract, who.at, &order, credit, held)?;
-            if replace.price == old.price && replace.energy <= old.leaves {
-                market.reduce(contract, who.at, &old, &order, held);
+            let shows_no_more = !order.display.is_zero() || order.leaves <= old.shown;
+            if order.price == old.price && order.leaves <= old.leaves && shows_no_more {
+                check_display(&order)?;
+                market.reduce(contract, who.at, handle, &old, order, held);
                 return Ok(());
             }
-            if order.time_in_force == TimeInForce::PostOnly {
-                // As `enter` will find the book: without the order that goes. Put back, it has its place again.
-                let plan = with_book(contract, &market.state.accounts, |book, rules| {
-                    book.remove(&target, rules);
-                    let plan = book.plan(&order, rules);
-                    book.insert(old, rules);
-                    plan
-                });
-                if !plan.executions.is_empty() {
-                    return Err(Reject::WouldCross);
-                }
+            // As `enter` will find the book: without the order that goes.
+            if order.time_in_force == TimeInForce::PostOnly && contract.book.would_cross(who.at, &order, Some(handle)) {
+                return Err(Reject::WouldCross);
             }
-            market.close_order(contract, who.at, &target, CloseReason::Replaced);
-            market.enter(contract, who.at, order)
+            check_display(&order)?;
+            market.close_order(contract, who.at, handle, CloseReason::Replaced);
+            market.enter(contract, who.at, order, false)
         })
     }
 
     /// Reduces an order where it stands; it keeps its place in the queue.
-    fn reduce(&mut self, contract: &mut Contract, who: AccountIndex, old: &Order, new: &Order, held: Money) {
+    fn reduce(
+        &mut self,
+        contract: &mut Contract,
+        who: AccountIndex,
+        handle: Handle,
+        old: &Order,
+        mut new: Order,
+        held: Money,
+    ) {
         let needed = reservation(&contract.params, new.side, new.price, new.charge_cap, new.leaves);
         let account = self.state.accounts.at_mut(who);
         account.release(held);
@@ -590,25 +771,39 @@ impl Market {
             let position = contract.position_mut(who);
             position.open_asks = position.open_asks.minus(old.leaves).plus(new.leaves);
         }
-        contract.changed.book = true;
-        contract
-            .book
-            .reduce(&old.id, new.id, new.leaves, new.charge_cap, new.min_fill);
+        new.shown = old.shown.min(shows(&new, new.leaves).0);
+        contract.book.amend(handle, &new);
         if contract.expiries.remove(&(old.valid_until, old.id)) {
             contract.expiries.insert((old.valid_until, new.id));
         }
         if contract.params.on(Param::Concession) {
             contract.mark(who, new.side, new.price, self.seq);
         }
+        self.reduced(contract, &new, old.id);
+    }
+
+    /// Says what a resting order shows where it stands.
+    fn reduced(&mut self, contract: &Contract, order: &Order, was: OrderId) {
         self.out.push(Event::Reduced {
-            order: new.id,
-            was: old.id,
+            order: order.id,
+            was,
             contract: contract.id,
-            side: new.side,
-            price: new.price,
-            leaves: new.leaves,
-            hidden: Energy::ZERO,
+            side: order.side,
+            price: order.price,
+            leaves: order.shown,
+            hidden: order.hidden(),
         });
+    }
+}
+
+/// Whether an iceberg shows enough at a time.
+// BOUND: an order is dealt in at most a hundred slices, and one command in as many per order it meets.
+fn check_display(order: &Order) -> Result<(), Reject> {
+    let shown = u128::from(order.display.get()) * SLICES_MAX;
+    if shown == 0 || shown >= u128::from(order.leaves.get()) {
+        Ok(())
+    } else {
+        Err(Reject::DisplayOutOfBounds)
     }
 }
 

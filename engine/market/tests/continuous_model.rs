@@ -21,9 +21,8 @@ use wattbook_types::{
     ParticipantId, Price, Quote, RangeMode, Registration, Reject, SelfTrade, Side, TimeInForce, TimeNs,
 };
 
+/// Streams, each once without and once with display, market-to-limit, self-trade modes and client order ids.
 const STREAMS: u64 = 10_000;
-/// Whether the streams draw display, market-to-limit, self-trade modes and client order ids.
-const OPTIONS: bool = false;
 /// Parameter sets; a multiple of 5 range modes x 4 deal prices.
 const SETS: u64 = 100;
 
@@ -742,7 +741,11 @@ impl Pair {
         let state = self.market.state();
         let fast = &state.contracts[&contract(MAIN)];
         for side in [Side::Buy, Side::Sell] {
-            let want = self.model.queue(side);
+            let mut want = self.model.queue(side);
+            // What an order shows at a time matters while it hides something.
+            want.iter_mut()
+                .filter(|o| o.shown == o.leaves)
+                .for_each(|o| o.display = 0);
             let got: Vec<Open> = fast
                 .book
                 .side(side)
@@ -753,9 +756,9 @@ impl Pair {
                     price: o.price.get().into(),
                     cap: o.charge_cap.into(),
                     leaves: wh(o.leaves),
-                    shown: wh(o.leaves),
-                    display: 0,
-                    self_trade: SelfTrade::CancelNewest,
+                    shown: wh(o.shown),
+                    display: if o.hidden().is_zero() { 0 } else { wh(o.display) },
+                    self_trade: o.self_trade,
                     min_fill: wh(o.min_fill),
                     life: o.time_in_force,
                     until_s: (o.valid_until.get() / 1_000_000_000) as u32,
@@ -1032,15 +1035,19 @@ const REACHED: [(&str, u64); 49] = [
 fn the_market_trades_as_the_flat_model_does() {
     let prepared: Vec<Prepared> = (0..SETS).map(Prepared::new).collect();
     let mut coverage = Coverage::new();
-    for seed in 0..STREAMS {
+    for (seed, options) in (0..STREAMS).flat_map(|seed| [(seed, false), (seed, true)]) {
         let prepared = &prepared[(seed % SETS) as usize];
-        let steps = Source::stream(seed, &prepared.model, OPTIONS);
+        let steps = Source::stream(seed, &prepared.model, options);
         if check(prepared, &steps, &mut coverage, seed % 8 == 0).is_err() {
             let hook = std::panic::take_hook();
             std::panic::set_hook(Box::new(|_| {}));
             let (steps, why) = shrunk(prepared, &steps);
             std::panic::set_hook(hook);
-            panic!("seed {seed}, {}{}\n{why}", prepared.describe, script(&steps));
+            panic!(
+                "seed {seed}, options {options}, {}{}\n{why}",
+                prepared.describe,
+                script(&steps)
+            );
         }
     }
     let of = |what: &str| coverage.get(what).copied().unwrap_or(0);
@@ -1049,6 +1056,7 @@ fn the_market_trades_as_the_flat_model_does() {
         .flat_map(|range| DealPriceRule::ALL.map(|price| format!("deal {range:?} {price:?}")));
     let reached = REACHED
         .iter()
+        .chain(&REACHED_WITH_OPTIONS)
         .map(|(what, least)| ((*what).to_owned(), *least))
         .chain(deals.map(|what| (what, 400)));
     let missed: Vec<_> = reached.filter(|(what, least)| of(what) < *least).collect();

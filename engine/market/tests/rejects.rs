@@ -34,7 +34,6 @@ const NOT_OF_THE_CORE: &[Reject] = &[
     Reject::BadRoot,
     Reject::BadSignature,
     Reject::UnknownItem,
-    Reject::ClientOrderIdUsed,
     Reject::UnknownAction,
 ];
 
@@ -79,6 +78,8 @@ const REACHED: &[Reject] = &[
     Reject::UnknownOrder,
     Reject::WouldCross,
     Reject::ValidUntilPast,
+    Reject::ClientOrderIdUsed,
+    Reject::DisplayOutOfBounds,
     Reject::NoSeal,
     Reject::RevealMismatch,
     Reject::RevealEarly,
@@ -554,6 +555,97 @@ fn terms() {
     rig.refuse(11, dear(Side::Sell, i32::MIN + 1, 0), Reject::NotionalTooLarge);
     rig.refuse(11, dear(Side::Sell, -115_287_150, 0), Reject::NoBalance);
     rig.refuse(11, dear(Side::Sell, 115_292_151, 0), Reject::NotionalTooLarge);
+}
+
+#[test]
+fn client_order_ids_ascend_over_contracts() {
+    let mut rig = open_with(&[(Param::Concession, 0)]);
+    let named = |client_order_id, quote| {
+        q(Quote {
+            client_order_id,
+            ..quote
+        })
+    };
+    rig.ok(11, named(5, ask(0, 9_000, 10)));
+    rig.refuse(11, named(5, ask(0, 9_000, 10)), Reject::ClientOrderIdUsed);
+    rig.refuse(11, named(4, bid(0, 10, 10)), Reject::ClientOrderIdUsed);
+    rig.ok(11, named(0, ask(0, 9_000, 10)));
+    // A refused quote leaves the mark; one closed at once moves it.
+    rig.refuse(11, named(9, ask(0, 9_000, 0)), Reject::EnergyZero);
+    rig.ok(
+        11,
+        named(
+            7,
+            Quote {
+                time_in_force: TimeInForce::Ioc,
+                ..ask(0, 9_500, 10)
+            },
+        ),
+    );
+    rig.refuse(11, named(7, ask(0, 9_000, 10)), Reject::ClientOrderIdUsed);
+    // Every other check comes first, the sweep's among them.
+    let post = |price| Quote {
+        time_in_force: TimeInForce::PostOnly,
+        ..bid(0, price, 10)
+    };
+    rig.ok(12, named(3, bid(0, 100, 10)));
+    rig.refuse(12, named(3, post(9_000)), Reject::WouldCross);
+    rig.refuse(12, named(3, post(101)), Reject::ClientOrderIdUsed);
+    // Ids are the account's, in whatever contract.
+    rig.run_to(1, at::CONTRACT, true);
+    rig.refuse(11, named(7, ask(1, 9_000, 10)), Reject::ClientOrderIdUsed);
+    rig.ok(11, named(8, ask(1, 9_000, 10)));
+}
+
+#[test]
+fn an_iceberg_shows_a_hundredth() {
+    let mut rig = open_with(&[(Param::Concession, 0)]);
+    let shows = |display, energy| Quote {
+        display: Energy::new(display),
+        ..ask(0, 9_000, energy)
+    };
+    rig.refuse(11, q(shows(9, 901)), Reject::DisplayOutOfBounds);
+    let nonce = rig.ok(11, q(shows(9, 900))).0;
+    let thin = Replace {
+        contract: contract(0),
+        target_nonce: nonce,
+        target_index: 0,
+        price: Price::new(9_000),
+        charge_cap: -1,
+        energy: Energy::new(801),
+        min_fill: Energy::ZERO,
+        display: Energy::new(8),
+    };
+    rig.refuse(11, Item::Replace(thin), Reject::DisplayOutOfBounds);
+    let dearer = Replace {
+        price: Price::new(9_100),
+        ..thin
+    };
+    rig.refuse(11, Item::Replace(dearer), Reject::DisplayOutOfBounds);
+    rig.ok(
+        11,
+        Item::Replace(Replace {
+            energy: Energy::new(800),
+            ..thin
+        }),
+    );
+    // What never rests shows nothing, so it may say what it likes.
+    rig.ok(
+        11,
+        q(Quote {
+            time_in_force: TimeInForce::Ioc,
+            ..shows(1, 10_000)
+        }),
+    );
+    // A least execution fits the slice.
+    rig.refuse(
+        11,
+        q(Quote {
+            min_fill: Energy::new(11),
+            ..shows(10, 100)
+        }),
+        Reject::MinFillOutOfBounds,
+    );
 }
 
 #[test]

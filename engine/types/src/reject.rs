@@ -113,6 +113,7 @@ rejects! {
     82 WouldCross "A post-only quote would trade at once.";
     83 ValidUntilPast "valid_until_s lies in the past.";
     84 ClientOrderIdUsed "The client order id is not above the account's highest accepted one.";
+    85 DisplayOutOfBounds "What is shown at a time is less than a hundredth of the energy.";
     // Reveals and what becomes of them when their phase closes.
     100 NoSeal "The participant has no seal on this contract and round.";
     101 RevealMismatch "The salt and quotes do not hash to the commitment; try again before the phase ends.";

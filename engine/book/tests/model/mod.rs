@@ -32,6 +32,7 @@ pub(crate) struct Said {
     pub(crate) other_leaves: u32,
 }
 
+#[derive(Clone)]
 pub(crate) struct Model {
     rules: Rules,
     pub(crate) orders: Vec<Resting>,
@@ -350,10 +351,10 @@ impl Model {
         };
         let reason = if rest == Rest::SelfTrade {
             Reason::SelfTrade
-        } else if matches!(order.time_in_force, TimeInForce::Ioc | TimeInForce::Fok) {
-            Reason::ImmediateOrCancel
         } else if order.market_to_limit && deals.is_empty() {
             Reason::NoMarket
+        } else if matches!(order.time_in_force, TimeInForce::Ioc | TimeInForce::Fok) {
+            Reason::ImmediateOrCancel
         } else {
             self.rest(id, order, limit, left);
             let shown = self.orders.last().unwrap().shown;
