@@ -15,6 +15,8 @@ pub struct Profile {
     pub registered: u64,
     /// Metering points, in order of registration.
     pub meters: Vec<Meter>,
+    /// Part of the registration mint that serves bonds and escrow only, until the first settled energy.
+    pub locked: Money,
     /// Closed cycles.
     pub window: Window,
 }
@@ -23,7 +25,8 @@ pub struct Profile {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
     /// Number of the block under way when they came.
-    pub(crate) block: u64,
+    // BOUND: numbers come again after 2^32 blocks, 13 years of one every 100 ms without a single envelope.
+    pub(crate) block: u32,
     /// How many.
     pub(crate) items: u32,
 }
@@ -40,8 +43,6 @@ pub struct Account {
     pub escrow: Money,
     /// Locked for seals.
     pub bonds: Money,
-    /// Part of the registration mint that serves bonds and escrow only, until the first settled energy.
-    pub locked: Money,
     /// Export capacity per period over all meters.
     pub export_capacity: Energy,
     /// When its admission expires.
@@ -62,7 +63,7 @@ pub struct Account {
     pub(crate) profile: Box<Profile>,
 }
 
-const _: () = assert!(size_of::<Account>() <= 192);
+const _: () = assert!(size_of::<Account>() == 128);
 
 impl Account {
     /// An account that holds nothing yet.
@@ -72,6 +73,7 @@ impl Account {
             group: registration.group,
             registered: seq,
             meters: registration.meters.clone(),
+            locked: Money::ZERO,
             window: Window::default(),
         };
         let export = registration.meters.iter().map(|meter| meter.export_cap.get()).sum();
@@ -80,7 +82,6 @@ impl Account {
             reserved: Money::ZERO,
             escrow: Money::ZERO,
             bonds: Money::ZERO,
-            locked: Money::ZERO,
             export_capacity: Energy::new(export),
             not_after: registration.not_after,
             roles: registration.roles,
@@ -104,7 +105,7 @@ impl Account {
 
     /// What it may pay for anything but bonds and escrow.
     pub fn payable(&self) -> Money {
-        self.free.minus(self.locked).max(Money::ZERO)
+        self.free.minus(self.profile.locked).max(Money::ZERO)
     }
 
     /// Whether it may trade now.
@@ -113,7 +114,7 @@ impl Account {
     }
 
     /// Items sent in the block under way, the `block`th.
-    pub(crate) const fn sent_in(&self, block: u64) -> u32 {
+    pub(crate) const fn sent_in(&self, block: u32) -> u32 {
         if self.sent.block == block { self.sent.items } else { 0 }
     }
 

@@ -109,7 +109,7 @@ impl Accounts {
     }
 
     /// Lets an envelope pass: its nonce is used, and so many items have been sent in the block under way.
-    pub(crate) fn admit(&mut self, at: AccountIndex, nonce: u64, seq: u64, block: u64, items: u32) {
+    pub(crate) fn admit(&mut self, at: AccountIndex, nonce: u64, seq: u64, block: u32, items: u32) {
         self.list[at.slot()].sent = Sent { block, items };
         self.use_nonce(at, nonce, seq);
     }
