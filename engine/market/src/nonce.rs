@@ -130,7 +130,8 @@ impl Nonces {
         let keep_from = self.remembered_from();
         let chunks = (self.first()..).zip(&self.chunks);
         let all = chunks.flat_map(|(number, chunk)| (number * CHUNK_LEN as u64..).zip(chunk.records));
-        all.filter_map(move |(nonce, record)| (record != 0 && nonce >= keep_from).then(|| (nonce, record - 1)))
+        all.filter(move |(nonce, record)| *record != 0 && *nonce >= keep_from)
+            .map(|(nonce, record)| (nonce, record - 1))
     }
 
     /// The highest nonce that has been used.
