@@ -108,7 +108,8 @@ impl Orders {
         let up = (side == Side::Sell) != aggressive;
         let quote = Quote {
             contract: self.contract,
-            client_order_id: nonce,
+            // Ascending within an envelope and from one to the next.
+            client_order_id: nonce * u64::from(LEAVES_MAX) + u64::from(index),
             round: 0,
             side,
             time_in_force: if aggressive {

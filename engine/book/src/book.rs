@@ -320,35 +320,15 @@ impl<const RANGED: bool> Book<RANGED> {
     #[inline]
     pub fn submit<T: Tape>(&mut self, incoming: &Incoming, tape: &mut T) -> Outcome {
         assert!(incoming.energy != 0, "an empty order cannot come in");
-        let side = incoming.side;
-        let handle = self.slab.claim();
-        let key = key_of(side, incoming.price);
-        let me = |left: u32| Party {
-            handle: Handle(handle),
-            owner: incoming.owner,
-            leaves: left,
-        };
-        let nobody = Party {
-            handle: Handle(NONE),
-            owner: Owner(0),
-            leaves: 0,
-        };
-        let refused = match incoming.time_in_force {
-            TimeInForce::PostOnly => self.probe(incoming).filled != 0,
-            _ => false,
-        };
-        if refused {
-            let record = Record::new(
+        if incoming.time_in_force == TimeInForce::PostOnly && self.probe(incoming).filled != 0 {
+            tape.put(of_incoming(
                 Kind::Refused,
                 Reason::None,
-                side,
-                me(0),
-                nobody,
+                incoming,
+                NONE,
                 incoming.price,
-                incoming.energy,
-            );
-            tape.put(record);
-            self.slab.disclaim(handle);
+                0,
+            ));
             return Outcome {
                 taken: false,
                 rests: None,
@@ -357,37 +337,32 @@ impl<const RANGED: bool> Book<RANGED> {
                 limit: incoming.price,
             };
         }
-        tape.put(Record::new(
-            Kind::Accepted,
-            Reason::None,
-            side,
-            me(incoming.energy),
-            nobody,
-            incoming.price,
-            incoming.energy,
-        ));
-        let limit = incoming.price;
+        let handle = self.slab.claim();
+        let outcome = self.enter(incoming, handle, tape);
+        if outcome.rests.is_none() {
+            self.slab.disclaim(handle);
+        }
+        outcome
+    }
+
+    /// Takes an order that has a row to rest in.
+    #[inline]
+    fn enter<T: Tape>(&mut self, incoming: &Incoming, handle: u32, tape: &mut T) -> Outcome {
+        let (side, energy) = (incoming.side, incoming.energy);
+        let say = |kind, reason, price, left| of_incoming(kind, reason, incoming, handle, price, left);
+        tape.put(say(Kind::Accepted, Reason::None, incoming.price, energy));
+        let gone = |left, rest, limit| Outcome {
+            taken: true,
+            rests: None,
+            left,
+            rest,
+            limit,
+        };
         if incoming.time_in_force == TimeInForce::Fok {
             let Probe { filled, rest } = self.probe(incoming);
-            if filled < incoming.energy {
-                let left = incoming.energy;
-                tape.put(Record::new(
-                    Kind::Closed,
-                    Reason::FillOrKill,
-                    side,
-                    me(left),
-                    nobody,
-                    limit,
-                    left,
-                ));
-                self.slab.disclaim(handle);
-                return Outcome {
-                    taken: true,
-                    rests: None,
-                    left,
-                    rest,
-                    limit,
-                };
+            if filled < energy {
+                tape.put(say(Kind::Closed, Reason::FillOrKill, incoming.price, energy));
+                return gone(energy, rest, incoming.price);
             }
         }
         let Swept {
@@ -397,22 +372,15 @@ impl<const RANGED: bool> Book<RANGED> {
             fresh,
         } = match self.obstacle(incoming) {
             Some(rest) => Swept {
-                left: incoming.energy,
+                left: energy,
                 rest,
-                limit,
+                limit: incoming.price,
                 fresh: true,
             },
             None => self.sweep(incoming, handle, tape),
         };
         if left == 0 {
-            self.slab.disclaim(handle);
-            return Outcome {
-                taken: true,
-                rests: None,
-                left,
-                rest,
-                limit,
-            };
+            return gone(left, rest, limit);
         }
         let reason = match (incoming.time_in_force, rest) {
             (_, Rest::SelfTrade) => Reason::SelfTrade,
@@ -421,78 +389,55 @@ impl<const RANGED: bool> Book<RANGED> {
             _ => Reason::None,
         };
         if reason != Reason::None {
-            tape.put(Record::new(Kind::Closed, reason, side, me(left), nobody, limit, left));
-            self.slab.disclaim(handle);
-            return Outcome {
-                taken: true,
-                rests: None,
-                left,
-                rest,
-                limit,
-            };
+            tape.put(say(Kind::Closed, reason, limit, left));
+            return gone(left, rest, limit);
         }
-        let key = if limit == incoming.price {
-            key
+        let shown = self.stand_incoming(incoming, handle, key_of(side, limit), left);
+        if shown != left || limit != incoming.price {
+            tape.put(say(Kind::Shown, Reason::None, limit, shown));
+        }
+        Outcome {
+            rests: Some(Handle(handle)),
+            ..gone(left, rest, limit)
+        }
+    }
+
+    /// Rests what is left of an incoming order and returns what it shows.
+    #[inline]
+    fn stand_incoming(&mut self, incoming: &Incoming, handle: u32, key: u32, left: u32) -> u32 {
+        let display = if incoming.display < incoming.energy {
+            incoming.display
         } else {
-            key_of(side, limit)
+            0
         };
-        let shown = if incoming.display == 0 {
-            left
-        } else {
-            left.min(incoming.display)
-        };
+        let shown = if display == 0 { left } else { left.min(display) };
         self.stand(
             handle,
             &Row {
-                side,
+                side: incoming.side,
                 key,
                 leaves: shown,
                 hidden: left - shown,
                 owner: incoming.owner,
                 stamp: 0,
                 min_fill: incoming.min_fill,
-                display: if incoming.display < incoming.energy {
-                    incoming.display
-                } else {
-                    0
-                },
+                display,
                 covered: incoming.covered,
             },
         );
-        if shown != left || limit != incoming.price {
-            let record = Record::new(Kind::Shown, Reason::None, side, me(shown), nobody, limit, shown);
-            tape.put(record);
-        }
-        Outcome {
-            taken: true,
-            rests: Some(Handle(handle)),
-            left,
-            rest,
-            limit,
-        }
+        shown
     }
 
     /// Takes a resting order out by its owner's wish and says so; `None` if nothing stands there.
     #[inline]
     pub fn cancel<T: Tape>(&mut self, handle: Handle, tape: &mut T) -> Option<Order> {
         let order = self.remove(handle)?;
-        let subject = Party {
-            handle,
-            owner: order.owner(),
-            leaves: order.leaves,
-        };
-        let nobody = Party {
-            handle: Handle(NONE),
-            owner: Owner(0),
-            leaves: 0,
-        };
-        tape.put(Record::new(
+        tape.put(of_resting(
             Kind::Closed,
             Reason::Cancelled,
-            order.side(),
-            subject,
-            nobody,
-            order.price(),
+            handle.0,
+            &order,
+            order.leaves,
             order.leaves,
         ));
         Some(order)
@@ -521,26 +466,8 @@ impl<const RANGED: bool> Book<RANGED> {
     pub fn rest(&mut self, incoming: &Incoming) -> Handle {
         assert!(incoming.energy != 0, "an empty order cannot rest");
         let handle = self.slab.claim();
-        let display = if incoming.display < incoming.energy {
-            incoming.display
-        } else {
-            0
-        };
-        let leaves = if display == 0 { incoming.energy } else { display };
-        self.stand(
-            handle,
-            &Row {
-                side: incoming.side,
-                key: key_of(incoming.side, incoming.price),
-                leaves,
-                hidden: incoming.energy - leaves,
-                owner: incoming.owner,
-                stamp: 0,
-                min_fill: incoming.min_fill,
-                display,
-                covered: incoming.covered,
-            },
-        );
+        let key = key_of(incoming.side, incoming.price);
+        self.stand_incoming(incoming, handle, key, incoming.energy);
         Handle(handle)
     }
 
@@ -752,7 +679,14 @@ impl<const RANGED: bool> Book<RANGED> {
                     }
                     SelfTrade::CancelOldest | SelfTrade::CancelBoth => {
                         self.depart(opposite, key, handle, &order);
-                        tape.put(self.said(Kind::Closed, Reason::SelfTrade, handle, &order, order.leaves, 0));
+                        tape.put(of_resting(
+                            Kind::Closed,
+                            Reason::SelfTrade,
+                            handle,
+                            &order,
+                            order.leaves,
+                            0,
+                        ));
                         if incoming.self_trade == SelfTrade::CancelBoth {
                             sweep.stop = true;
                             break;
@@ -771,64 +705,46 @@ impl<const RANGED: bool> Book<RANGED> {
             }
             sweep.left -= energy;
             let leaves = order.leaves - energy;
-            if deals {
-                let maker = Party {
-                    handle: Handle(handle),
-                    owner: order.owner(),
-                    leaves,
-                };
-                let incoming_party = Party {
-                    handle: Handle(taker),
-                    owner: incoming.owner,
-                    leaves: sweep.left,
-                };
-                tape.put(Record::new(
-                    Kind::Deal,
-                    Reason::None,
-                    opposite,
-                    maker,
-                    incoming_party,
-                    price,
-                    energy,
-                ));
+            let met = Party {
+                handle: Handle(handle),
+                owner: order.owner(),
+                leaves,
+            };
+            let mine = Party {
+                handle: Handle(taker),
+                owner: incoming.owner,
+                leaves: sweep.left,
+            };
+            tape.put(if deals {
+                Record::new(Kind::Deal, Reason::None, opposite, met, mine, price, energy)
             } else {
-                let dropped = Party {
-                    handle: Handle(taker),
-                    owner: incoming.owner,
-                    leaves: sweep.left,
-                };
-                let met = Party {
-                    handle: Handle(handle),
-                    owner: order.owner(),
-                    leaves,
-                };
-                tape.put(Record::new(
-                    Kind::Dropped,
-                    Reason::SelfTrade,
-                    incoming.side,
-                    dropped,
-                    met,
-                    price,
-                    energy,
-                ));
-            }
+                let side = incoming.side;
+                Record::new(Kind::Dropped, Reason::SelfTrade, side, mine, met, price, energy)
+            });
             if leaves != 0 {
                 self.slab.order_mut(handle).leaves = leaves;
                 if !deals {
-                    tape.put(self.said(Kind::Reduced, Reason::SelfTrade, handle, &order, energy, leaves));
+                    tape.put(of_resting(
+                        Kind::Reduced,
+                        Reason::SelfTrade,
+                        handle,
+                        &order,
+                        energy,
+                        leaves,
+                    ));
                 }
             } else if order.hidden == 0 {
                 self.depart(opposite, key, handle, &order);
                 if !deals {
-                    tape.put(self.said(Kind::Closed, Reason::SelfTrade, handle, &order, energy, 0));
+                    tape.put(of_resting(Kind::Closed, Reason::SelfTrade, handle, &order, energy, 0));
                 }
             } else {
                 if !deals {
-                    tape.put(self.said(Kind::Reduced, Reason::SelfTrade, handle, &order, energy, 0));
+                    tape.put(of_resting(Kind::Reduced, Reason::SelfTrade, handle, &order, energy, 0));
                 }
                 let shown = order.hidden.min(self.slab.display(handle));
                 self.show_next(opposite, key, handle, &order, shown);
-                tape.put(self.said(Kind::Shown, Reason::None, handle, &order, shown, shown));
+                tape.put(of_resting(Kind::Shown, Reason::None, handle, &order, shown, shown));
                 // The last of its queue comes round to itself.
                 if next == NONE {
                     next = handle;
@@ -836,21 +752,6 @@ impl<const RANGED: bool> Book<RANGED> {
             }
             handle = next;
         }
-    }
-
-    /// A record about a resting order.
-    fn said(&self, kind: Kind, reason: Reason, handle: u32, order: &Order, energy: u32, leaves: u32) -> Record {
-        let subject = Party {
-            handle: Handle(handle),
-            owner: order.owner(),
-            leaves,
-        };
-        let nobody = Party {
-            handle: Handle(NONE),
-            owner: Owner(0),
-            leaves: 0,
-        };
-        Record::new(kind, reason, order.side(), subject, nobody, order.price(), energy)
     }
 
     /// Unlinks an order within a sweep; its row and its place stay until the sweep is over.
@@ -990,7 +891,10 @@ impl<const RANGED: bool> Book<RANGED> {
     /// # Panics
     /// If nothing stands there.
     pub fn probe_without(&mut self, gone: Handle, incoming: &Incoming) -> Probe {
-        let order = *self.slab.get(gone.0).expect("INVARIANT: the order to be replaced rests");
+        let order = *self
+            .slab
+            .get(gone.0)
+            .expect("INVARIANT: the order to be replaced rests");
         let side = order.side().index();
         let emptied = unlink(&mut self.slab, &mut self.ladders[side], gone.0, &order);
         self.forget(gone.0);
@@ -1089,6 +993,40 @@ impl<const RANGED: bool> Book<RANGED> {
         }
         filled
     }
+}
+
+/// A record about an incoming order of which `left` is left.
+#[inline]
+fn of_incoming(kind: Kind, reason: Reason, incoming: &Incoming, handle: u32, price: i32, left: u32) -> Record {
+    let subject = Party {
+        handle: Handle(handle),
+        owner: incoming.owner,
+        leaves: left,
+    };
+    let energy = match kind {
+        Kind::Closed | Kind::Shown => left,
+        _ => incoming.energy,
+    };
+    Record::new(kind, reason, incoming.side, subject, Party::NOBODY, price, energy)
+}
+
+/// A record about a resting order.
+#[inline]
+fn of_resting(kind: Kind, reason: Reason, handle: u32, order: &Order, energy: u32, leaves: u32) -> Record {
+    let subject = Party {
+        handle: Handle(handle),
+        owner: order.owner(),
+        leaves,
+    };
+    Record::new(
+        kind,
+        reason,
+        order.side(),
+        subject,
+        Party::NOBODY,
+        order.price(),
+        energy,
+    )
 }
 
 /// Takes an order out of its queue; `true` if the queue is empty then. Its level still stands.

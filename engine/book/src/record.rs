@@ -13,6 +13,7 @@
 //! | 5 | energy, Wh |
 //! | 6, 7 | shown leaves of the subject, of the other, afterwards |
 
+use crate::ladder::NONE;
 use crate::slab::{Handle, Owner};
 use wattbook_types::Side;
 
@@ -73,6 +74,15 @@ pub struct Party {
     pub owner: Owner,
     /// What it shows afterwards.
     pub leaves: u32,
+}
+
+impl Party {
+    /// No order.
+    pub const NOBODY: Self = Self {
+        handle: Handle(NONE),
+        owner: Owner(0),
+        leaves: 0,
+    };
 }
 
 impl Record {

@@ -7,7 +7,7 @@ mod model;
 use model::{Model, Said};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use wattbook_book::{Book, Handle, Incoming, Kind, Owner, Record, Rules, Standing};
+use wattbook_book::{Book, Handle, Incoming, Kind, Owner, Party, Record, Rules, Standing};
 use wattbook_types::{Ppm, RangeMode, SelfTrade, Side, TimeInForce};
 
 #[derive(Clone, Debug)]
@@ -110,7 +110,9 @@ impl<const RANGED: bool> Pair<RANGED> {
             kind: record.kind().unwrap(),
             reason: record.reason(),
             id: id(record.subject().handle).unwrap(),
-            other: id(record.other().handle),
+            other: Some(record.other())
+                .filter(|p| *p != Party::NOBODY)
+                .and_then(|p| id(p.handle)),
             price: record.price(),
             energy: record.energy(),
             leaves: record.subject().leaves,

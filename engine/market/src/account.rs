@@ -15,15 +15,20 @@ pub struct Profile {
     pub registered: u64,
     /// Metering points, in order of registration.
     pub meters: Vec<Meter>,
+    /// Part of the registration mint that serves bonds and escrow only, until the first settled energy.
+    pub locked: Money,
     /// Closed cycles.
     pub window: Window,
+    /// Highest client order id accepted; part of the account's page.
+    pub client_high: u64,
 }
 
 /// Items sent in one block.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
     /// Number of the block under way when they came.
-    pub(crate) block: u64,
+    // BOUND: numbers come again after 2^32 blocks, 13 years of one every 100 ms without a single envelope.
+    pub(crate) block: u32,
     /// How many.
     pub(crate) items: u32,
 }
@@ -40,10 +45,6 @@ pub struct Account {
     pub escrow: Money,
     /// Locked for seals.
     pub bonds: Money,
-    /// Part of the registration mint that serves bonds and escrow only, until the first settled energy.
-    pub locked: Money,
-    /// Highest client order id accepted.
-    pub client_high: u64,
     /// Export capacity per period over all meters.
     pub export_capacity: Energy,
     /// When its admission expires.
@@ -64,7 +65,7 @@ pub struct Account {
     pub(crate) profile: Box<Profile>,
 }
 
-const _: () = assert!(size_of::<Account>() <= 192);
+const _: () = assert!(size_of::<Account>() == 128);
 
 impl Account {
     /// An account that holds nothing yet.
@@ -74,7 +75,9 @@ impl Account {
             group: registration.group,
             registered: seq,
             meters: registration.meters.clone(),
+            locked: Money::ZERO,
             window: Window::default(),
+            client_high: 0,
         };
         let export = registration.meters.iter().map(|meter| meter.export_cap.get()).sum();
         Self {
@@ -82,8 +85,6 @@ impl Account {
             reserved: Money::ZERO,
             escrow: Money::ZERO,
             bonds: Money::ZERO,
-            locked: Money::ZERO,
-            client_high: 0,
             export_capacity: Energy::new(export),
             not_after: registration.not_after,
             roles: registration.roles,
@@ -107,7 +108,7 @@ impl Account {
 
     /// What it may pay for anything but bonds and escrow.
     pub fn payable(&self) -> Money {
-        self.free.minus(self.locked).max(Money::ZERO)
+        self.free.minus(self.profile.locked).max(Money::ZERO)
     }
 
     /// Whether it may trade now.
@@ -116,7 +117,7 @@ impl Account {
     }
 
     /// Items sent in the block under way, the `block`th.
-    pub(crate) const fn sent_in(&self, block: u64) -> u32 {
+    pub(crate) const fn sent_in(&self, block: u32) -> u32 {
         if self.sent.block == block { self.sent.items } else { 0 }
     }
 

@@ -30,6 +30,9 @@ impl AccountIndex {
     }
 }
 
+/// Serials below this have a table of their own: 4 MiB at most.
+const SERIALS_DIRECT: u64 = 1 << 20;
+
 /// An account by its name and its place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Party {
@@ -42,6 +45,9 @@ pub(crate) struct Party {
 pub struct Accounts {
     list: Vec<Account>,
     ids: Vec<ParticipantId>,
+    /// Place plus one by serial, below [`SERIALS_DIRECT`]; 0: none. Registrars count serials up, so this is most of them.
+    direct: Vec<u32>,
+    /// Places by all other serials.
     index: Lookup,
     /// Accounts the command under way has touched, with the money they had before.
     touched: Vec<(AccountIndex, i128)>,
@@ -57,8 +63,11 @@ impl Accounts {
     /// Where an account stands.
     #[inline]
     pub fn index(&self, id: ParticipantId) -> Option<AccountIndex> {
-        let found = self.index.find(id.get(), |_| true);
-        found.map(AccountIndex)
+        if id.get() < SERIALS_DIRECT {
+            let place = self.direct.get(id.get() as usize)?.checked_sub(1)?;
+            return Some(AccountIndex(place));
+        }
+        self.index.find(id.get(), |_| true).map(AccountIndex)
     }
 
     /// Whose account stands at a place.
@@ -109,7 +118,7 @@ impl Accounts {
     }
 
     /// Lets an envelope pass: its nonce is used, and so many items have been sent in the block under way.
-    pub(crate) fn admit(&mut self, at: AccountIndex, nonce: u64, seq: u64, block: u64, items: u32) {
+    pub(crate) fn admit(&mut self, at: AccountIndex, nonce: u64, seq: u64, block: u32, items: u32) {
         self.list[at.slot()].sent = Sent { block, items };
         self.use_nonce(at, nonce, seq);
     }
@@ -151,7 +160,13 @@ impl Accounts {
     pub(crate) fn open(&mut self, id: ParticipantId, account: Account) -> AccountIndex {
         debug_assert!(account.total() == 0 && self.index(id).is_none());
         let at = AccountIndex(u32::try_from(self.list.len()).expect("INVARIANT: fewer than 2^32 accounts"));
-        self.index.insert(id.get(), at.0);
+        if id.get() < SERIALS_DIRECT {
+            let serial = id.get() as usize;
+            self.direct.resize(self.direct.len().max(serial + 1), 0);
+            self.direct[serial] = at.0 + 1;
+        } else {
+            self.index.insert(id.get(), at.0);
+        }
         self.ids.push(id);
         self.list.push(account);
         self.profiles.mark(at.slot());
@@ -195,5 +210,39 @@ impl Accounts {
             change += account.total() - before;
         }
         change
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattbook_types::{Hash, Registration, Roles, TimeNs};
+
+    #[test]
+    fn every_serial_is_found_at_its_place() {
+        let mut accounts = Accounts::default();
+        let serials = [7, 1, SERIALS_DIRECT - 1, SERIALS_DIRECT, u64::MAX, 300];
+        for serial in serials {
+            let registration = Registration {
+                roles: Roles::BUYER,
+                flags: 0,
+                participant: ParticipantId::new(serial),
+                not_after: TimeNs::ZERO,
+                public_key: [0; 96],
+                session_spki: Hash::ZERO,
+                group: Hash::ZERO,
+                meters_root: Hash::ZERO,
+                meters: Vec::new(),
+            };
+            accounts.open(registration.participant, Account::new(&registration, 0, 0));
+        }
+        for (place, serial) in (0..).zip(serials) {
+            let id = ParticipantId::new(serial);
+            assert_eq!(accounts.index(id), Some(AccountIndex::new(place)));
+            assert_eq!(accounts.id(AccountIndex::new(place)), id);
+        }
+        for serial in [0, 2, 301, SERIALS_DIRECT + 1, u64::MAX - 1] {
+            assert!(accounts.get(ParticipantId::new(serial)).is_none());
+        }
     }
 }

@@ -58,7 +58,7 @@ impl Market {
         let account = self.state.accounts.at_mut(at);
         account.free = minted;
         if !genesis {
-            account.locked = minted;
+            self.state.accounts.profile_mut(at).locked = minted;
         }
         self.out.push(Event::Registered {
             participant: id,

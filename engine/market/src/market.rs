@@ -56,7 +56,7 @@ pub struct Market {
     /// somebody must answer is due from here, since nobody could answer earlier.
     pub(crate) ticked: TimeNs,
     /// Ends of blocks so far: tells the items of the block under way from earlier ones.
-    block: u64,
+    block: u32,
 }
 
 impl Market {
@@ -140,7 +140,7 @@ impl Market {
     /// If money or energy is not conserved over the whole state.
     pub fn end_block(&mut self, height: u64) -> Vec<Event> {
         self.state.height = height;
-        self.block += 1;
+        self.block = self.block.wrapping_add(1);
         let with_deals = self
             .state
             .contracts

@@ -37,8 +37,9 @@ impl Chunk {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Nonces {
     base: u64,
-    /// Number of the first chunk.
-    first: u64,
+    /// The highest nonce that has been used; nothing above it needs a look.
+    highest: u64,
+    /// From the one of [`Self::remembered_from`] on.
     chunks: VecDeque<Chunk>,
 }
 
@@ -52,17 +53,32 @@ impl Nonces {
         self.base
     }
 
+    /// The first nonce whose record is remembered.
+    const fn remembered_from(&self) -> u64 {
+        self.base.saturating_sub(NONCE_WINDOW) + 1
+    }
+
+    /// Number of the first chunk.
+    const fn first(&self) -> u64 {
+        place(self.remembered_from()).0
+    }
+
     /// The record of a nonce plus one; 0: unused, or not remembered.
     fn record(&self, nonce: u64) -> u64 {
+        if nonce > self.highest {
+            return 0;
+        }
         let (chunk, slot) = place(nonce);
-        let chunk = chunk.checked_sub(self.first).and_then(|i| self.chunks.get(i as usize));
+        let chunk = chunk
+            .checked_sub(self.first())
+            .and_then(|i| self.chunks.get(i as usize));
         chunk.map_or(0, |chunk| chunk.records[slot])
     }
 
     /// Whether `nonce` may be used; else the refusal, with the original record where it is known.
     pub fn check(&self, nonce: u64) -> Result<(), (Reject, u64)> {
         let beyond = nonce > self.base && nonce - self.base > NONCE_WINDOW;
-        let forgotten = nonce <= self.base.saturating_sub(NONCE_WINDOW);
+        let forgotten = nonce < self.remembered_from();
         if beyond || forgotten {
             return Err((Reject::NonceOutOfWindow, 0));
         }
@@ -82,13 +98,15 @@ impl Nonces {
         debug_assert!(self.check(nonce).is_ok());
         let (number, slot) = place(nonce);
         // BOUND: a nonce lies at most a window above the base, so at most 33 chunks are kept.
-        while self.first + self.chunks.len() as u64 <= number {
+        let first = self.first();
+        while first + self.chunks.len() as u64 <= number {
             self.chunks.reserve_exact(1);
             self.chunks.push_back(Chunk::EMPTY);
         }
-        let chunk = &mut self.chunks[(number - self.first) as usize];
+        let chunk = &mut self.chunks[(number - first) as usize];
         chunk.records[slot] = seq + 1;
         chunk.page = None;
+        self.highest = self.highest.max(nonce);
         if nonce == self.base + 1 {
             self.advance();
         }
@@ -96,39 +114,40 @@ impl Nonces {
 
     /// Moves the base up over what has been used and lets go of what lies a window behind it.
     fn advance(&mut self) {
-        self.base += 1;
-        while self.record(self.base + 1) != 0 {
-            self.base += 1;
+        let mut base = self.base + 1;
+        while self.record(base + 1) != 0 {
+            base += 1;
         }
-        let keep_from = self.base.saturating_sub(NONCE_WINDOW) + 1;
-        while self.first < place(keep_from).0 {
+        let first = self.first();
+        self.base = base;
+        for _ in first..self.first() {
             self.chunks.pop_front();
-            self.first += 1;
         }
     }
 
     /// The used nonces the window remembers.
     pub fn used(&self) -> impl Iterator<Item = (u64, u64)> {
-        let keep_from = self.base.saturating_sub(NONCE_WINDOW) + 1;
-        let chunks = (self.first..).zip(&self.chunks);
+        let keep_from = self.remembered_from();
+        let chunks = (self.first()..).zip(&self.chunks);
         let all = chunks.flat_map(|(number, chunk)| (number * CHUNK_LEN as u64..).zip(chunk.records));
-        all.filter_map(move |(nonce, record)| (record != 0 && nonce >= keep_from).then(|| (nonce, record - 1)))
+        all.filter(move |(nonce, record)| *record != 0 && *nonce >= keep_from)
+            .map(|(nonce, record)| (nonce, record - 1))
     }
 
     /// The highest nonce that has been used.
-    pub fn highest(&self) -> u64 {
-        self.used().last().map_or(self.base, |(nonce, _)| nonce)
+    pub const fn highest(&self) -> u64 {
+        self.highest
     }
 
     /// The chunks with their numbers.
     pub(crate) fn chunks(&self) -> impl ExactSizeIterator<Item = (u64, &Chunk)> {
-        let first = self.first;
+        let first = self.first();
         (0..self.chunks.len()).map(move |i| (first + i as u64, &self.chunks[i]))
     }
 
     /// Hashes the chunks that changed, as pages of the account at place `account`.
     pub(crate) fn hash_chunks(&mut self, account: u64) {
-        for (number, chunk) in (self.first..).zip(&mut self.chunks) {
+        for (number, chunk) in (self.first()..).zip(&mut self.chunks) {
             if chunk.page.is_none() {
                 chunk.page = Some(page::chunk(account, number, &chunk.records));
             }

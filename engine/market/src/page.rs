@@ -355,8 +355,7 @@ fn account_page((at, account): (u64, &Account)) -> Hash {
         .money(account.reserved)
         .money(account.escrow)
         .money(account.bonds)
-        .money(account.locked)
-        .u64(account.client_high);
+        .u64(account.profile().client_high);
     page.leaf()
 }
 
@@ -365,7 +364,8 @@ fn profile_page(at: u64, id: u64, profile: &Profile) -> Hash {
     page.u64(id)
         .bytes(&profile.public_key)
         .hash(&profile.group)
-        .u64(profile.registered);
+        .u64(profile.registered)
+        .money(profile.locked);
     page.len(profile.meters.len());
     for meter in &profile.meters {
         page.u64(meter.meter);
@@ -385,11 +385,13 @@ fn profile_page(at: u64, id: u64, profile: &Profile) -> Hash {
 
 /// A chunk of nonces: sequence numbers plus one, 0 where unused.
 pub(crate) fn chunk(account: u64, number: u64, records: &[u64; CHUNK_LEN]) -> Hash {
-    let mut page = Page::sized(17 + 8 * CHUNK_LEN, 6, account, number);
-    for record in records {
-        page.u64(*record);
+    let mut page = [0; 17 + 8 * CHUNK_LEN];
+    page[0] = 6;
+    let fields = [account, number].into_iter().chain(*records);
+    for (bytes, field) in page[1..].chunks_exact_mut(8).zip(fields) {
+        bytes.copy_from_slice(&field.to_le_bytes());
     }
-    page.leaf()
+    tree::leaf_hash(&page)
 }
 
 fn nonces_page((at, account): (u64, &Account), kept: bool) -> Hash {

@@ -171,7 +171,8 @@ impl Market {
         account.release_bond(bond);
         account.free = account.free.minus(bond);
         let left = Money::new(i64::try_from(account.total()).unwrap_or(i64::MAX));
-        account.locked = account.locked.min(left);
+        let profile = self.state.accounts.profile_mut(who.at);
+        profile.locked = profile.locked.min(left);
         self.state.supply.burned += i128::from(bond.get());
         contract.position_mut(who.at).declined = true;
         self.out.push(Event::BondBurned {

@@ -270,7 +270,10 @@ impl Market {
         }
         if !settled.is_zero() {
             for who in [buyer, seller] {
-                accounts.known_mut(who).locked = Money::ZERO;
+                let at = accounts.party(who).at;
+                if accounts.at(at).profile().locked > Money::ZERO {
+                    accounts.profile_mut(at).locked = Money::ZERO;
+                }
             }
         }
         self.out.push(Event::Settled {

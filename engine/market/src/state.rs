@@ -8,8 +8,8 @@
 //! |---|---|---|---|
 //! | globals | 1 | 0, 0 | one: time, supply, halts, counters |
 //! | params | 2 | 0, 0 | one: parameters in force and pending |
-//! | accounts | 3 | account, 0 | an account's money, roles, admission, client order id |
-//! | profiles | 4 | account, 0 | its name, key, group, meters, window |
+//! | accounts | 3 | account, 0 | an account's money, roles, admission, highest client order id |
+//! | profiles | 4 | account, 0 | its name, key, group, meters, locked mint, window |
 //! | nonces | 5 | account, base | the hashes of its chunks of nonces, each with its number |
 //! | | 6 | account, chunk | a chunk: 64 sequence numbers plus one, below the page 5 |
 //! | meters | 9 | 0, page | 64 metering points in order of registration |

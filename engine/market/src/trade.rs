@@ -229,7 +229,7 @@ impl Market {
             }
             market.enter(contract, who.at, order, quote.market_to_limit)?;
             if order.client_order_id != 0 {
-                market.state.accounts.at_mut(who.at).client_high = order.client_order_id;
+                market.state.accounts.at_mut(who.at).profile.client_high = order.client_order_id;
             }
             Ok(())
         })
@@ -238,7 +238,7 @@ impl Market {
     /// The checks that come after every other, the sweep's among them.
     fn check_late(&self, who: AccountIndex, order: &Order) -> Result<(), Reject> {
         let id = order.client_order_id;
-        if id != 0 && id <= self.state.accounts.at(who).client_high {
+        if id != 0 && id <= self.state.accounts.at(who).profile().client_high {
             return Err(Reject::ClientOrderIdUsed);
         }
         check_display(order)
@@ -285,8 +285,6 @@ impl Market {
         let mut records = core::mem::take(&mut self.records);
         let book = contract.book_for(who, &self.state.accounts);
         let outcome = book.submit(who, &order, market_to_limit, &mut records);
-        // The row it was offered, taken or not.
-        book.mark(records[0].subject().handle);
         if outcome.taken {
             self.entered(contract, who, order, &outcome, &records);
         }

@@ -167,7 +167,11 @@ fn missing_reading_counts_as_zero() {
     assert_eq!(change, [-50_000_000, 50_000_000, 0]);
     let whole = |event: &Event| matches!(event, Event::Settled { settled, .. } if settled.is_zero());
     assert!(events.iter().any(whole));
-    assert_eq!(rig.account(11).locked.get(), MINT, "nothing settled unlocks nothing");
+    assert_eq!(
+        rig.account(11).profile().locked.get(),
+        MINT,
+        "nothing settled unlocks nothing"
+    );
     // Without any reading both allocations are zero: nobody is short of the other.
     let mut rig = one_deal(&[], 9_000, 10_000, 1_000);
     assert_eq!(settled(&mut rig).0, [0, 0, 0]);

@@ -167,7 +167,12 @@ impl Storm {
         let now = (self.rig.market.state().time.get() / 1_000_000_000) as u32;
         let mut quote = Quote {
             contract: ContractId::from_raw(0),
-            client_order_id: d.below(100),
+            // Ascending, but for those drawn within the same few seconds.
+            client_order_id: if d.once_in(3) {
+                u64::from(now) * 8 + d.below(64)
+            } else {
+                0
+            },
             round: u16::from(d.once_in(50)),
             side: if d.once_in(2) { Side::Buy } else { Side::Sell },
             time_in_force: if d.once_in(2) { TimeInForce::Gate } else { d.pick(&tifs) },
@@ -176,9 +181,9 @@ impl Storm {
             energy: Energy::new(energy),
             min_fill: Energy::new(if d.once_in(4) { d.below(energy.clamp(1, 300)) } else { 0 }),
             valid_until_s: (now + d.below(600) as u32).saturating_sub(20),
-            display: Energy::ZERO,
-            market_to_limit: false,
-            self_trade: SelfTrade::CancelNewest,
+            display: Energy::new(if d.once_in(4) { d.below(energy.clamp(1, 120)) } else { 0 }),
+            market_to_limit: d.once_in(8),
+            self_trade: d.pick(&SelfTrade::ALL),
         };
         quote.contract = self.some_contract();
         quote

@@ -1006,7 +1006,7 @@ fn bonds_burn_for_silence_and_want_of_money() {
     assert_eq!(rig.pockets(11), [bond, 2 * POINT, 0, 0]);
     assert_eq!(rig.pockets(12), [2 * POINT, 0, 0, 0]);
     assert_eq!(rig.market.state().supply.burned, 2 * i128::from(bond));
-    assert_eq!(rig.account(13).locked.get(), 2 * POINT);
+    assert_eq!(rig.account(13).profile().locked.get(), 2 * POINT);
     let declined = [11, 12, 13].map(|serial| rig.position(0, serial).declined);
     assert_eq!(declined, [false, true, true]);
 }

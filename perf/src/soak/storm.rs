@@ -387,7 +387,12 @@ impl Storm<'_> {
         let now = (self.market.state().time.get() / 1_000_000_000) as u32;
         Quote {
             contract,
-            client_order_id: dice.below(100),
+            // Ascending, but for those drawn within the same few seconds.
+            client_order_id: if dice.once_in(3) {
+                u64::from(now) * 8 + dice.below(64)
+            } else {
+                0
+            },
             round: u16::from(dice.once_in(50)),
             side: if dice.once_in(2) { Side::Buy } else { Side::Sell },
             time_in_force: if dice.once_in(2) {
@@ -404,9 +409,13 @@ impl Storm<'_> {
                 0
             }),
             valid_until_s: now.saturating_add(dice.below(600) as u32).saturating_sub(20),
-            display: Energy::ZERO,
-            market_to_limit: false,
-            self_trade: SelfTrade::CancelNewest,
+            display: Energy::new(if dice.once_in(4) {
+                dice.below(energy.clamp(1, 120))
+            } else {
+                0
+            }),
+            market_to_limit: dice.once_in(8),
+            self_trade: dice.pick(&SelfTrade::ALL),
         }
     }
 
