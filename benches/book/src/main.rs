@@ -92,7 +92,7 @@ fn run(args: &Args) -> Result<(), Error> {
             all.extend(measure::interleaved(&mut contenders, args.runs, &clock));
         }
         if standard && wanted("standard") {
-            alone.extend(ours::figures(&flow));
+            alone.extend(ours::figures(&flow, &percentiles));
         }
         if standard && wanted("core") {
             eprintln!("== core: the market itself");

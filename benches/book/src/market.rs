@@ -150,10 +150,12 @@ struct Applied {
 fn apply(market: &mut Market, first: u64, commands: &[Command]) -> Applied {
     let mut applied = Applied::default();
     let mut seq = first;
+    let mut events = Vec::new();
     for block in commands.chunks(BLOCK_LEN) {
         applied.commands += timed(|| {
             for command in block {
-                let events = market.apply(seq, command).expect("a good header");
+                events.clear();
+                market.apply_into(seq, command, &mut events).expect("a good header");
                 seq += 1;
                 for event in &events {
                     applied.accepted += u64::from(matches!(event, Event::Accepted { .. }));
