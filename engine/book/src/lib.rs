@@ -12,6 +12,7 @@
 //! * Orders are dense [`Handle`]s, owners dense [`Owner`]s: nothing hashes an id, allocates once warm, or locks. One writer.
 //! * Any price of the signed 32-bit range costs the same within a factor; memory follows the number of resting orders.
 //! * The same calls give the same records, handles and stamps.
+//! * Every change of what a book shows is on the tape.
 //!
 //! # Map
 //! `book` order life and sweeps · `ladder` levels · `slab` orders · `places` owners and ranges · `record` what is said.
@@ -22,7 +23,7 @@ mod places;
 mod record;
 mod slab;
 
-pub use book::{Book, Incoming, Outcome, PlainBook, Probe, RangedBook, Rest, Rules};
+pub use book::{Amended, Book, Incoming, Outcome, PlainBook, Probe, RangedBook, Rest, Rules};
 pub use places::{Standing, matchable_range};
-pub use record::{Kind, Party, Reason, Record, Ring, Silent, Tape};
+pub use record::{Kind, Party, Reason, Record, Ring, Silent, Tape, Told};
 pub use slab::{Handle, Order, Owner};
