@@ -611,10 +611,9 @@ impl<const RANGED: bool> Book<RANGED> {
 
     // ---- told, not asked ----------------------------------------------------------------------------------------
 
-    /// Stands an order behind the others of its price at the row it is said to have; one that stood there is gone.
+    /// Stands an order behind the others of its price at the row it is said to have, which is free.
     #[inline]
     pub(crate) fn place(&mut self, handle: Handle, owner: Owner, side: Side, price: i32, leaves: u32) {
-        self.leave(handle);
         self.slab.reach(handle.0);
         let row = Row {
             side,
@@ -635,7 +634,7 @@ impl<const RANGED: bool> Book<RANGED> {
     pub(crate) fn set_leaves(&mut self, handle: Handle, leaves: u32) {
         if leaves == 0 {
             self.leave(handle);
-        } else if self.slab.get(handle.0).is_some() {
+        } else if self.get(handle).is_some() {
             self.slab.order_mut(handle.0).leaves = leaves;
         }
     }

@@ -40,8 +40,17 @@ pub struct Resting {
 #[derive(Clone, Debug)]
 pub struct View {
     book: PlainBook,
+    /// The order that came in last, until it is plain whether it rests; it may have more than it is to show.
+    incoming: Option<Incoming>,
     seq: u64,
     gathering: Option<Gathering>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Incoming {
+    party: Party,
+    side: Side,
+    price: i32,
 }
 
 /// What a view knows until it knows all.
@@ -145,6 +154,7 @@ impl View {
     pub fn new() -> Self {
         Self {
             book: empty(),
+            incoming: None,
             seq: 0,
             gathering: None,
         }
@@ -154,6 +164,7 @@ impl View {
     pub fn joining(since: u64) -> Self {
         Self {
             book: empty(),
+            incoming: None,
             seq: 0,
             gathering: Some(Gathering {
                 since,
@@ -198,34 +209,76 @@ impl View {
         self.book.is_empty()
     }
 
-    /// Applies the next record.
+    /// Applies the next records, those of whole commands.
     ///
     /// # Panics
     /// On words that nobody wrote.
-    #[inline]
-    pub fn apply(&mut self, record: &Record) {
-        let kind = record.kind().expect("INVARIANT: a ring holds what was put");
-        if self.gathering.is_some() {
-            self.gather(kind, record);
-            return;
+    pub fn apply(&mut self, records: &[Record]) {
+        for record in records {
+            let kind = record.kind().expect("INVARIANT: a ring holds what was put");
+            if self.gathering.is_some() {
+                self.gather(kind, record);
+            } else {
+                self.follow(kind, record);
+            }
         }
+        self.settle();
+    }
+
+    #[inline]
+    fn follow(&mut self, kind: Kind, record: &Record) {
         let subject = record.subject();
         match kind {
-            Kind::Accepted | Kind::Shown => {
-                let Party { handle, owner, leaves } = subject;
-                self.book.place(handle, owner, record.side(), record.price(), leaves);
+            Kind::Accepted => {
+                self.settle();
+                self.incoming = Some(Incoming {
+                    party: subject,
+                    side: record.side(),
+                    price: record.price(),
+                });
+            }
+            Kind::Shown => {
+                self.set_leaves(subject.handle, 0);
+                self.settle();
+                self.place(subject, record.side(), record.price());
             }
             Kind::Deal => {
                 let other = record.other();
                 self.book.set_leaves(subject.handle, subject.leaves);
-                self.book.set_leaves(other.handle, other.leaves);
+                self.set_leaves(other.handle, other.leaves);
             }
-            Kind::Reduced | Kind::Dropped => self.book.set_leaves(subject.handle, subject.leaves),
-            Kind::Closed => self.book.set_leaves(subject.handle, 0),
+            Kind::Reduced | Kind::Dropped => self.set_leaves(subject.handle, subject.leaves),
+            Kind::Closed => self.set_leaves(subject.handle, 0),
             Kind::Refused => {}
             Kind::Stands | Kind::Told => return,
         }
         self.seq += 1;
+    }
+
+    #[inline]
+    fn set_leaves(&mut self, handle: Handle, leaves: u32) {
+        match &mut self.incoming {
+            Some(incoming) if incoming.party.handle == handle => {
+                incoming.party.leaves = leaves;
+                if leaves == 0 {
+                    self.incoming = None;
+                }
+            }
+            _ => self.book.set_leaves(handle, leaves),
+        }
+    }
+
+    /// Rests what came in last and is still there: the next command has begun, or there is none.
+    #[inline]
+    fn settle(&mut self) {
+        if let Some(Incoming { party, side, price }) = self.incoming.take() {
+            self.place(party, side, price);
+        }
+    }
+
+    #[inline]
+    fn place(&mut self, party: Party, side: Side, price: i32) {
+        self.book.place(party.handle, party.owner, side, price, party.leaves);
     }
 
     #[cold]
@@ -282,11 +335,10 @@ impl Follower {
         let mut batch = [Record::ZERO; BATCH];
         while self.reader.at() < end {
             let count = self.reader.read(end, &mut batch)?;
-            for record in &batch[..count] {
-                self.view.apply(record);
-                if !self.view.is_complete() && record.kind() == Some(Kind::Told) {
-                    self.reader.ask();
-                }
+            self.view.apply(&batch[..count]);
+            let told = |record: &Record| record.kind() == Some(Kind::Told);
+            if !self.view.is_complete() && batch[..count].iter().any(told) {
+                self.reader.ask();
             }
         }
         Ok(())

@@ -158,7 +158,7 @@ fn follows<const RANGED: bool>(rules: Rules, standing: &[Standing], ops: &[Op]) 
     for op in ops {
         let mut records: Vec<Record> = Vec::new();
         run(&mut book, op, &mut records);
-        records.iter().for_each(|record| view.apply(record));
+        view.apply(&records);
         said += records.len() as u64;
         assert_eq!(view.seq(), said);
         assert_eq!(view.len(), book.len());
