@@ -132,9 +132,9 @@ mod book {
                 book.set_standing(Owner::new(owner), standing);
             }
             let order = Incoming::limit(Owner::new(0), Side::Buy, i32::MIN, 1);
-            let rows: Vec<Handle> = (0..self.orders_max).map(|_| book.rest(&order)).collect();
+            let rows: Vec<Handle> = (0..self.orders_max).map(|_| book.rest(&order, &mut Silent)).collect();
             for row in rows.into_iter().rev() {
-                book.remove(row);
+                book.cancel(row, &mut Silent);
             }
             self.book = book;
         }

@@ -58,6 +58,21 @@ impl Incoming {
     }
 }
 
+/// What a resting order is to show, hide and ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Amended {
+    /// Shown, Wh; not zero.
+    pub leaves: u32,
+    /// Hidden, Wh.
+    pub hidden: u32,
+    /// Least energy of an execution, Wh.
+    pub min_fill: u32,
+    /// Energy shown at a time, Wh; zero: all.
+    pub display: u32,
+    /// Whether a buyer's cap covers the charge.
+    pub covered: bool,
+}
+
 /// Why a sweep left energy over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rest {
@@ -431,21 +446,20 @@ impl<const RANGED: bool> Book<RANGED> {
     /// Takes a resting order out by its owner's wish and says so; `None` if nothing stands there.
     #[inline]
     pub fn cancel<T: Tape>(&mut self, handle: Handle, tape: &mut T) -> Option<Order> {
-        let order = self.remove(handle)?;
-        tape.put(of_resting(
-            Kind::Closed,
-            Reason::Cancelled,
-            handle.0,
-            &order,
-            order.leaves,
-            order.leaves,
-        ));
+        self.remove(handle, Reason::Cancelled, tape)
+    }
+
+    /// Takes a resting order out for a reason and says so; `None` if nothing stands there.
+    #[inline]
+    pub fn remove<T: Tape>(&mut self, handle: Handle, reason: Reason, tape: &mut T) -> Option<Order> {
+        let order = self.leave(handle)?;
+        let record = of_resting(Kind::Closed, reason, handle.0, &order, order.leaves, order.leaves);
+        tape.put(record);
         Some(order)
     }
 
-    /// Takes a resting order out without a word; `None` if nothing stands there.
     #[inline]
-    pub fn remove(&mut self, handle: Handle) -> Option<Order> {
+    fn leave(&mut self, handle: Handle) -> Option<Order> {
         let order = *self.slab.get(handle.0)?;
         let ladder = &mut self.ladders[order.side().index()];
         let emptied = unlink(&mut self.slab, ladder, handle.0, &order);
@@ -459,35 +473,48 @@ impl<const RANGED: bool> Book<RANGED> {
         Some(order)
     }
 
-    /// Rests an order behind the others of its price, without matching.
+    /// Rests an order behind the others of its price, without matching, and says so.
     ///
     /// # Panics
     /// If its energy is zero.
-    pub fn rest(&mut self, incoming: &Incoming) -> Handle {
+    pub fn rest<T: Tape>(&mut self, incoming: &Incoming, tape: &mut T) -> Handle {
         assert!(incoming.energy != 0, "an empty order cannot rest");
         let handle = self.slab.claim();
         let key = key_of(incoming.side, incoming.price);
-        self.stand_incoming(incoming, handle, key, incoming.energy);
+        let shown = self.stand_incoming(incoming, handle, key, incoming.energy);
+        let order = self.slab.order(handle);
+        tape.put(of_resting(Kind::Shown, Reason::None, handle, order, shown, shown));
         Handle(handle)
     }
 
-    /// Sets what a resting order shows and hides, its least execution and whether its charge is covered; it keeps its place.
+    /// Sets what a resting order shows and hides and its terms, and says what it shows; it keeps its place.
     ///
     /// # Panics
     /// If nothing stands there, or nothing would be shown.
-    pub fn amend(&mut self, handle: Handle, leaves: u32, hidden: u32, min_fill: u32, display: u32, covered: bool) {
-        assert!(leaves != 0 && self.slab.get(handle.0).is_some());
+    pub fn amend<T: Tape>(&mut self, handle: Handle, terms: &Amended, tape: &mut T) {
+        let before = *self.slab.get(handle.0).expect("INVARIANT: an amended order rests");
+        assert!(terms.leaves != 0, "INVARIANT: a resting order shows something");
         let order = self.slab.order_mut(handle.0);
-        (order.leaves, order.hidden) = (leaves, hidden);
-        self.slab.set_terms(handle.0, min_fill, display, covered);
+        (order.leaves, order.hidden) = (terms.leaves, terms.hidden);
+        self.slab
+            .set_terms(handle.0, terms.min_fill, terms.display, terms.covered);
+        let less = before.leaves.saturating_sub(terms.leaves);
+        tape.put(of_resting(
+            Kind::Reduced,
+            Reason::None,
+            handle.0,
+            &before,
+            less,
+            terms.leaves,
+        ));
     }
 
     /// Takes energy from a resting order outside a sweep, what it shows first; a used-up slice is followed by the next at
-    /// the end of the queue. Returns the order as it stands afterwards; filled whole, it has left the book.
+    /// the end of the queue, and says so. Returns the order as it stands afterwards; filled whole, it has left the book.
     ///
     /// # Panics
     /// If nothing stands there, or less than `energy`.
-    pub fn take(&mut self, handle: Handle, energy: u32) -> Order {
+    pub fn take<T: Tape>(&mut self, handle: Handle, energy: u32, tape: &mut T) -> Order {
         let mut order = *self.slab.get(handle.0).expect("INVARIANT: a matched order rests");
         assert!(
             u64::from(energy) <= order.open(),
@@ -496,14 +523,24 @@ impl<const RANGED: bool> Book<RANGED> {
         if energy < order.leaves {
             order.leaves -= energy;
             self.slab.order_mut(handle.0).leaves = order.leaves;
+            tape.put(of_resting(
+                Kind::Reduced,
+                Reason::Taken,
+                handle.0,
+                &order,
+                energy,
+                order.leaves,
+            ));
             return order;
         }
         let hidden = order.hidden - (energy - order.leaves);
         if hidden == 0 {
-            self.remove(handle);
+            self.leave(handle);
             (order.leaves, order.hidden) = (0, 0);
+            tape.put(of_resting(Kind::Closed, Reason::Taken, handle.0, &order, energy, 0));
             return order;
         }
+        tape.put(of_resting(Kind::Reduced, Reason::Taken, handle.0, &order, energy, 0));
         let row = Row {
             side: order.side(),
             key: order.key,
@@ -516,11 +553,50 @@ impl<const RANGED: bool> Book<RANGED> {
             covered: order.is_covered(),
         };
         // The row freed last is the row taken next: the handle stays.
-        self.remove(handle);
+        self.leave(handle);
         let again = self.slab.claim();
         debug_assert_eq!(again, handle.0);
         self.stand(again, &row);
-        *self.slab.order(again)
+        order = *self.slab.order(again);
+        tape.put(of_resting(
+            Kind::Shown,
+            Reason::None,
+            again,
+            &order,
+            order.leaves,
+            order.leaves,
+        ));
+        order
+    }
+
+    // ---- told, not asked ----------------------------------------------------------------------------------------
+
+    /// Stands an order behind the others of its price at the row it is said to have, which is free.
+    #[inline]
+    pub(crate) fn place(&mut self, handle: Handle, owner: Owner, side: Side, price: i32, leaves: u32) {
+        self.slab.reach(handle.0);
+        let row = Row {
+            side,
+            key: key_of(side, price),
+            leaves,
+            hidden: 0,
+            owner,
+            stamp: 0,
+            min_fill: 0,
+            display: 0,
+            covered: true,
+        };
+        self.stand(handle.0, &row);
+    }
+
+    /// Sets what an order shows where it stands; at zero it is gone.
+    #[inline]
+    pub(crate) fn set_leaves(&mut self, handle: Handle, leaves: u32) {
+        if leaves == 0 {
+            self.leave(handle);
+        } else if self.get(handle).is_some() {
+            self.slab.order_mut(handle.0).leaves = leaves;
+        }
     }
 
     /// Orders of an owner: bids, then asks, each best first.

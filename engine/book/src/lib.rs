@@ -12,17 +12,25 @@
 //! * Orders are dense [`Handle`]s, owners dense [`Owner`]s: nothing hashes an id, allocates once warm, or locks. One writer.
 //! * Any price of the signed 32-bit range costs the same within a factor; memory follows the number of resting orders.
 //! * The same calls give the same records, handles and stamps.
+//! * Every change of what a book shows is on the tape: a [`View`] made of records alone equals it after every command.
 //!
 //! # Map
-//! `book` order life and sweeps · `ladder` levels · `slab` orders · `places` owners and ranges · `record` what is said.
+//! `book` order life and sweeps · `ladder` levels · `slab` orders · `places` owners and ranges · `record` what is said ·
+//! `relay` records to any number of readers · `publish` the book at its writing end · `view` the book at a reading end.
 
 mod book;
 mod ladder;
 mod places;
+mod publish;
 mod record;
+mod relay;
 mod slab;
+mod view;
 
-pub use book::{Book, Incoming, Outcome, PlainBook, Probe, RangedBook, Rest, Rules};
+pub use book::{Amended, Book, Incoming, Outcome, PlainBook, Probe, RangedBook, Rest, Rules};
 pub use places::{Standing, matchable_range};
-pub use record::{Kind, Party, Reason, Record, Ring, Silent, Tape};
+pub use publish::Publisher;
+pub use record::{Kind, Party, Reason, Record, Ring, Silent, Tape, Told};
+pub use relay::{Lapped, Reader, Writer, relay};
 pub use slab::{Handle, Order, Owner};
+pub use view::{Follower, Resting, View};

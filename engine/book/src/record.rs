@@ -12,9 +12,12 @@
 //! | 4 | price, ticks |
 //! | 5 | energy, Wh |
 //! | 6, 7 | shown leaves of the subject, of the other, afterwards |
+//!
+//! Two kinds are not a book's: [`Publisher`](crate::Publisher) writes them for readers that join late. `Stands` has the
+//! order's stamp in words 3 and 7, low and high; `Told` has [`Told`] in words 2 to 6.
 
 use crate::ladder::NONE;
-use crate::slab::{Handle, Owner};
+use crate::slab::{Handle, Order, Owner};
 use wattbook_types::Side;
 
 /// What happened.
@@ -27,8 +30,8 @@ pub enum Kind {
     Deal = 2,
     /// An order is gone; `leaves` was its open quantity.
     Closed = 3,
-    /// A resting order shows `leaves` at the end of its queue: the next slice of an iceberg, or an order whose price or
-    /// slice was set only when it came to rest.
+    /// A resting order shows `leaves` at the end of its queue: the next slice of an iceberg, an order whose price or
+    /// slice was set only when it came to rest, or one that rests without having come in.
     Shown = 4,
     /// A resting order shows `leaves` where it stands.
     Reduced = 5,
@@ -36,6 +39,10 @@ pub enum Kind {
     Dropped = 6,
     /// A post-only order that would trade was not taken.
     Refused = 7,
+    /// An order stands so: nothing happened.
+    Stands = 8,
+    /// A part of the orders that stand has been told: nothing happened.
+    Told = 9,
 }
 
 /// Why an order is gone.
@@ -54,6 +61,10 @@ pub enum Reason {
     SelfTrade = 4,
     /// A market-to-limit order that found nothing to take.
     NoMarket = 5,
+    /// Its energy was taken outside a sweep.
+    Taken = 6,
+    /// Its time was over, or its market's.
+    Expired = 7,
 }
 
 /// A record.
@@ -85,6 +96,18 @@ impl Party {
     };
 }
 
+/// How far a walk over all orders has come. A reader that has every record from `began` on knows every order once
+/// `left` is zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// Number of the walk's first record in the ring.
+    pub began: u64,
+    /// Records of the book put so far.
+    pub said: u64,
+    /// Rows not yet walked.
+    pub left: u32,
+}
+
 impl Record {
     /// All zero: no record.
     pub const ZERO: Self = Self { words: [0; 8] };
@@ -114,6 +137,39 @@ impl Record {
         }
     }
 
+    pub(crate) const fn stands(handle: Handle, order: &Order) -> Self {
+        let leaves = order.leaves();
+        let subject = Party {
+            handle,
+            owner: order.owner(),
+            leaves,
+        };
+        let stamp = Party {
+            handle: Handle(order.stamp() as u32),
+            owner: Owner(0),
+            leaves: (order.stamp() >> 32) as u32,
+        };
+        let (side, price) = (order.side(), order.price());
+        Self::new(Kind::Stands, Reason::None, side, subject, stamp, price, leaves)
+    }
+
+    pub(crate) const fn of_walk(told: Told) -> Self {
+        let Told { began, said, left } = told;
+        let (began_high, said_high) = ((began >> 32) as u32, (said >> 32) as u32);
+        Self {
+            words: [
+                (Kind::Told as u32) << 24,
+                0,
+                began as u32,
+                began_high,
+                said as u32,
+                said_high,
+                left,
+                0,
+            ],
+        }
+    }
+
     /// The words.
     #[inline]
     pub const fn words(&self) -> [u32; 8] {
@@ -137,6 +193,8 @@ impl Record {
             5 => Some(Kind::Reduced),
             6 => Some(Kind::Dropped),
             7 => Some(Kind::Refused),
+            8 => Some(Kind::Stands),
+            9 => Some(Kind::Told),
             _ => None,
         }
     }
@@ -150,6 +208,8 @@ impl Record {
             3 => Reason::FillOrKill,
             4 => Reason::SelfTrade,
             5 => Reason::NoMarket,
+            6 => Reason::Taken,
+            7 => Reason::Expired,
             _ => Reason::None,
         }
     }
@@ -194,6 +254,23 @@ impl Record {
     #[inline]
     pub const fn energy(&self) -> u32 {
         self.words[5]
+    }
+
+    /// When an order that stands took its place, in the book's own count.
+    #[inline]
+    pub const fn stamp(&self) -> u64 {
+        (self.words[7] as u64) << 32 | self.words[3] as u64
+    }
+
+    /// How far a walk has come, of a record that says so.
+    #[inline]
+    pub const fn told(&self) -> Told {
+        let words = self.words;
+        Told {
+            began: (words[3] as u64) << 32 | words[2] as u64,
+            said: (words[5] as u64) << 32 | words[4] as u64,
+            left: words[6],
+        }
     }
 }
 

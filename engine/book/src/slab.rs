@@ -231,6 +231,13 @@ impl Slab {
         self.free = row as u32;
     }
 
+    /// Has a row of this number, for one who is told where orders stand.
+    pub(crate) fn reach(&mut self, handle: u32) {
+        while self.orders.len() <= handle as usize {
+            self.grow();
+        }
+    }
+
     /// Writes a row that was claimed.
     #[inline]
     pub(crate) fn fill(&mut self, handle: u32, row: &Row) {

@@ -3,81 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it has nothing to unwrap")]
 
 mod model;
+mod stream;
 
 use model::{Model, Said};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use wattbook_book::{Book, Handle, Incoming, Kind, Owner, Party, Record, Rules, Standing};
-use wattbook_types::{Ppm, RangeMode, SelfTrade, Side, TimeInForce};
-
-#[derive(Clone, Debug)]
-enum Op {
-    Submit(Incoming),
-    /// Cancels a resting order, by its position among those alive.
-    Cancel(usize),
-    /// Takes a share of a resting order, as a round does.
-    Take(usize, u32),
-    /// Reduces a resting order where it stands.
-    Amend(usize, u32),
-    Rest(Incoming),
-    /// Asks what an order would do if a resting one were gone.
-    ProbeWithout(usize, Incoming),
-}
-
-const OWNERS: u32 = 9;
-
-fn incoming(prices: i32) -> impl Strategy<Value = Incoming> {
-    let lives = prop_oneof![
-        6 => Just(TimeInForce::Gate),
-        2 => Just(TimeInForce::Ioc),
-        2 => Just(TimeInForce::Fok),
-        1 => Just(TimeInForce::PostOnly),
-        1 => Just(TimeInForce::Until),
-    ];
-    let shown = prop_oneof![3 => Just(0u32), 1 => 1u32..12];
-    let min_fill = prop_oneof![4 => Just(0u32), 1 => 1u32..15];
-    let selves = prop_oneof![
-        Just(SelfTrade::CancelNewest),
-        Just(SelfTrade::CancelOldest),
-        Just(SelfTrade::CancelBoth),
-        Just(SelfTrade::Decrement)
-    ];
-    let numbers = (0..OWNERS, any::<bool>(), -prices..=prices, 1u32..40);
-    (numbers, lives, shown, min_fill, selves, 0u32..12, 0u32..15).prop_map(
-        |((owner, buy, price, energy), time_in_force, display, min_fill, self_trade, to_limit, cover)| Incoming {
-            owner: Owner::new(owner),
-            side: if buy { Side::Buy } else { Side::Sell },
-            price,
-            energy,
-            min_fill: min_fill.min(energy).min(if display == 0 { u32::MAX } else { display }),
-            display,
-            time_in_force,
-            market_to_limit: to_limit == 0 && time_in_force != TimeInForce::PostOnly,
-            self_trade,
-            covered: !buy || cover != 0,
-        },
-    )
-}
-
-fn op(prices: i32) -> impl Strategy<Value = Op> {
-    prop_oneof![
-        8 => incoming(prices).prop_map(Op::Submit),
-        3 => any::<usize>().prop_map(Op::Cancel),
-        1 => (any::<usize>(), 1u32..40).prop_map(|(at, energy)| Op::Take(at, energy)),
-        1 => (any::<usize>(), 1u32..40).prop_map(|(at, energy)| Op::Amend(at, energy)),
-        1 => incoming(prices).prop_map(Op::Rest),
-        1 => (any::<usize>(), incoming(prices)).prop_map(|(at, order)| Op::ProbeWithout(at, order)),
-    ]
-}
-
-fn standing() -> impl Strategy<Value = Vec<Standing>> {
-    let one = (0u32..4, 0u32..=10, 0u32..8).prop_map(|(reputation, percentile, group)| Standing {
-        reputation: Ppm::new(reputation * 250_000),
-        percentile: Ppm::new(percentile * 100_000),
-        group: if group < 2 { group } else { Standing::ALONE },
-    });
-    proptest::collection::vec(one, OWNERS as usize)
-}
+use stream::{Draw, OWNERS, Op, op, standing};
+use wattbook_book::{Amended, Book, Handle, Incoming, Kind, Owner, Party, Reason, Record, Rules, Standing};
+use wattbook_types::{RangeMode, Side, TimeInForce};
 
 struct Pair<const RANGED: bool> {
     book: Book<RANGED>,
@@ -151,16 +84,28 @@ impl<const RANGED: bool> Pair<RANGED> {
                 let Some(id) = pick(*at) else { return };
                 let order = self.book.get(self.handles[&id]).unwrap();
                 let energy = u64::from(*energy).min(order.open()) as u32;
-                self.book.take(self.handles[&id], energy);
-                self.model.take(id, energy);
+                let mut records = Vec::new();
+                self.book.take(self.handles[&id], energy, &mut records);
+                let said = self.named(&records, None);
+                assert_eq!(said, self.model.take(id, energy));
             }
             Op::Amend(at, energy) => {
                 let Some(id) = pick(*at) else { return };
                 let order = self.model.orders.iter_mut().find(|o| o.id == id).unwrap();
+                let before = order.shown;
                 order.shown = order.shown.min(*energy);
                 order.min_fill = 0;
-                let (shown, hidden, display, covered) = (order.shown, order.hidden, order.display, order.covered);
-                self.book.amend(self.handles[&id], shown, hidden, 0, display, covered);
+                let terms = Amended {
+                    leaves: order.shown,
+                    hidden: order.hidden,
+                    min_fill: 0,
+                    display: order.display,
+                    covered: order.covered,
+                };
+                let expected = order.speak(Kind::Reduced, Reason::None, before - order.shown);
+                let mut records = Vec::new();
+                self.book.amend(self.handles[&id], &terms, &mut records);
+                assert_eq!(self.named(&records, None), [expected]);
             }
             Op::ProbeWithout(at, order) => {
                 let Some(id) = pick(*at) else { return };
@@ -178,9 +123,13 @@ impl<const RANGED: bool> Pair<RANGED> {
             Op::Rest(order) => {
                 let id = self.next;
                 self.next += 1;
-                let handle = self.book.rest(order);
+                let mut records = Vec::new();
+                let handle = self.book.rest(order, &mut records);
                 self.handles.insert(id, handle);
                 self.model.rest(id, order, order.price, order.energy);
+                let rests = self.model.orders.last().unwrap();
+                let expected = rests.speak(Kind::Shown, Reason::None, rests.shown);
+                assert_eq!(self.named(&records, None), [expected]);
             }
         }
         self.compare();
@@ -263,13 +212,8 @@ proptest! {
     fn crowded_levels(mode in 1usize..5, standing in standing(), seed in any::<u64>()) {
         let rules = Rules { range: RangeMode::ALL[mode], spread_min: 0 };
         let mut pair = Pair::<true>::new(rules, &standing);
-        let mut state = seed | 1;
-        let mut draw = |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) % below
-        };
+        let mut numbers = Draw::new(seed);
+        let mut draw = |end: u64| numbers.below(end);
         for turn in 0..500u64 {
             let mut order = Incoming::limit(Owner::new(draw(OWNERS.into()) as u32), Side::Buy, draw(2) as i32, 3);
             let crossing = turn > 250 && draw(6) == 0;

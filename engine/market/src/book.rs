@@ -12,7 +12,7 @@ use crate::accounts::AccountIndex;
 use crate::page::Marks;
 use crate::trade::spread_min;
 use std::collections::HashMap;
-use wattbook_book::{Handle, Incoming, Outcome, Owner, RangedBook, Record, Rules};
+use wattbook_book::{Amended, Handle, Incoming, Outcome, Owner, RangedBook, Reason, Record, Rules, Silent};
 use wattbook_types::units::PPM_ONE;
 use wattbook_types::{Energy, OrderId, Param, Params, Ppm, Price, SelfTrade, Side, TimeInForce, TimeNs};
 
@@ -274,7 +274,7 @@ impl Book {
     /// Rests an order behind the others of its price, without matching.
     pub(crate) fn rest(&mut self, at: AccountIndex, order: &Order) -> Handle {
         let incoming = self.incoming(at, order, false);
-        let handle = self.hot.rest(&incoming);
+        let handle = self.hot.rest(&incoming, &mut Silent);
         self.name(handle, order);
         handle
     }
@@ -316,14 +316,14 @@ impl Book {
     /// Takes an order out and returns it as it stood.
     pub(crate) fn remove(&mut self, handle: Handle) -> Order {
         let order = self.order(handle);
-        self.hot.remove(handle);
+        self.hot.remove(handle, Reason::Cancelled, &mut Silent);
         self.forget(handle);
         order
     }
 
     /// Takes energy from an order outside a sweep and returns what it shows and hides afterwards; filled whole, it is gone.
     pub(crate) fn take(&mut self, handle: Handle, amount: Energy) -> (Energy, Energy) {
-        let after = self.hot.take(handle, wh(amount));
+        let after = self.hot.take(handle, wh(amount), &mut Silent);
         self.row_mut(handle).open -= wh(amount);
         if after.open() == 0 {
             self.forget(handle);
@@ -336,14 +336,14 @@ impl Book {
     /// Changes an order where it stands, under a new name.
     pub(crate) fn amend(&mut self, handle: Handle, new: &Order) {
         let covered = self.is_covered(new.side, new.charge_cap);
-        self.hot.amend(
-            handle,
-            wh(new.shown),
-            wh(new.hidden()),
-            wh(new.min_fill),
-            wh(new.display),
+        let amended = Amended {
+            leaves: wh(new.shown),
+            hidden: wh(new.hidden()),
+            min_fill: wh(new.min_fill),
+            display: wh(new.display),
             covered,
-        );
+        };
+        self.hot.amend(handle, &amended, &mut Silent);
         self.forget(handle);
         self.name(handle, new);
     }

@@ -325,7 +325,8 @@ impl Market {
                         Reason::FillOrKill => CloseReason::FillOrKill,
                         Reason::SelfTrade => CloseReason::SelfTrade,
                         Reason::NoMarket => CloseReason::NoMarket,
-                        Reason::Cancelled | Reason::ImmediateOrCancel | Reason::None => CloseReason::ImmediateOrCancel,
+                        // An incoming order closes for no other reason.
+                        _ => CloseReason::ImmediateOrCancel,
                     };
                     (order.shown, _) = shows(&order, order.leaves);
                     self.drop_order(contract, who, &order, reason, false);

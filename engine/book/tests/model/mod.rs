@@ -19,6 +19,22 @@ pub(crate) struct Resting {
     pub(crate) time: u64,
 }
 
+impl Resting {
+    /// What is said of it as it stands now.
+    pub(crate) fn speak(&self, kind: Kind, reason: Reason, energy: u32) -> Said {
+        Said {
+            kind,
+            reason,
+            id: self.id,
+            other: None,
+            price: self.price,
+            energy,
+            leaves: self.shown,
+            other_leaves: 0,
+        }
+    }
+}
+
 /// What the book is expected to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Said {
@@ -102,37 +118,28 @@ impl Model {
     pub(crate) fn cancel(&mut self, id: u32) -> Vec<Said> {
         let at = self.orders.iter().position(|o| o.id == id);
         let gone = at.map(|at| self.orders.remove(at));
-        gone.map(|o| Said {
-            kind: Kind::Closed,
-            reason: Reason::Cancelled,
-            id,
-            other: None,
-            price: o.price,
-            energy: o.shown,
-            leaves: o.shown,
-            other_leaves: 0,
-        })
-        .into_iter()
-        .collect()
+        let said = gone.map(|o| o.speak(Kind::Closed, Reason::Cancelled, o.shown));
+        said.into_iter().collect()
     }
 
-    /// The order as it rests after its owner took energy from it outside a sweep.
-    pub(crate) fn take(&mut self, id: u32, energy: u32) {
+    /// Takes energy from an order outside a sweep.
+    pub(crate) fn take(&mut self, id: u32, energy: u32) -> Vec<Said> {
         let time = self.time;
         let at = self.orders.iter().position(|o| o.id == id).unwrap();
         let order = &mut self.orders[at];
-        if energy < order.shown {
-            order.shown -= energy;
-            return;
-        }
         let open = order.shown + order.hidden - energy;
+        order.shown = order.shown.saturating_sub(energy);
+        let kind = if open == 0 { Kind::Closed } else { Kind::Reduced };
+        let mut said = vec![order.speak(kind, Reason::Taken, energy)];
         if open == 0 {
             self.orders.remove(at);
-            return;
+        } else if order.shown == 0 {
+            (order.shown, order.hidden) = (open.min(order.display), open - open.min(order.display));
+            order.time = time;
+            said.push(order.speak(Kind::Shown, Reason::None, order.shown));
+            self.time += 1;
         }
-        (order.shown, order.hidden) = (open.min(order.display), open - open.min(order.display));
-        order.time = time;
-        self.time += 1;
+        said
     }
 
     pub(crate) fn submit(&mut self, id: u32, order: &Incoming) -> (Vec<Said>, u32, Rest) {
