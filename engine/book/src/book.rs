@@ -195,9 +195,6 @@ impl<const RANGED: bool> Book<RANGED> {
     /// Room for as many resting orders without growing.
     pub fn reserve(&mut self, orders: usize) {
         self.slab.reserve(orders);
-        if RANGED {
-            self.places.reserve(orders);
-        }
     }
 
     /// The rules.

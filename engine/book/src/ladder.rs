@@ -70,15 +70,24 @@ struct Inner {
     children: [u32; FAN],
 }
 
-/// Per level of a leaf: how many owners have their best order there, how many orders there are, the tree of owners and
-/// how often that has changed since anybody asked it.
-#[derive(Clone, Debug)]
-struct LeafCounts {
-    owners: [u32; FAN],
-    orders: [u32; FAN],
-    tree: [u32; FAN],
-    idle: [u32; FAN],
+/// What a level knows of the owners on it.
+#[derive(Clone, Copy, Debug)]
+struct Census {
+    /// Owners whose best order stands there.
+    owners: u32,
+    orders: u32,
+    /// Root of the tree of those owners, or [`NONE`].
+    tree: u32,
+    /// Changes of that tree since anybody asked it.
+    idle: u32,
 }
+
+const NOBODY: Census = Census {
+    owners: 0,
+    orders: 0,
+    tree: NONE,
+    idle: 0,
+};
 
 /// Where a level is: leaf and index within it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +100,7 @@ pub(crate) struct At {
 pub(crate) struct Ladder<const COUNTED: bool> {
     leaves: Vec<Leaf>,
     inners: Vec<Inner>,
-    leaf_counts: Vec<LeafCounts>,
+    leaf_counts: Vec<[Census; FAN]>,
     inner_counts: Vec<[u32; FAN]>,
     free_leaves: Vec<u32>,
     free_inners: Vec<u32>,
@@ -153,12 +162,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
             ends: [vacant; FAN],
         });
         if COUNTED {
-            self.leaf_counts.push(LeafCounts {
-                owners: [0; FAN],
-                orders: [0; FAN],
-                tree: [NONE; FAN],
-                idle: [0; FAN],
-            });
+            self.leaf_counts.push([NOBODY; FAN]);
         }
         (self.leaves.len() - 1) as u32
     }
@@ -277,7 +281,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
             core::mem::replace(&mut ends.tail, order)
         };
         if COUNTED {
-            self.leaf_counts[leaf as usize].orders[index as usize] += 1;
+            self.leaf_counts[leaf as usize][index as usize].orders += 1;
         }
         before
     }
@@ -427,7 +431,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
     pub(crate) fn bytes(&self) -> usize {
         self.leaves.capacity() * size_of::<Leaf>()
             + self.inners.capacity() * size_of::<Inner>()
-            + self.leaf_counts.capacity() * size_of::<LeafCounts>()
+            + self.leaf_counts.capacity() * size_of::<[Census; FAN]>()
             + self.inner_counts.capacity() * size_of::<[u32; FAN]>()
             + (self.free_leaves.capacity() + self.free_inners.capacity()) * size_of::<u32>()
     }
@@ -439,7 +443,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
     pub(crate) fn count_owner(&mut self, key: u32, comes: bool) {
         let at = self.at(key);
         let change = if comes { 1 } else { u32::MAX };
-        let owners = &mut self.leaf_counts[at.leaf as usize].owners[at.index as usize];
+        let owners = &mut self.leaf_counts[at.leaf as usize][at.index as usize].owners;
         *owners = owners.wrapping_add(change);
         for tier in 0..TIERS {
             let owners = &mut self.inner_counts[self.path[tier] as usize][slot(key, tier)];
@@ -450,35 +454,35 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
     /// Owners whose best order stands on a level.
     #[inline]
     pub(crate) fn owners_at(&self, at: At) -> u32 {
-        self.leaf_counts[at.leaf as usize].owners[at.index as usize]
+        self.leaf_counts[at.leaf as usize][at.index as usize].owners
     }
 
     /// Orders of a level.
     #[inline]
     pub(crate) fn orders_at(&self, at: At) -> u32 {
-        self.leaf_counts[at.leaf as usize].orders[at.index as usize]
+        self.leaf_counts[at.leaf as usize][at.index as usize].orders
     }
 
     #[inline]
     pub(crate) fn orders_at_mut(&mut self, at: At) -> &mut u32 {
-        &mut self.leaf_counts[at.leaf as usize].orders[at.index as usize]
+        &mut self.leaf_counts[at.leaf as usize][at.index as usize].orders
     }
 
     /// Root of the level's tree of owners, or [`NONE`].
     #[inline]
     pub(crate) fn tree_at(&self, at: At) -> u32 {
-        self.leaf_counts[at.leaf as usize].tree[at.index as usize]
+        self.leaf_counts[at.leaf as usize][at.index as usize].tree
     }
 
     #[inline]
     pub(crate) fn tree_at_mut(&mut self, at: At) -> &mut u32 {
-        &mut self.leaf_counts[at.leaf as usize].tree[at.index as usize]
+        &mut self.leaf_counts[at.leaf as usize][at.index as usize].tree
     }
 
     /// Changes of the level's tree since it was asked last.
     #[inline]
     pub(crate) fn idle_mut(&mut self, at: At) -> &mut u32 {
-        &mut self.leaf_counts[at.leaf as usize].idle[at.index as usize]
+        &mut self.leaf_counts[at.leaf as usize][at.index as usize].idle
     }
 
     /// Owners whose best order stands at a better key.
@@ -494,8 +498,8 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
             }
             node = inner.children[slot];
         }
-        let bits = self.leaves[node as usize].bits;
-        count + sum_below(bits, &self.leaf_counts[node as usize].owners, key as usize % FAN)
+        let census = &self.leaf_counts[node as usize][..key as usize % FAN];
+        count + census.iter().map(|level| level.owners).sum::<u32>()
     }
 }
 

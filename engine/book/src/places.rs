@@ -1,8 +1,8 @@
 //! Places: every owner's best order on a side, how many owners stand before it, and who is in range (MARKET 3.3 to 3.5).
 //!
 //! # Contract
-//! * An owner's orders of a side form a pairing heap by (price, time); its root is the owner's best. Adding is O(1), taking
-//!   out O(log k) amortised for k orders of one owner.
+//! * An owner's few orders of a side stand best first in one cache line; many form a pairing heap by (price, time), where
+//!   adding is O(1) and taking out O(log k) amortised for k orders.
 //! * Place order is price, then reputation, then time of the best order. Levels count the owners whose best stands there
 //!   and the ladder's tiers sum them, so a place is a walk down the tiers. Owners of one level are told apart by walking its
 //!   queue while it is short, and by a tree of owners while it is long: grown when a sweep asks, dropped when it has
@@ -56,6 +56,51 @@ impl Standing {
     };
 }
 
+/// Orders of one owner and side that stand in its line.
+const FEW: usize = 7;
+/// A heap that has shrunk to this many orders goes back into the line.
+const FEW_AGAIN: u32 = 3;
+
+/// An order in its owner's line.
+#[derive(Clone, Copy, Debug)]
+struct Few {
+    key: u32,
+    handle: u32,
+}
+
+/// An owner's orders of a side.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Owned {
+    len: u32,
+    /// Root of the heap of all of them, or [`NONE`] while they are few.
+    heap: u32,
+    /// The first `len`, best first, while there is no heap.
+    few: [Few; FEW],
+}
+
+const _: () = assert!(size_of::<Owned>() == 64);
+
+impl Owned {
+    const NOTHING: Self = Self {
+        len: 0,
+        heap: NONE,
+        few: [Few { key: 0, handle: NONE }; FEW],
+    };
+
+    /// The best order, or [`NONE`].
+    #[inline]
+    const fn best(&self) -> u32 {
+        if self.heap != NONE {
+            self.heap
+        } else if self.len != 0 {
+            self.few[0].handle
+        } else {
+            NONE
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Kin {
     child: u32,
@@ -93,8 +138,7 @@ type Cut = (u32, Tie);
 
 #[derive(Clone, Debug, Default)]
 struct SidePlaces {
-    /// Each owner's best order.
-    roots: Vec<u32>,
+    owned: Vec<Owned>,
     nodes: Vec<Node>,
     /// Owners with an order.
     owners: u32,
@@ -103,6 +147,7 @@ struct SidePlaces {
 #[derive(Clone, Debug)]
 pub(crate) struct Places<const COUNTED: bool> {
     sides: [SidePlaces; 2],
+    /// By handle, as far as one of them has been in a heap.
     kin: Vec<Kin>,
     standing: Vec<Standing>,
 }
@@ -143,10 +188,6 @@ impl<const COUNTED: bool> Places<COUNTED> {
         }
     }
 
-    pub(crate) fn reserve(&mut self, orders: usize) {
-        self.kin.reserve_exact(orders.saturating_sub(self.kin.len()));
-    }
-
     /// Owners with an order on a side.
     pub(crate) const fn owners(&self, side: Side) -> u32 {
         self.sides[side.index()].owners
@@ -171,8 +212,8 @@ impl<const COUNTED: bool> Places<COUNTED> {
     /// An owner's best order.
     #[inline]
     pub(crate) fn best_of(&self, side: Side, owner: Owner) -> Option<u32> {
-        let root = *self.sides[side.index()].roots.get(owner.0 as usize)?;
-        (root != NONE).then_some(root)
+        let best = self.sides[side.index()].owned.get(owner.0 as usize)?.best();
+        (best != NONE).then_some(best)
     }
 
     fn tie(&self, order: &Order) -> Tie {
@@ -186,26 +227,60 @@ impl<const COUNTED: bool> Places<COUNTED> {
     pub(crate) fn insert(&mut self, handle: u32, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
         let order = slab.order(handle);
         let (side, owner) = (order.side().index(), order.owner());
-        if self.kin.len() <= handle as usize {
-            if self.kin.len() == self.kin.capacity() {
-                self.kin.reserve_exact((self.kin.len() / 8).max(1_024));
+        let all = &mut self.sides[side].owned;
+        if all.len() <= owner.0 as usize {
+            widen(all, owner.0 as usize, Owned::NOTHING);
+        }
+        let owned = &mut all[owner.0 as usize];
+        if owned.heap != NONE || owned.len as usize == FEW {
+            return self.insert_in_heap(handle, ladder, slab);
+        }
+        // Behind what is better, and behind what is as good and was there before.
+        let len = owned.len as usize;
+        let mut at = len;
+        while at != 0 && stands_behind(&owned.few[at - 1], order, slab) {
+            at -= 1;
+        }
+        let old = (len != 0).then_some(owned.few[0].key);
+        if at == 0 {
+            self.leave_level(side, owner, old, ladder, slab);
+        }
+        let owned = &mut self.sides[side].owned[owner.0 as usize];
+        owned.few.copy_within(at..len, at + 1);
+        owned.few[at] = Few { key: order.key, handle };
+        owned.len += 1;
+        if at == 0 {
+            self.reach_level(side, owner, old, Some(order.key), ladder, slab);
+        }
+    }
+
+    /// [`Self::insert`] of an owner that has many.
+    #[cold]
+    fn insert_in_heap(&mut self, handle: u32, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
+        let order = slab.order(handle);
+        let (side, owner) = (order.side().index(), order.owner());
+        let mut owned = self.sides[side].owned[owner.0 as usize];
+        let before_it = owned.best();
+        if owned.heap == NONE {
+            let mut heap = owned.few[0].handle;
+            self.single(heap);
+            for few in &owned.few[1..] {
+                self.single(few.handle);
+                heap = self.meld(heap, few.handle, slab);
             }
-            self.kin.resize(handle as usize + 1, ORPHAN);
+            owned.heap = heap;
         }
-        self.kin[handle as usize] = ORPHAN;
-        let roots = &mut self.sides[side].roots;
-        if roots.len() <= owner.0 as usize {
-            roots.resize(owner.0 as usize + 1, NONE);
+        self.single(handle);
+        let old = slab.order(before_it).key;
+        let leads = before(order, slab.order(before_it));
+        if leads {
+            self.leave_level(side, owner, Some(old), ladder, slab);
         }
-        let root = roots[owner.0 as usize];
-        if root == NONE {
-            self.sides[side].owners += 1;
-            self.best_changes(side, owner, NONE, handle, ladder, slab);
-        } else if before(order, slab.order(root)) {
-            self.adopt(handle, root);
-            self.best_changes(side, owner, root, handle, ladder, slab);
-        } else {
-            self.adopt(root, handle);
+        owned.heap = self.meld(owned.heap, handle, slab);
+        owned.len += 1;
+        self.sides[side].owned[owner.0 as usize] = owned;
+        if leads {
+            self.reach_level(side, owner, Some(old), Some(order.key), ladder, slab);
         }
     }
 
@@ -214,14 +289,46 @@ impl<const COUNTED: bool> Places<COUNTED> {
     pub(crate) fn remove(&mut self, handle: u32, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
         let order = slab.order(handle);
         let (side, owner) = (order.side().index(), order.owner());
-        let Kin { child, next, prev } = self.kin[handle as usize];
-        let root = self.sides[side].roots[owner.0 as usize];
-        if root == handle {
-            let heir = self.merge(child, slab);
-            if heir == NONE {
-                self.sides[side].owners -= 1;
+        let owned = &self.sides[side].owned[owner.0 as usize];
+        if owned.heap != NONE {
+            self.remove_from_heap(handle, ladder, slab);
+        } else {
+            let len = owned.len as usize;
+            let found = owned.few[..len].iter().position(|few| few.handle == handle);
+            let at = found.expect("INVARIANT: an owner's line names its orders");
+            if at == 0 {
+                self.leave_level(side, owner, Some(order.key), ladder, slab);
             }
-            self.best_changes(side, owner, handle, heir, ladder, slab);
+            let owned = &mut self.sides[side].owned[owner.0 as usize];
+            owned.few.copy_within(at + 1..len, at);
+            owned.len -= 1;
+            if at == 0 {
+                let new = (len > 1).then_some(owned.few[0].key);
+                self.reach_level(side, owner, Some(order.key), new, ladder, slab);
+            }
+        }
+        let at = ladder.at(order.key);
+        let orders = ladder.orders_at_mut(at);
+        *orders -= 1;
+        if *orders < TREE_UNTIL {
+            *ladder.tree_at_mut(at) = NONE;
+        }
+    }
+
+    /// [`Self::remove`] of an owner that has many.
+    #[cold]
+    fn remove_from_heap(&mut self, handle: u32, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
+        let order = slab.order(handle);
+        let (side, owner) = (order.side().index(), order.owner());
+        let mut owned = self.sides[side].owned[owner.0 as usize];
+        let leads = owned.heap == handle;
+        if leads {
+            self.leave_level(side, owner, Some(order.key), ladder, slab);
+        }
+        let Kin { child, next, prev } = self.kin[handle as usize];
+        let orphans = self.merge(child, slab);
+        if leads {
+            owned.heap = orphans;
         } else {
             if self.kin[prev as usize].child == handle {
                 self.kin[prev as usize].child = next;
@@ -231,17 +338,57 @@ impl<const COUNTED: bool> Places<COUNTED> {
             if next != NONE {
                 self.kin[next as usize].prev = prev;
             }
-            let orphans = self.merge(child, slab);
             if orphans != NONE {
-                self.adopt(root, orphans);
+                self.adopt(owned.heap, orphans);
             }
         }
-        let at = ladder.at(order.key);
-        let orders = ladder.orders_at_mut(at);
-        *orders -= 1;
-        if *orders < TREE_UNTIL {
-            *ladder.tree_at_mut(at) = NONE;
+        owned.len -= 1;
+        let new = slab.order(owned.heap).key;
+        if owned.len == FEW_AGAIN {
+            let orders = self.of_heap(owned.heap, slab);
+            for (few, &handle) in owned.few.iter_mut().zip(&orders) {
+                *few = Few {
+                    key: slab.order(handle).key,
+                    handle,
+                };
+            }
+            owned.heap = NONE;
         }
+        self.sides[side].owned[owner.0 as usize] = owned;
+        if leads {
+            self.reach_level(side, owner, Some(order.key), Some(new), ladder, slab);
+        }
+    }
+
+    /// Makes an order a heap of its own.
+    fn single(&mut self, handle: u32) {
+        if self.kin.len() <= handle as usize {
+            if self.kin.capacity() <= handle as usize {
+                self.kin
+                    .reserve_exact(handle as usize + 1 + handle as usize / 8 - self.kin.len());
+            }
+            self.kin.resize(handle as usize + 1, ORPHAN);
+        }
+        self.kin[handle as usize] = ORPHAN;
+    }
+
+    /// The orders of a heap, best first.
+    fn of_heap(&self, root: u32, slab: &Slab) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut open = vec![root];
+        while let Some(handle) = open.pop() {
+            found.push(handle);
+            let mut child = self.kin[handle as usize].child;
+            while child != NONE {
+                open.push(child);
+                child = self.kin[child as usize].next;
+            }
+        }
+        found.sort_unstable_by_key(|&handle| {
+            let order = slab.order(handle);
+            (order.key, order.stamp)
+        });
+        found
     }
 
     /// Makes `child` the first child of `parent`.
@@ -298,33 +445,36 @@ impl<const COUNTED: bool> Places<COUNTED> {
         heap
     }
 
-    /// An owner's best order is another one: moves it between levels.
+    /// An owner's best order is about to be another: takes the owner out of its level's tree.
     #[inline]
-    fn best_changes(
+    fn leave_level(&mut self, side: usize, owner: Owner, key: Option<u32>, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
+        let Some(key) = key else { return };
+        let at = ladder.at(key);
+        if ladder.tree_at(at) != NONE {
+            self.leave_tree(side, owner, at, ladder, slab);
+            drop_idle_tree(at, ladder);
+        }
+    }
+
+    /// An owner's best order is another one: counts it on its level, and in its level's tree.
+    #[inline]
+    fn reach_level(
         &mut self,
         side: usize,
         owner: Owner,
-        old: u32,
-        new: u32,
+        from: Option<u32>,
+        to: Option<u32>,
         ladder: &mut Ladder<COUNTED>,
         slab: &Slab,
     ) {
-        let key = |handle: u32| (handle != NONE).then(|| slab.order(handle).key);
-        let (from, to) = (key(old), key(new));
-        if let Some(key) = from {
-            let at = ladder.at(key);
-            if ladder.tree_at(at) != NONE {
-                self.leave_tree(side, owner, at, ladder, slab);
-                drop_idle_tree(at, ladder);
-            }
-        }
-        self.sides[side].roots[owner.0 as usize] = new;
         if from != to {
-            if let Some(key) = from {
-                ladder.count_owner(key, false);
+            match from {
+                Some(key) => ladder.count_owner(key, false),
+                None => self.sides[side].owners += 1,
             }
-            if let Some(key) = to {
-                ladder.count_owner(key, true);
+            match to {
+                Some(key) => ladder.count_owner(key, true),
+                None => self.sides[side].owners -= 1,
             }
         }
         if let Some(key) = to {
@@ -348,8 +498,8 @@ impl<const COUNTED: bool> Places<COUNTED> {
         while handle != NONE {
             let order = slab.order(handle);
             let owner = order.owner();
-            let roots = &self.sides[side].roots;
-            if roots.get(owner.0 as usize) == Some(&handle) {
+            let owned = &self.sides[side].owned;
+            if owned.get(owner.0 as usize).is_some_and(|owned| owned.best() == handle) {
                 self.join_tree(side, owner, at, ladder, slab);
             }
             handle = order.next;
@@ -357,7 +507,7 @@ impl<const COUNTED: bool> Places<COUNTED> {
     }
 
     fn tie_of(&self, side: usize, owner: u32, slab: &Slab) -> Tie {
-        self.tie(slab.order(self.sides[side].roots[owner as usize]))
+        self.tie(slab.order(self.sides[side].owned[owner as usize].best()))
     }
 
     #[cold]
@@ -475,7 +625,7 @@ impl<const COUNTED: bool> Places<COUNTED> {
             while handle != NONE {
                 let (this, order) = (handle, slab.order(handle));
                 handle = order.next;
-                if self.sides[side].roots[order.owner().0 as usize] == this {
+                if self.sides[side].owned[order.owner().0 as usize].best() == this {
                     return Some(self.tie(order));
                 }
             }
@@ -618,7 +768,7 @@ impl<const COUNTED: bool> Places<COUNTED> {
         let own = || {
             cut.is_none_or(|cut| {
                 let side = resting.side().index();
-                let best = slab.order(self.sides[side].roots[resting.owner().0 as usize]);
+                let best = slab.order(self.sides[side].owned[resting.owner().0 as usize].best());
                 best.key < cut.0 || best.key == cut.0 && self.tie(best) <= cut.1
             })
         };
@@ -643,30 +793,38 @@ impl<const COUNTED: bool> Places<COUNTED> {
 
     /// Every order of an owner on a side, best first.
     pub(crate) fn owned(&self, side: Side, owner: Owner, slab: &Slab) -> Vec<u32> {
-        let mut found = Vec::new();
-        let mut open = Vec::from_iter(self.best_of(side, owner));
-        while let Some(handle) = open.pop() {
-            found.push(handle);
-            let mut child = self.kin[handle as usize].child;
-            while child != NONE {
-                open.push(child);
-                child = self.kin[child as usize].next;
-            }
+        let Some(owned) = self.sides[side.index()].owned.get(owner.0 as usize) else {
+            return Vec::new();
+        };
+        if owned.heap != NONE {
+            self.of_heap(owned.heap, slab)
+        } else {
+            owned.few[..owned.len as usize].iter().map(|few| few.handle).collect()
         }
-        found.sort_unstable_by_key(|&handle| {
-            let order = slab.order(handle);
-            (order.key, order.stamp)
-        });
-        found
     }
 
     pub(crate) fn bytes(&self) -> usize {
         let side =
-            |side: &SidePlaces| side.roots.capacity() * size_of::<u32>() + side.nodes.capacity() * size_of::<Node>();
+            |side: &SidePlaces| side.owned.capacity() * size_of::<Owned>() + side.nodes.capacity() * size_of::<Node>();
         self.sides.iter().map(side).sum::<usize>()
             + self.kin.capacity() * size_of::<Kin>()
             + self.standing.capacity() * size_of::<Standing>()
     }
+}
+
+/// Makes room up to `at`, an eighth at a time: a doubled table would hold twice the memory its rows need.
+#[cold]
+fn widen<T: Clone>(table: &mut Vec<T>, at: usize, vacant: T) {
+    if table.capacity() <= at {
+        table.reserve_exact(at + 1 + at / 8 - table.len());
+    }
+    table.resize(at + 1, vacant);
+}
+
+/// Whether an order of an owner's line stands behind another of that owner.
+#[inline]
+fn stands_behind(few: &Few, order: &Order, slab: &Slab) -> bool {
+    few.key > order.key || few.key == order.key && slab.order(few.handle).stamp > order.stamp
 }
 
 /// Drops a level's tree that changes without being asked.

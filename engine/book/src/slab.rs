@@ -176,6 +176,7 @@ impl Order {
 #[derive(Clone, Debug)]
 pub(crate) struct Slab {
     orders: Vec<Order>,
+    /// By row, as far as one of them has any.
     terms: Vec<Terms>,
     free: u32,
     live: u32,
@@ -195,7 +196,6 @@ impl Slab {
     pub(crate) fn reserve(&mut self, orders: usize) {
         let more = orders.saturating_sub(self.orders.len());
         self.orders.reserve_exact(more);
-        self.terms.reserve_exact(more);
     }
 
     /// Takes a row off the free list, to be filled or given back.
@@ -222,12 +222,9 @@ impl Slab {
         assert!(row < NONE as usize, "rows are numbered in 32 bits");
         if row == self.orders.capacity() {
             // An eighth at a time: a doubled slab would hold twice the memory its orders need.
-            let more = (row / 8).max(1_024);
-            self.orders.reserve_exact(more);
-            self.terms.reserve_exact(more);
+            self.orders.reserve_exact((row / 8).max(1_024));
         }
         self.orders.push(Order::FREE);
-        self.terms.push(Terms::default());
         self.free = row as u32;
     }
 
@@ -322,7 +319,12 @@ impl Slab {
         if !covered {
             order.tags |= UNCOVERED;
         }
-        self.terms[handle as usize] = Terms { min_fill, display };
+        if min_fill | display != 0 {
+            if self.terms.len() <= handle as usize {
+                self.terms.resize(handle as usize + 1, Terms::default());
+            }
+            self.terms[handle as usize] = Terms { min_fill, display };
+        }
     }
 
     /// Rows, free ones included.
