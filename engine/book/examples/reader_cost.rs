@@ -1,6 +1,6 @@
 //! What a reader that never stops costs the writer.
 //!
-//! `cargo run --release -p wattbook-book --example reader_cost [-- TURNS]`
+//! `cargo run --release -p wattbook-book --example reader_cost [-- TURNS [RING_LOG2]]`
 //!
 //! One writer runs the same seeded flow through a publisher: alone, beside a thread that has nothing to do with it
 //! (what two busy cores cost each other), and beside a reader that follows and takes ten levels of both sides without a
@@ -14,7 +14,6 @@ use wattbook_types::{RangeMode, Side, TimeInForce};
 
 const COMMANDS: u64 = 8_000_000;
 const RESTING: u64 = 20_000;
-const RING_LOG2: u32 = 16;
 
 /// Who runs beside the writer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,12 +106,12 @@ fn stand_by(mut follower: Follower, stop: &AtomicBool) -> (u64, u64) {
     (snapshots, 0)
 }
 
-fn run(beside: Beside, batch: u64) -> Run {
+fn run(beside: Beside, batch: u64, ring_log2: u32) -> Run {
     let rules = Rules {
         range: RangeMode::Off,
         spread_min: 0,
     };
-    let (mut book, mut publisher) = (Book::new(rules), Publisher::new(RING_LOG2));
+    let (mut book, mut publisher) = (Book::new(rules), Publisher::new(ring_log2));
     let mut draw = Draw(0x5eed);
     let warm = |book: &mut PlainBook, publisher: &mut Publisher, draw: &mut Draw| {
         while (book.len() as u64) < RESTING {
@@ -131,7 +130,7 @@ fn run(beside: Beside, batch: u64) -> Run {
             scope.spawn(|| {
                 let own = (beside == Beside::Bystander).then(|| {
                     let (mut book, mut publisher, mut draw) =
-                        (Book::new(rules), Publisher::new(RING_LOG2), Draw(0x5eed));
+                        (Book::new(rules), Publisher::new(ring_log2), Draw(0x5eed));
                     warm(&mut book, &mut publisher, &mut draw);
                     let mut follower = publisher.follower();
                     while follower.follow().is_none() {
@@ -182,10 +181,8 @@ fn main() {
     if cfg!(debug_assertions) {
         println!("a debug build measures nothing of use");
     }
-    let turns = std::env::args()
-        .nth(1)
-        .and_then(|turns| turns.parse().ok())
-        .unwrap_or(11);
+    let argument = |at: usize| std::env::args().nth(at).and_then(|given| given.parse::<u32>().ok());
+    let (turns, ring_log2) = (argument(1).unwrap_or(11), argument(2).unwrap_or(18));
     let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("load before: {}", load().trim());
     for batch in [1, 16] {
@@ -195,9 +192,9 @@ fn main() {
             ("reader", Beside::Reader, Vec::new()),
         ];
         for _ in 0..turns {
-            alone.push(run(Beside::Nobody, batch));
+            alone.push(run(Beside::Nobody, batch, ring_log2));
             for (_, beside, runs) in &mut rows {
-                runs.push(run(*beside, batch));
+                runs.push(run(*beside, batch, ring_log2));
             }
         }
         let ns = |runs: &[Run]| runs.iter().map(|run| run.writer_ns).collect::<Vec<_>>();

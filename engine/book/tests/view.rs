@@ -200,11 +200,14 @@ proptest! {
         let (mut book, mut publisher) = (ranged_book(), Publisher::new(12));
         let mut followers = Vec::new();
         let mut complete = [0; 2];
-        for turn in 0..before + 600 {
+        for turn in 0..before + 1_000 {
             let joining = [before, before + between].iter().filter(|&&at| at == turn).count();
             followers.extend((0..joining).map(|_| publisher.follower()));
             run(&mut book, &flow.next(), &mut publisher);
             publisher.commit(&book);
+            if turn % 3 == 0 {
+                publisher.commit(&book);
+            }
             for (follower, complete) in followers.iter_mut().zip(&mut complete) {
                 let Some(view) = follower.follow() else {
                     prop_assert_eq!(*complete, 0, "once complete, always complete");
