@@ -1,14 +1,13 @@
-//! The book, a sealed round, and the whole core per command.
+//! A sealed round, and the whole core by envelopes of many leaves. The book alone, the core by single commands and rounds of
+//! many quotes are rows of `make bench-book`.
 
 #![allow(missing_docs, reason = "a bench has no public items")]
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use wattbook_benches::{FIRST_OWNER, Op, OpKind, criterion, flow, row};
 use wattbook_feed::keys::{BlsSecret, KeyRole};
 use wattbook_feed::signed::{SealedEnvelope, encode_item};
-use wattbook_market::book::{Arrival, Book, Order, SweepRules};
 use wattbook_market::round::{self, Owner, RoundOrder, Rules};
 use wattbook_market::{Genesis, Market};
 use wattbook_types::command::Cancel;
@@ -18,90 +17,10 @@ use wattbook_types::{
 };
 
 const OWNERS: u64 = 64;
-const OPS: usize = 20_000;
 const LEAVES: u32 = 16;
 const ENVELOPES: usize = 512;
 const QUOTES: usize = 2_000;
 const CONTRACT: ContractId = ContractId::new(1_628_736, ContractId::PRODUCT_QUARTER_HOUR, 1);
-
-fn order(op: &Op, side: Side, price: Price, leaves: Energy, seq: u64) -> Order {
-    Order {
-        id: op.id,
-        side,
-        price,
-        charge_cap: 300,
-        leaves,
-        min_fill: Energy::ZERO,
-        time_in_force: TimeInForce::Gate,
-        valid_until: TimeNs::ZERO,
-        client_order_id: 0,
-        arrival: Arrival { seq, rank: 0 },
-    }
-}
-
-/// Runs the flow on an empty book; the number of executions.
-fn run_book(ops: &[Op], rules: &SweepRules<'_>) -> usize {
-    let mut book = Book::default();
-    let mut executions = 0;
-    for (seq, op) in (1..).zip(ops) {
-        let (incoming, rests) = match op.kind {
-            OpKind::Cancel(target) => {
-                book.remove(&target, rules);
-                continue;
-            }
-            OpKind::Passive(side, price, energy) => (order(op, side, price, energy, seq), true),
-            OpKind::Aggressive(side, price, energy) => (order(op, side, price, energy, seq), false),
-        };
-        let plan = book.plan(&incoming, rules);
-        executions += plan.executions.len();
-        for execution in &plan.executions {
-            book.fill(&execution.resting, execution.energy, rules);
-        }
-        let leaves = incoming.leaves.saturating_sub(plan.filled);
-        if rests && !leaves.is_zero() {
-            book.insert(Order { leaves, ..incoming }, rules);
-        }
-    }
-    executions
-}
-
-/// What every engine does at least with these operations: looks at each.
-fn run_counts(ops: &[Op]) -> [u64; 3] {
-    let mut counts = [0; 3];
-    for op in ops {
-        match black_box(op).kind {
-            OpKind::Passive(_, _, energy) => counts[0] += energy.get(),
-            OpKind::Aggressive(_, _, energy) => counts[1] += energy.get(),
-            OpKind::Cancel(target) => counts[2] += target.nonce,
-        }
-    }
-    counts
-}
-
-fn book(c: &mut Criterion) {
-    let mut group = c.benchmark_group("market");
-    group
-        .sampling_mode(SamplingMode::Flat)
-        .throughput(Throughput::Elements(OPS as u64));
-    let ops = flow(1, OWNERS, 1, OPS);
-    let standing = BTreeMap::new();
-    let affiliated = |a: ParticipantId, b: ParticipantId| a == b;
-    for range in [RangeMode::Off, RangeMode::Either] {
-        let rules = SweepRules {
-            range,
-            spread_min: 0,
-            charge: 250,
-            standing: &standing,
-            affiliated: &affiliated,
-        };
-        let case = format!("range={} owners={OWNERS}", range.name());
-        group.bench_function(row("book_flow", &case), |b| {
-            b.iter(|| run_book(black_box(&ops), &rules))
-        });
-    }
-    group.bench_function(row("book_flow", "base"), |b| b.iter(|| run_counts(black_box(&ops))));
-    group.finish();
-}
 
 fn sealed_round(c: &mut Criterion) {
     let mut group = c.benchmark_group("market");
@@ -329,5 +248,5 @@ fn core_of(c: &mut Criterion, owners: u64) {
     group.finish();
 }
 
-criterion_group! { name = benches; config = criterion().sample_size(10); targets = book, sealed_round, core }
+criterion_group! { name = benches; config = criterion().sample_size(10); targets = sealed_round, core }
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! Part 1: mutated messages against every decoder that faces strangers.
+//! Part 1: mutated messages against every decoder that faces strangers, mutated streams of operations against the book.
 //!
 //! # Contract
 //! The targets take turns of equal time. An input whose answer is of a class not seen before joins the pool that the

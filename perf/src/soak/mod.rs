@@ -1,14 +1,15 @@
 //! The soak: four parts that share the time given, one line in a log, findings as files.
 //!
 //! # Parts
-//! `fuzz` hostile bytes to every decoder that faces strangers · `kills` nodes killed in the middle of a day · `flips`
-//! damaged ledgers · `simulation` storms of commands to the market core.
+//! `fuzz` hostile bytes to every decoder that faces strangers, and to the book · `kills` nodes killed in the middle of a
+//! day · `flips` damaged ledgers · `simulation` storms of commands to the market core.
 //!
 //! # Contract
 //! Everything random comes from the printed seed, except when a process is killed relative to what it is doing. The run
 //! ends by itself within its minutes, leaves no process and no temporary file, appends one line to the log, and exits
 //! with 1 if it found anything.
 
+mod book;
 pub(crate) mod dice;
 mod flips;
 pub(crate) mod fuzz;

@@ -1,6 +1,7 @@
 //! Every decoder that faces strangers, and what must hold of it: it never panics, and what it takes encodes again to the
-//! same value, to the same bytes where the format has one encoding.
+//! same value, to the same bytes where the format has one encoding. And the book, whose every order is a stranger's.
 
+use super::book;
 use super::dice::Dice;
 use super::seeds;
 use std::fmt::Debug;
@@ -25,7 +26,7 @@ use wattbook_types::{ChainId, DealPriceRule, Hash, Item, RangeMode, TimeNs};
 /// The class of an answer: inputs of a new class are worth keeping.
 pub(crate) type Class = u32;
 
-/// One decoder under fire.
+/// One decoder, or the book, under fire.
 pub(crate) struct Target {
     /// Its name in the log, and before the last `-` of a corpus file's name.
     pub(crate) name: &'static str,
@@ -97,6 +98,7 @@ pub(crate) fn targets(program: Option<&Path>) -> io::Result<Vec<Target>> {
         Target::here("genesis", 4_096, seeds::genesis, genesis),
         Target::here("record", 2_048, seeds::records, record),
         Target::here("signatures", 240, seeds::signatures, signatures),
+        Target::here("book", book::SIZE_MAX, book::seeds, book::run),
         Target {
             name: "config",
             size_max: 2_048,
@@ -135,7 +137,7 @@ fn refused(why: &impl Debug) -> Class {
     hash(name.as_bytes())
 }
 
-fn same<T: PartialEq + Debug + ?Sized>(what: &str, found: &T, expected: &T) -> Result<(), String> {
+pub(super) fn same<T: PartialEq + Debug + ?Sized>(what: &str, found: &T, expected: &T) -> Result<(), String> {
     if found == expected {
         Ok(())
     } else {
