@@ -55,8 +55,6 @@ pub struct Accounts {
     pub(crate) changed: Marks,
     /// Accounts whose profiles changed.
     pub(crate) profiles: Marks,
-    /// Accounts whose nonce windows changed.
-    pub(crate) nonces: Marks,
 }
 
 impl Accounts {
@@ -125,15 +123,8 @@ impl Accounts {
 
     /// Marks a nonce of an account that its window let pass.
     pub(crate) fn use_nonce(&mut self, at: AccountIndex, nonce: u64, seq: u64) {
-        self.nonces.mark(at.slot());
+        self.changed.mark(at.slot());
         self.list[at.slot()].nonces.mark(nonce, seq);
-    }
-
-    /// Hashes the chunks of nonces that changed.
-    pub(crate) fn hash_nonces(&mut self) {
-        for &at in self.nonces.list() {
-            self.list[at as usize].nonces.hash_chunks(u64::from(at));
-        }
     }
 
     /// Name and place of an account that is known to exist.
@@ -170,7 +161,6 @@ impl Accounts {
         self.ids.push(id);
         self.list.push(account);
         self.profiles.mark(at.slot());
-        self.nonces.mark(at.slot());
         self.at_mut(at);
         at
     }

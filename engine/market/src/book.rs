@@ -5,13 +5,12 @@
 //! * An order that left the hot book keeps its row here until [`Book::forget`]: the records of a sweep are read after it.
 //!
 //! # Invariants
-//! * The index of names is keyed afresh in every process; nothing iterates it, so it reaches no event and no root.
 //! * [`Book::changed`] marks the page of every row that changed, the free ones with it.
 
 use crate::accounts::AccountIndex;
+use crate::names::Names;
 use crate::page::Marks;
 use crate::trade::spread_min;
-use std::collections::HashMap;
 use wattbook_book::{Amended, Handle, Incoming, Outcome, Owner, RangedBook, Reason, Record, Rules, Silent};
 use wattbook_types::units::PPM_ONE;
 use wattbook_types::{Energy, OrderId, Param, Params, Ppm, Price, SelfTrade, Side, TimeInForce, TimeNs};
@@ -73,6 +72,7 @@ impl Order {
 
 /// What the hot book does not know of an order.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub(crate) struct Row {
     pub(crate) id: OrderId,
     pub(crate) client_order_id: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Row {
 pub struct Book {
     hot: RangedBook,
     rows: Vec<Row>,
-    names: HashMap<OrderId, Handle>,
+    names: Names,
     /// `P_T`, ticks: a bid whose cap is lower is never taken.
     charge: i64,
     affiliation: bool,
@@ -121,7 +121,7 @@ impl Book {
                 spread_min: spread_min(params),
             }),
             rows: Vec::new(),
-            names: HashMap::new(),
+            names: Names::new(),
             charge: params.charge_ticks(),
             affiliation: params.on(Param::Affiliation),
             known: 0,
@@ -167,7 +167,7 @@ impl Book {
     /// Where an order rests.
     #[inline]
     pub(crate) fn find(&self, id: &OrderId) -> Option<Handle> {
-        self.names.get(id).copied()
+        self.names.find(id, |handle| self.row(handle).id == *id)
     }
 
     /// A resting order.
@@ -295,8 +295,8 @@ impl Book {
             self.rows.resize(at + 1, row);
         }
         self.rows[at] = row;
-        let before = self.names.insert(order.id, handle);
-        assert!(before.is_none(), "INVARIANT: order names are used once");
+        debug_assert!(self.find(&order.id).is_none(), "order names are used once");
+        self.names.insert(&order.id, handle);
         self.mark(handle);
     }
 
@@ -309,7 +309,7 @@ impl Book {
     /// Forgets the name of an order that is gone.
     pub(crate) fn forget(&mut self, handle: Handle) {
         let id = self.row(handle).id;
-        self.names.remove(&id);
+        self.names.remove(&id, handle);
         self.mark(handle);
     }
 

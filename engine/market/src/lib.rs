@@ -16,7 +16,7 @@
 //! `cycle` the timetable · `sealed` seals, reveals, rounds · `settle` meters, settlement, ratings · `round` one sealed round,
 //! `snapshot` one about to be matched ·
 //! `book` the continuous book · `reputation` Eq 4 · `cep` the equilibrium price · `account`, `accounts`, `nonce` who
-//! takes part · `contract`, `contracts` what is traded · `state`, `page` the root · `lookup` places by key.
+//! takes part · `contract`, `contracts` what is traded · `state`, `page` the root · `lookup` places by key · `names` orders by name.
 
 pub mod account;
 pub mod accounts;
@@ -28,6 +28,7 @@ pub mod contracts;
 mod cycle;
 mod lookup;
 mod market;
+mod names;
 pub mod nonce;
 mod page;
 pub mod reputation;

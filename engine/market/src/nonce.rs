@@ -6,32 +6,16 @@
 //!
 //! # Format
 //! Sequence numbers stand in chunks of [`CHUNK_LEN`] consecutive nonces, from the first that the window reaches to the last
-//! that was used; a chunk is a page of the state root. An account that never sent anything has none.
+//! that was used. An account that never sent anything has none. The state root covers which nonces have been used, by the
+//! base and [`Nonces::above`]; their records are in the log.
 
-use crate::page;
 use std::collections::VecDeque;
-use wattbook_types::{Hash, Reject};
+use wattbook_types::Reject;
 
 /// Nonces above the base that are taken.
 pub const NONCE_WINDOW: u64 = 1_024;
 /// Sequence numbers in a chunk.
-pub const CHUNK_LEN: usize = 64;
-
-/// The records of [`CHUNK_LEN`] nonces.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Chunk {
-    /// Sequence number plus one; 0: unused.
-    pub(crate) records: [u64; CHUNK_LEN],
-    /// Hash of the chunk's page; `None` once a record is added.
-    pub(crate) page: Option<Hash>,
-}
-
-impl Chunk {
-    const EMPTY: Self = Self {
-        records: [0; CHUNK_LEN],
-        page: None,
-    };
-}
+const CHUNK_LEN: usize = 64;
 
 /// Which nonces have been used, and by which record.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -39,8 +23,8 @@ pub struct Nonces {
     base: u64,
     /// The highest nonce that has been used; nothing above it needs a look.
     highest: u64,
-    /// From the one of [`Self::remembered_from`] on.
-    chunks: VecDeque<Chunk>,
+    /// Sequence numbers plus one, 0 where unused, from the chunk of [`Self::remembered_from`] on.
+    chunks: VecDeque<[u64; CHUNK_LEN]>,
 }
 
 const fn place(nonce: u64) -> (u64, usize) {
@@ -72,7 +56,7 @@ impl Nonces {
         let chunk = chunk
             .checked_sub(self.first())
             .and_then(|i| self.chunks.get(i as usize));
-        chunk.map_or(0, |chunk| chunk.records[slot])
+        chunk.map_or(0, |records| records[slot])
     }
 
     /// Whether `nonce` may be used; else the refusal, with the original record where it is known.
@@ -101,11 +85,9 @@ impl Nonces {
         let first = self.first();
         while first + self.chunks.len() as u64 <= number {
             self.chunks.reserve_exact(1);
-            self.chunks.push_back(Chunk::EMPTY);
+            self.chunks.push_back([0; CHUNK_LEN]);
         }
-        let chunk = &mut self.chunks[(number - first) as usize];
-        chunk.records[slot] = seq + 1;
-        chunk.page = None;
+        self.chunks[(number - first) as usize][slot] = seq + 1;
         self.highest = self.highest.max(nonce);
         if nonce == self.base + 1 {
             self.advance();
@@ -129,7 +111,7 @@ impl Nonces {
     pub fn used(&self) -> impl Iterator<Item = (u64, u64)> {
         let keep_from = self.remembered_from();
         let chunks = (self.first()..).zip(&self.chunks);
-        let all = chunks.flat_map(|(number, chunk)| (number * CHUNK_LEN as u64..).zip(chunk.records));
+        let all = chunks.flat_map(|(number, chunk)| (number * CHUNK_LEN as u64..).zip(*chunk));
         all.filter(move |(nonce, record)| *record != 0 && *nonce >= keep_from)
             .map(|(nonce, record)| (nonce, record - 1))
     }
@@ -139,19 +121,11 @@ impl Nonces {
         self.highest
     }
 
-    /// The chunks with their numbers.
-    pub(crate) fn chunks(&self) -> impl ExactSizeIterator<Item = (u64, &Chunk)> {
-        let first = self.first();
-        (0..self.chunks.len()).map(move |i| (first + i as u64, &self.chunks[i]))
-    }
-
-    /// Hashes the chunks that changed, as pages of the account at place `account`.
-    pub(crate) fn hash_chunks(&mut self, account: u64) {
-        for (number, chunk) in (self.first()..).zip(&mut self.chunks) {
-            if chunk.page.is_none() {
-                chunk.page = Some(page::chunk(account, number, &chunk.records));
-            }
-        }
+    /// Which nonces above the base have been used: 64 to a word, lowest bit first, up to the highest.
+    pub(crate) fn above(&self) -> impl Iterator<Item = u64> {
+        let is_used = |nonce| u64::from(self.record(nonce) != 0);
+        let words = (self.base + 1..=self.highest).step_by(64);
+        words.map(move |first| (0..64).fold(0, |word, bit| word | is_used(first + bit) << bit))
     }
 }
 
@@ -239,6 +213,10 @@ mod tests {
             let want: Vec<(u64, u64)> = model.used.range(from..).map(|(nonce, seq)| (*nonce, *seq)).collect();
             assert_eq!(nonces.used().collect::<Vec<_>>(), want);
             assert_eq!(nonces.highest(), want.last().map_or(0, |(nonce, _)| *nonce));
+            let bits = |word: u64| (0..64).map(move |bit| word >> bit & 1 == 1);
+            let above = (nonces.base() + 1..).zip(nonces.above().flat_map(bits));
+            let used = above.filter_map(|(nonce, used)| used.then_some(nonce));
+            assert!(used.eq(model.used.range(model.base + 1..).map(|(nonce, _)| *nonce)));
         }
     }
 }

@@ -4,7 +4,6 @@ use crate::account::{Account, Profile};
 use crate::accounts::AccountIndex;
 use crate::book::{Book, Standing};
 use crate::contract::{Contract, DealState, Stake};
-use crate::nonce::CHUNK_LEN;
 use crate::state::{MeterState, State};
 use std::collections::BTreeMap;
 use wattbook_book::Handle;
@@ -85,7 +84,6 @@ impl Section {
 pub(crate) struct Trees {
     accounts: Section,
     profiles: Section,
-    nonces: Section,
     meters: Section,
     groups: Section,
     lows: Option<Hash>,
@@ -111,7 +109,6 @@ impl Trees {
         Self {
             accounts: section(),
             profiles: section(),
-            nonces: section(),
             meters: section(),
             groups: section(),
             lows: None,
@@ -242,7 +239,6 @@ impl State {
             let (at, account) = account(at);
             profile_page(at, accounts.id(AccountIndex::new(at as u32)).get(), account.profile())
         };
-        let of_nonces = |at| nonces_page(account(at), kept);
         let of_meters = |page| meters_page(page, rows(self.meters.list(), page));
         let of_groups = |page| self.groups_page(page);
 
@@ -260,7 +256,6 @@ impl State {
             self.params_page(),
             trees.accounts.root(len, &accounts.changed, of_account),
             trees.profiles.root(len, &accounts.profiles, of_profile),
-            trees.nonces.root(len, &accounts.nonces, of_nonces),
             trees
                 .meters
                 .root(pages(self.meters.list().len()), &self.meters.changed, of_meters),
@@ -276,7 +271,6 @@ impl State {
     pub(crate) fn clear_marks(&mut self) {
         self.accounts.changed.clear();
         self.accounts.profiles.clear();
-        self.accounts.nonces.clear();
         self.meters.changed.clear();
         self.groups.changed.clear();
         self.lows_changed = false;
@@ -356,6 +350,10 @@ fn account_page((at, account): (u64, &Account)) -> Hash {
         .money(account.escrow)
         .money(account.bonds)
         .u64(account.profile().client_high);
+    page.u64(account.nonces.base());
+    for word in account.nonces.above() {
+        page.u64(word);
+    }
     page.leaf()
 }
 
@@ -379,28 +377,6 @@ fn profile_page(at: u64, id: u64, profile: &Profile) -> Hash {
         for traded in &record.traded {
             page.u64(traded.counterparty).flag(traded.good);
         }
-    }
-    page.leaf()
-}
-
-/// A chunk of nonces: sequence numbers plus one, 0 where unused.
-pub(crate) fn chunk(account: u64, number: u64, records: &[u64; CHUNK_LEN]) -> Hash {
-    let mut page = [0; 17 + 8 * CHUNK_LEN];
-    page[0] = 6;
-    let fields = [account, number].into_iter().chain(*records);
-    for (bytes, field) in page[1..].chunks_exact_mut(8).zip(fields) {
-        bytes.copy_from_slice(&field.to_le_bytes());
-    }
-    tree::leaf_hash(&page)
-}
-
-fn nonces_page((at, account): (u64, &Account), kept: bool) -> Hash {
-    let chunks = account.nonces.chunks();
-    let mut page = Page::sized(64 + 40 * chunks.len(), 5, at, account.nonces.base());
-    for (number, of_chunk) in chunks {
-        let fresh = || chunk(at, number, &of_chunk.records);
-        page.u64(number)
-            .hash(&of_chunk.page.filter(|_| kept).unwrap_or_else(fresh));
     }
     page.leaf()
 }

@@ -1,17 +1,15 @@
 //! The state: everything the core knows, and its root (PROTOCOL 1.5).
 //!
 //! # Format
-//! The root is the RFC 9162 root over the roots of nine sections, in this order; all but the first two and `lows` are
+//! The root is the RFC 9162 root over the roots of eight sections, in this order; all but the first two and `lows` are
 //! trees of their own. A page is `tag u8 || key u64 || number u64 || value`, little-endian, hashed as a leaf.
 //!
 //! | section | tag | key, number | pages |
 //! |---|---|---|---|
 //! | globals | 1 | 0, 0 | one: time, supply, halts, counters |
 //! | params | 2 | 0, 0 | one: parameters in force and pending |
-//! | accounts | 3 | account, 0 | an account's money, roles, admission, highest client order id |
+//! | accounts | 3 | account, 0 | an account's money, roles, admission, highest client order id, used nonces |
 //! | profiles | 4 | account, 0 | its name, key, group, meters, locked mint, window |
-//! | nonces | 5 | account, base | the hashes of its chunks of nonces, each with its number |
-//! | | 6 | account, chunk | a chunk: 64 sequence numbers plus one, below the page 5 |
 //! | meters | 9 | 0, page | 64 metering points in order of registration |
 //! | contracts | | | a tree over contracts by id, each the root over the eight below |
 //! | lows | 7 | 0, 0 | one: lowest prices of past contracts |
@@ -253,7 +251,6 @@ impl State {
 
     /// The state root: hashes the pages that changed and the nodes above them.
     pub fn root(&mut self) -> Hash {
-        self.accounts.hash_nonces();
         let mut trees = core::mem::replace(&mut self.trees, Trees::new(true));
         let root = self.root_over(&mut trees);
         self.trees = trees;

@@ -26,7 +26,7 @@
 use super::dice::Dice;
 use super::targets::{Class, same};
 use std::collections::BTreeMap;
-use wattbook_book::{Book, Handle, Incoming, Kind, Owner, Party, Record, Rules, Standing};
+use wattbook_book::{Amended, Book, Handle, Incoming, Kind, Owner, Party, Record, Rules, Silent, Standing};
 use wattbook_types::{Ppm, RangeMode, SelfTrade, Side, TimeInForce};
 
 #[allow(clippy::unwrap_used, reason = "a model that has nothing to unwrap is a finding")]
@@ -170,7 +170,7 @@ impl<const RANGED: bool> Pair<RANGED> {
             9 => {
                 let order = incoming(op);
                 let id = self.next_id();
-                let handle = self.book.rest(&order);
+                let handle = self.book.rest(&order, &mut Silent);
                 self.handles.insert(id, handle);
                 self.model.rest(id, &order, order.price, order.energy);
                 return Ok(());
@@ -197,7 +197,7 @@ impl<const RANGED: bool> Pair<RANGED> {
             }
             12 => {
                 let energy = energy_of(op).min(open);
-                let after = self.book.take(handle, energy);
+                let after = self.book.take(handle, energy, &mut Silent);
                 self.model.take(id, energy);
                 same("what a round leaves", &after.open(), &u64::from(open - energy))
             }
@@ -257,14 +257,14 @@ impl<const RANGED: bool> Pair<RANGED> {
         order.min_fill = u32::from(op[6]).min(most);
         order.covered = covered || order.side == Side::Sell;
         let order = *order;
-        self.book.amend(
-            handle,
-            order.shown,
-            order.hidden,
-            order.min_fill,
-            order.display,
-            order.covered,
-        );
+        let terms = Amended {
+            leaves: order.shown,
+            hidden: order.hidden,
+            min_fill: order.min_fill,
+            display: order.display,
+            covered: order.covered,
+        };
+        self.book.amend(handle, &terms, &mut Silent);
     }
 
     /// Both stand alike.
