@@ -6,6 +6,8 @@
 //! `book/jumps/events` on flows; `book/memory` alone. `core/commands` is in
 //! [`market`](crate::market), `round/200k` and `round/2m` in [`round`](crate::round).
 
+#![expect(clippy::float_arithmetic, reason = "figures of a measurement, not state")]
+
 use crate::base;
 use crate::flow::{Flow, Prices};
 use crate::measure::Contender;
