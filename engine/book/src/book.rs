@@ -889,8 +889,6 @@ impl<const RANGED: bool> Book<RANGED> {
                 self.places.remove(handle, ladder, &self.slab);
                 let order = self.slab.order_mut(handle);
                 order.stamp = stamp;
-                let at = ladder.at(order.key);
-                *ladder.orders_at_mut(at) += 1;
                 self.places.insert(handle, ladder, &self.slab);
             } else {
                 self.slab.order_mut(handle).stamp = stamp;
@@ -982,9 +980,6 @@ impl<const RANGED: bool> Book<RANGED> {
             ladder.append(order.key, gone.0);
         } else {
             let at = ladder.at(order.key);
-            if RANGED {
-                *ladder.orders_at_mut(at) += 1;
-            }
             let ends = ladder.ends_mut(at);
             match order.prev {
                 NONE => ends.head = gone.0,

@@ -9,7 +9,7 @@
 //! # Invariants
 //! * A bit is set iff something rests under it; an emptied leaf or node goes back to its free list.
 //! * `best` is the least key with a level, or [`EMPTY`].
-//! * With `COUNTED`, a level's `owners` and every tier above it count the owners whose best order stands there.
+//! * With `COUNTED`, a level counts the owners whose best order stands there; the tiers above sum them up once asked.
 
 use wattbook_types::Side;
 
@@ -75,19 +75,21 @@ struct Inner {
 struct Census {
     /// Owners whose best order stands there.
     owners: u32,
-    orders: u32,
     /// Root of the tree of those owners, or [`NONE`].
     tree: u32,
-    /// Changes of that tree since anybody asked it.
-    idle: u32,
+    /// Changes that tree may still see before anybody asks it.
+    lease: u32,
 }
 
-const NOBODY: Census = Census {
-    owners: 0,
-    orders: 0,
-    tree: NONE,
-    idle: 0,
-};
+/// A leaf's change that the tiers above do not know yet.
+#[derive(Clone, Copy, Debug)]
+struct Unsummed {
+    /// Wraps: owners come and go.
+    owners: u32,
+    /// A key of the leaf.
+    key: u32,
+    listed: bool,
+}
 
 /// Where a level is: leaf and index within it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,8 +102,12 @@ pub(crate) struct At {
 pub(crate) struct Ladder<const COUNTED: bool> {
     leaves: Vec<Leaf>,
     inners: Vec<Inner>,
-    leaf_counts: Vec<[Census; FAN]>,
-    inner_counts: Vec<[u32; FAN]>,
+    census: Vec<[Census; FAN]>,
+    /// Owners under each child of an inner node, but for the leaves in `unsummed`.
+    sums: Vec<[u32; FAN]>,
+    changes: Vec<Unsummed>,
+    /// Leaves whose changes the sums do not know.
+    unsummed: Vec<u32>,
     free_leaves: Vec<u32>,
     free_inners: Vec<u32>,
     /// Inner nodes on the way to the leaves under `tag`; the last is the root.
@@ -116,8 +122,10 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
         let mut ladder = Self {
             leaves: Vec::new(),
             inners: Vec::new(),
-            leaf_counts: Vec::new(),
-            inner_counts: Vec::new(),
+            census: Vec::new(),
+            sums: Vec::new(),
+            changes: Vec::new(),
+            unsummed: Vec::new(),
             free_leaves: Vec::new(),
             free_inners: Vec::new(),
             path: [NONE; TIERS],
@@ -147,7 +155,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
             children: [NONE; FAN],
         });
         if COUNTED {
-            self.inner_counts.push([0; FAN]);
+            self.sums.push([0; FAN]);
         }
         (self.inners.len() - 1) as u32
     }
@@ -162,7 +170,17 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
             ends: [vacant; FAN],
         });
         if COUNTED {
-            self.leaf_counts.push([NOBODY; FAN]);
+            let nobody = Census {
+                owners: 0,
+                tree: NONE,
+                lease: 0,
+            };
+            self.census.push([nobody; FAN]);
+            self.changes.push(Unsummed {
+                owners: 0,
+                key: 0,
+                listed: false,
+            });
         }
         (self.leaves.len() - 1) as u32
     }
@@ -276,13 +294,13 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
                 tail: order,
             };
             self.best = self.best.min(u64::from(key));
+            if COUNTED {
+                self.census[leaf as usize][index as usize].tree = NONE;
+            }
             NONE
         } else {
             core::mem::replace(&mut ends.tail, order)
         };
-        if COUNTED {
-            self.leaf_counts[leaf as usize][index as usize].orders += 1;
-        }
         before
     }
 
@@ -304,6 +322,9 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
         let leaf = &mut self.leaves[at.leaf as usize];
         leaf.bits &= !(1 << at.index);
         if leaf.bits == 0 {
+            if COUNTED {
+                self.sum_leaf(at.leaf);
+            }
             self.free_leaves.push(at.leaf);
             self.prune(key);
         }
@@ -431,74 +452,88 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
     pub(crate) fn bytes(&self) -> usize {
         self.leaves.capacity() * size_of::<Leaf>()
             + self.inners.capacity() * size_of::<Inner>()
-            + self.leaf_counts.capacity() * size_of::<[Census; FAN]>()
-            + self.inner_counts.capacity() * size_of::<[u32; FAN]>()
-            + (self.free_leaves.capacity() + self.free_inners.capacity()) * size_of::<u32>()
+            + self.census.capacity() * size_of::<[Census; FAN]>()
+            + self.sums.capacity() * size_of::<[u32; FAN]>()
+            + self.changes.capacity() * size_of::<Unsummed>()
+            + (self.free_leaves.capacity() + self.free_inners.capacity() + self.unsummed.capacity()) * size_of::<u32>()
     }
 }
 
 impl<const COUNTED: bool> Ladder<COUNTED> {
-    /// One owner's best order comes to stand on a level, or leaves it.
+    /// One owner's best order comes to stand on the level of `key`, or leaves it.
     #[inline]
-    pub(crate) fn count_owner(&mut self, key: u32, comes: bool) {
-        let at = self.at(key);
+    pub(crate) fn count_owner(&mut self, key: u32, at: At, comes: bool) {
         let change = if comes { 1 } else { u32::MAX };
-        let owners = &mut self.leaf_counts[at.leaf as usize][at.index as usize].owners;
+        let owners = &mut self.census[at.leaf as usize][at.index as usize].owners;
         *owners = owners.wrapping_add(change);
-        for tier in 0..TIERS {
-            let owners = &mut self.inner_counts[self.path[tier] as usize][slot(key, tier)];
-            *owners = owners.wrapping_add(change);
+        let unsummed = &mut self.changes[at.leaf as usize];
+        unsummed.owners = unsummed.owners.wrapping_add(change);
+        unsummed.key = key;
+        if !unsummed.listed {
+            unsummed.listed = true;
+            self.unsummed.push(at.leaf);
+        }
+    }
+
+    /// Tells the tiers above what has changed in a leaf.
+    #[cold]
+    fn sum_leaf(&mut self, leaf: u32) {
+        let unsummed = &mut self.changes[leaf as usize];
+        let (key, change) = (unsummed.key, core::mem::take(&mut unsummed.owners));
+        if change == 0 {
+            return;
+        }
+        let mut node = self.root();
+        for tier in (0..TIERS).rev() {
+            let slot = slot(key, tier);
+            let sum = &mut self.sums[node as usize][slot];
+            *sum = sum.wrapping_add(change);
+            node = self.inners[node as usize].children[slot];
         }
     }
 
     /// Owners whose best order stands on a level.
     #[inline]
     pub(crate) fn owners_at(&self, at: At) -> u32 {
-        self.leaf_counts[at.leaf as usize][at.index as usize].owners
-    }
-
-    /// Orders of a level.
-    #[inline]
-    pub(crate) fn orders_at(&self, at: At) -> u32 {
-        self.leaf_counts[at.leaf as usize][at.index as usize].orders
-    }
-
-    #[inline]
-    pub(crate) fn orders_at_mut(&mut self, at: At) -> &mut u32 {
-        &mut self.leaf_counts[at.leaf as usize][at.index as usize].orders
+        self.census[at.leaf as usize][at.index as usize].owners
     }
 
     /// Root of the level's tree of owners, or [`NONE`].
     #[inline]
     pub(crate) fn tree_at(&self, at: At) -> u32 {
-        self.leaf_counts[at.leaf as usize][at.index as usize].tree
+        self.census[at.leaf as usize][at.index as usize].tree
     }
 
     #[inline]
     pub(crate) fn tree_at_mut(&mut self, at: At) -> &mut u32 {
-        &mut self.leaf_counts[at.leaf as usize][at.index as usize].tree
+        &mut self.census[at.leaf as usize][at.index as usize].tree
     }
 
-    /// Changes of the level's tree since it was asked last.
+    /// Changes that the level's tree may still see before anybody asks it.
     #[inline]
-    pub(crate) fn idle_mut(&mut self, at: At) -> &mut u32 {
-        &mut self.leaf_counts[at.leaf as usize][at.index as usize].idle
+    pub(crate) fn lease_mut(&mut self, at: At) -> &mut u32 {
+        &mut self.census[at.leaf as usize][at.index as usize].lease
     }
 
     /// Owners whose best order stands at a better key.
-    pub(crate) fn owners_before(&self, key: u32) -> u32 {
+    // BOUND: each leaf that changed since the last call is summed once, which its changes pay for.
+    pub(crate) fn owners_before(&mut self, key: u32) -> u32 {
+        while let Some(leaf) = self.unsummed.pop() {
+            self.changes[leaf as usize].listed = false;
+            self.sum_leaf(leaf);
+        }
         let mut count = 0;
         let mut node = self.root();
         for tier in (0..TIERS).rev() {
             let inner = &self.inners[node as usize];
             let slot = slot(key, tier);
-            count += sum_below(inner.bits, &self.inner_counts[node as usize], slot);
+            count += sum_below(inner.bits, &self.sums[node as usize], slot);
             if inner.bits >> slot & 1 == 0 {
                 return count;
             }
             node = inner.children[slot];
         }
-        let census = &self.leaf_counts[node as usize][..key as usize % FAN];
+        let census = &self.census[node as usize][..key as usize % FAN];
         count + census.iter().map(|level| level.owners).sum::<u32>()
     }
 }

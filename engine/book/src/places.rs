@@ -17,8 +17,6 @@ use wattbook_types::{Ppm, RangeMode, Side};
 
 /// A level with this many orders is asked through a tree of its owners, grown when it is asked first.
 const TREE_FROM: u32 = 64;
-/// A level with fewer orders drops it.
-const TREE_UNTIL: u32 = 16;
 /// Root of a tree without owners.
 const VACANT: u32 = NONE - 1;
 
@@ -242,15 +240,18 @@ impl<const COUNTED: bool> Places<COUNTED> {
             at -= 1;
         }
         let old = (len != 0).then_some(owned.few[0].key);
-        if at == 0 {
-            self.leave_level(side, owner, old, ladder, slab);
-        }
+        let from = match old {
+            Some(key) if at == 0 => Some((key, self.leave_level(side, owner, key, ladder, slab))),
+            _ => None,
+        };
         let owned = &mut self.sides[side].owned[owner.0 as usize];
-        owned.few.copy_within(at..len, at + 1);
+        for behind in (at..len).rev() {
+            owned.few[behind + 1] = owned.few[behind];
+        }
         owned.few[at] = Few { key: order.key, handle };
         owned.len += 1;
         if at == 0 {
-            self.reach_level(side, owner, old, Some(order.key), ladder, slab);
+            self.reach_level(side, owner, from, Some(order.key), ladder, slab);
         }
     }
 
@@ -272,15 +273,12 @@ impl<const COUNTED: bool> Places<COUNTED> {
         }
         self.single(handle);
         let old = slab.order(before_it).key;
-        let leads = before(order, slab.order(before_it));
-        if leads {
-            self.leave_level(side, owner, Some(old), ladder, slab);
-        }
+        let from = before(order, slab.order(before_it)).then(|| self.leave_level(side, owner, old, ladder, slab));
         owned.heap = self.meld(owned.heap, handle, slab);
         owned.len += 1;
         self.sides[side].owned[owner.0 as usize] = owned;
-        if leads {
-            self.reach_level(side, owner, Some(old), Some(order.key), ladder, slab);
+        if let Some(from) = from {
+            self.reach_level(side, owner, Some((old, from)), Some(order.key), ladder, slab);
         }
     }
 
@@ -296,22 +294,16 @@ impl<const COUNTED: bool> Places<COUNTED> {
             let len = owned.len as usize;
             let found = owned.few[..len].iter().position(|few| few.handle == handle);
             let at = found.expect("INVARIANT: an owner's line names its orders");
-            if at == 0 {
-                self.leave_level(side, owner, Some(order.key), ladder, slab);
-            }
+            let from = (at == 0).then(|| self.leave_level(side, owner, order.key, ladder, slab));
             let owned = &mut self.sides[side].owned[owner.0 as usize];
-            owned.few.copy_within(at + 1..len, at);
-            owned.len -= 1;
-            if at == 0 {
-                let new = (len > 1).then_some(owned.few[0].key);
-                self.reach_level(side, owner, Some(order.key), new, ladder, slab);
+            for ahead in at + 1..len {
+                owned.few[ahead - 1] = owned.few[ahead];
             }
-        }
-        let at = ladder.at(order.key);
-        let orders = ladder.orders_at_mut(at);
-        *orders -= 1;
-        if *orders < TREE_UNTIL {
-            *ladder.tree_at_mut(at) = NONE;
+            owned.len -= 1;
+            if let Some(from) = from {
+                let new = (len > 1).then_some(owned.few[0].key);
+                self.reach_level(side, owner, Some((order.key, from)), new, ladder, slab);
+            }
         }
     }
 
@@ -322,9 +314,7 @@ impl<const COUNTED: bool> Places<COUNTED> {
         let (side, owner) = (order.side().index(), order.owner());
         let mut owned = self.sides[side].owned[owner.0 as usize];
         let leads = owned.heap == handle;
-        if leads {
-            self.leave_level(side, owner, Some(order.key), ladder, slab);
-        }
+        let from = leads.then(|| self.leave_level(side, owner, order.key, ladder, slab));
         let Kin { child, next, prev } = self.kin[handle as usize];
         let orphans = self.merge(child, slab);
         if leads {
@@ -355,8 +345,8 @@ impl<const COUNTED: bool> Places<COUNTED> {
             owned.heap = NONE;
         }
         self.sides[side].owned[owner.0 as usize] = owned;
-        if leads {
-            self.reach_level(side, owner, Some(order.key), Some(new), ladder, slab);
+        if let Some(from) = from {
+            self.reach_level(side, owner, Some((order.key, from)), Some(new), ladder, slab);
         }
     }
 
@@ -445,15 +435,19 @@ impl<const COUNTED: bool> Places<COUNTED> {
         heap
     }
 
-    /// An owner's best order is about to be another: takes the owner out of its level's tree.
+    /// An owner's best order is about to be another: takes the owner out of the tree of the level of `key`, if it has one.
     #[inline]
-    fn leave_level(&mut self, side: usize, owner: Owner, key: Option<u32>, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
-        let Some(key) = key else { return };
+    fn leave_level(&mut self, side: usize, owner: Owner, key: u32, ladder: &mut Ladder<COUNTED>, slab: &Slab) -> At {
         let at = ladder.at(key);
         if ladder.tree_at(at) != NONE {
             self.leave_tree(side, owner, at, ladder, slab);
-            drop_idle_tree(at, ladder);
+            let lease = ladder.lease_mut(at);
+            *lease -= 1;
+            if *lease == 0 {
+                *ladder.tree_at_mut(at) = NONE;
+            }
         }
+        at
     }
 
     /// An owner's best order is another one: counts it on its level, and in its level's tree.
@@ -462,26 +456,26 @@ impl<const COUNTED: bool> Places<COUNTED> {
         &mut self,
         side: usize,
         owner: Owner,
-        from: Option<u32>,
+        from: Option<(u32, At)>,
         to: Option<u32>,
         ladder: &mut Ladder<COUNTED>,
         slab: &Slab,
     ) {
+        let to = to.map(|key| (key, ladder.at(key)));
         if from != to {
             match from {
-                Some(key) => ladder.count_owner(key, false),
+                Some((key, at)) => ladder.count_owner(key, at, false),
                 None => self.sides[side].owners += 1,
             }
             match to {
-                Some(key) => ladder.count_owner(key, true),
+                Some((key, at)) => ladder.count_owner(key, at, true),
                 None => self.sides[side].owners -= 1,
             }
         }
-        if let Some(key) = to {
-            let at = ladder.at(key);
-            if ladder.tree_at(at) != NONE {
-                self.join_tree(side, owner, at, ladder, slab);
-            }
+        if let Some((_, at)) = to
+            && ladder.tree_at(at) != NONE
+        {
+            self.join_tree(side, owner, at, ladder, slab);
         }
     }
 
@@ -489,10 +483,27 @@ impl<const COUNTED: bool> Places<COUNTED> {
 
     /// Grows the tree of a long level that has none, and counts as asking it.
     fn ask_tree(&mut self, side: usize, at: At, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
-        *ladder.idle_mut(at) = 0;
-        if ladder.tree_at(at) != NONE || ladder.orders_at(at) < TREE_FROM {
-            return;
+        match ladder.tree_at(at) {
+            NONE => {
+                let mut handle = ladder.ends(at).head;
+                for _ in 1..TREE_FROM {
+                    if handle == NONE {
+                        return;
+                    }
+                    handle = slab.order(handle).next;
+                }
+                if handle != NONE {
+                    self.grow_tree(side, at, ladder, slab);
+                }
+            }
+            VACANT => *ladder.lease_mut(at) = TREE_FROM,
+            root => *ladder.lease_mut(at) = TREE_FROM + self.size(side, root),
         }
+    }
+
+    #[cold]
+    fn grow_tree(&mut self, side: usize, at: At, ladder: &mut Ladder<COUNTED>, slab: &Slab) {
+        *ladder.lease_mut(at) = TREE_FROM;
         *ladder.tree_at_mut(at) = VACANT;
         let mut handle = ladder.ends(at).head;
         while handle != NONE {
@@ -502,6 +513,7 @@ impl<const COUNTED: bool> Places<COUNTED> {
             if owned.get(owner.0 as usize).is_some_and(|owned| owned.best() == handle) {
                 self.join_tree(side, owner, at, ladder, slab);
             }
+            *ladder.lease_mut(at) += 1;
             handle = order.next;
         }
     }
@@ -825,16 +837,6 @@ fn widen<T: Clone>(table: &mut Vec<T>, at: usize, vacant: T) {
 #[inline]
 fn stands_behind(few: &Few, order: &Order, slab: &Slab) -> bool {
     few.key > order.key || few.key == order.key && slab.order(few.handle).stamp > order.stamp
-}
-
-/// Drops a level's tree that changes without being asked.
-fn drop_idle_tree<const COUNTED: bool>(at: At, ladder: &mut Ladder<COUNTED>) {
-    let orders = ladder.orders_at(at);
-    let idle = ladder.idle_mut(at);
-    *idle += 1;
-    if *idle > orders {
-        *ladder.tree_at_mut(at) = NONE;
-    }
 }
 
 /// Whether an order stands before another of its owner.
