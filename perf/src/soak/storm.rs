@@ -433,10 +433,15 @@ impl Storm<'_> {
             if void {
                 Err(Reject::NotEnabled)
             } else {
+                let mut quote = self.quote();
+                // Most are such as a round takes.
+                if !self.dice.once_in(4) {
+                    (quote.display, quote.market_to_limit) = (Energy::ZERO, false);
+                }
                 Ok(Quote {
                     contract,
                     round,
-                    ..self.quote()
+                    ..quote
                 })
             }
         });
