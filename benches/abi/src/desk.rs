@@ -11,6 +11,18 @@ const FLAT_END: u64 = 1 << 24;
 /// Nowhere: no number, no handle.
 const NONE: u32 = u32::MAX;
 
+/// Different order ids there is room for without growing.
+const ORDERS: usize = 1 << 20;
+/// Translated messages there is room for without growing.
+const MESSAGES: usize = 1 << 21;
+
+/// Room for `len` items in memory that has been written once, so that the system has handed it out.
+fn touched<T: Clone>(item: T, len: usize) -> Vec<T> {
+    let mut room = vec![item; len];
+    room.clear();
+    room
+}
+
 /// What a message asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Ask {
@@ -34,7 +46,7 @@ pub(crate) struct Message {
 }
 
 /// Dense numbers for client ids, in the order in which they are first seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Numbers {
     flat: Vec<u32>,
     far: HashMap<u64, u32>,
@@ -87,17 +99,30 @@ struct Matcher {
 
 impl Desk {
     pub(crate) fn new(writer: Writer) -> Self {
+        let nothing = Message {
+            sequence_number: 0,
+            order_id: 0,
+            number: NONE,
+            price: 0,
+            quantity: 0,
+            ask: Ask::Cancel,
+            side: Side::Buy,
+        };
         Self {
-            numbers: Numbers::default(),
-            prebuilt: Vec::new(),
+            numbers: Numbers {
+                flat: vec![NONE; ORDERS],
+                far: HashMap::new(),
+                len: 0,
+            },
+            prebuilt: touched(nothing, MESSAGES),
             delivered: 0,
             matcher: Matcher {
                 book: PlainBook::new(Rules {
                     range: RangeMode::Off,
                     spread_min: 0,
                 }),
-                handles: Vec::new(),
-                order_ids: Vec::new(),
+                handles: touched(NONE, ORDERS),
+                order_ids: touched(u64::MAX, ORDERS),
                 writer,
             },
         }
@@ -130,7 +155,14 @@ impl Desk {
 
     pub(crate) fn translate_new(&mut self, order: &NewOrder) -> Message {
         let ask = if order.ioc == 0 { Ask::New } else { Ask::NewIoc };
-        self.translate(ask, order.order_id, order.sequence_number, order.price_ticks, order.quantity, order.side)
+        self.translate(
+            ask,
+            order.order_id,
+            order.sequence_number,
+            order.price_ticks,
+            order.quantity,
+            order.side,
+        )
     }
 
     pub(crate) fn translate_cancel(&mut self, cancel: &Cancel) -> Message {
@@ -139,7 +171,14 @@ impl Desk {
 
     pub(crate) fn translate_modify(&mut self, modify: &Modify) -> Message {
         let (price, quantity) = (modify.new_price_ticks, modify.new_quantity);
-        self.translate(Ask::Modify, modify.order_id, modify.sequence_number, price, quantity, modify.side)
+        self.translate(
+            Ask::Modify,
+            modify.order_id,
+            modify.sequence_number,
+            price,
+            quantity,
+            modify.side,
+        )
     }
 
     /// # Panics
@@ -238,7 +277,8 @@ impl Matcher {
         };
         if let Some(order) = self.book.remove(handle) {
             let about = message.about(order.side());
-            self.writer.put(ReportKind::CancelAck, &about, 0, order.price(), order.leaves());
+            self.writer
+                .put(ReportKind::CancelAck, &about, 0, order.price(), order.leaves());
         }
     }
 
@@ -286,7 +326,8 @@ impl<const MODIFY: bool> Reports<'_, MODIFY> {
 }
 
 impl<const MODIFY: bool> Tape for Reports<'_, MODIFY> {
-    #[inline]
+    // Where a record is made its kind is known: inlined, nothing of the record is built.
+    #[inline(always)]
     fn put(&mut self, record: Record) {
         match record.kind() {
             Some(Kind::Accepted) => self.acknowledge(record.price(), record.energy()),

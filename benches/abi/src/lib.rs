@@ -10,7 +10,10 @@
 //!
 //! # Map
 //! `abi` structs of the header · `desk` messages and reports · `queue` the way to the draining thread · here the symbols.
-#![allow(unsafe_code, reason = "the ABI hands over raw pointers; what they point to is its header's word")]
+#![allow(
+    unsafe_code,
+    reason = "the ABI hands over raw pointers; what they point to is its header's word"
+)]
 
 pub mod abi;
 mod desk;

@@ -154,10 +154,7 @@ impl Writer {
         slot[0].store(tag | about.sequence_number, Ordering::Relaxed);
         slot[1].store(about.order_id, Ordering::Relaxed);
         slot[2].store(maker, Ordering::Relaxed);
-        slot[3].store(
-            u64::from(quantity) << 32 | u64::from(price as u32),
-            Ordering::Relaxed,
-        );
+        slot[3].store(u64::from(quantity) << 32 | u64::from(price as u32), Ordering::Relaxed);
         self.at += 1;
         self.written += 1;
         if self.written.is_multiple_of(BATCH) {
@@ -212,7 +209,13 @@ mod tests {
     }
 
     fn put(writer: &mut Writer, number: u64) {
-        writer.put(ReportKind::Trade, &about(number), number << 32, -(number as i32), number as u32);
+        writer.put(
+            ReportKind::Trade,
+            &about(number),
+            number << 32,
+            -(number as i32),
+            number as u32,
+        );
     }
 
     fn expected(number: u64) -> Report {
