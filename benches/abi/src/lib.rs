@@ -2,11 +2,10 @@
 //!
 //! # Contract
 //! * Messages are matched on the thread that delivers them; reports leave through a queue of our own.
-//! * [`engine_prebuild`] translates only: dense numbers for client ids, in order of arrival, and prices into 32 bits. The
-//!   book is first touched when a message is delivered, and messages are taken one by one.
+//! * Nothing is prepared before a message is delivered, and messages are taken one by one, also in a batch.
 //! * A modify is a cancel and a new order under the same id. Every order is its own owner, so none meets itself.
 //! * What the book cannot hold ends the process with a word: prices beyond 32 bits, sequence numbers beyond 60, more
-//!   than 2^24 different order ids.
+//!   than 2^23 different order ids from 2^23 on.
 //!
 //! # Map
 //! `abi` structs of the header · `desk` messages and reports · `queue` the way to the draining thread · here the symbols.
@@ -22,12 +21,12 @@ mod queue;
 use abi::{Cancel, Modify, NewOrder, Report, Tagged, Transport};
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
-use desk::{Desk, Message, side_of};
+use desk::{Desk, side_of};
 use queue::{Queue, Writer};
 use std::sync::Arc;
 use wattbook_types::Side;
 
-/// Tag of a new order, in [`Tagged`] and for [`engine_prebuild`].
+/// Tag of a new order in a [`Tagged`] message.
 pub const NEW: u8 = 0;
 /// Tag of a cancel.
 pub const CANCEL: u8 = 1;
@@ -85,40 +84,6 @@ pub extern "C" fn engine_shutdown() {
     unsafe { *SEAT.0.get() = None };
 }
 
-/// Translates a message that will be delivered after those translated before it.
-///
-/// # Safety
-/// `msg` points to the struct that `msg_type` names.
-///
-/// # Panics
-/// Of an unknown type, or what the book cannot hold.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn engine_prebuild(msg_type: u8, msg: *const c_void) {
-    let desk = desk();
-    // SAFETY: the header has `msg` point to the struct of `msg_type` for the length of the call.
-    let message = unsafe {
-        match msg_type {
-            NEW => desk.translate_new(&*msg.cast::<NewOrder>()),
-            CANCEL => desk.translate_cancel(&*msg.cast::<Cancel>()),
-            MODIFY => desk.translate_modify(&*msg.cast::<Modify>()),
-            _ => panic!("message type {msg_type}"),
-        }
-    };
-    desk.prebuild(message);
-}
-
-/// Delivers the next translated message, or else this one.
-#[inline]
-fn deliver(translate: impl FnOnce(&mut Desk) -> Message) {
-    let desk = desk();
-    if desk.waiting() != 0 {
-        desk.deliver_prebuilt(1);
-    } else {
-        let message = translate(desk);
-        desk.deliver(message);
-    }
-}
-
 /// Takes a new order.
 ///
 /// # Safety
@@ -126,7 +91,7 @@ fn deliver(translate: impl FnOnce(&mut Desk) -> Message) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engine_on_new_order(order: *const NewOrder) {
     // SAFETY: the header has `order` point to one for the length of the call.
-    deliver(|desk| desk.translate_new(unsafe { &*order }));
+    desk().on_new_order(unsafe { &*order });
 }
 
 /// Takes a cancel.
@@ -136,7 +101,7 @@ pub unsafe extern "C" fn engine_on_new_order(order: *const NewOrder) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engine_on_cancel(cancel: *const Cancel) {
     // SAFETY: the header has `cancel` point to one for the length of the call.
-    deliver(|desk| desk.translate_cancel(unsafe { &*cancel }));
+    desk().on_cancel(unsafe { &*cancel });
 }
 
 /// Takes a modify.
@@ -146,7 +111,7 @@ pub unsafe extern "C" fn engine_on_cancel(cancel: *const Cancel) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engine_on_modify(modify: *const Modify) {
     // SAFETY: the header has `modify` point to one for the length of the call.
-    deliver(|desk| desk.translate_modify(unsafe { &*modify }));
+    desk().on_modify(unsafe { &*modify });
 }
 
 /// Takes a run of messages, each as if it came alone.
@@ -159,20 +124,17 @@ pub unsafe extern "C" fn engine_on_modify(modify: *const Modify) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn engine_on_batch(msgs: *const Tagged, n: u32) {
     let desk = desk();
-    let prebuilt = desk.waiting().min(n as usize);
-    desk.deliver_prebuilt(prebuilt);
-    for at in prebuilt..n as usize {
+    for at in 0..n as usize {
         // SAFETY: the header has `msgs` point to `n` messages for the length of the call, and `kind` name the live part.
-        let message = unsafe {
+        unsafe {
             let Tagged { kind, body, .. } = &*msgs.add(at);
             match *kind {
-                NEW => desk.translate_new(&body.new_order),
-                CANCEL => desk.translate_cancel(&body.cancel),
-                MODIFY => desk.translate_modify(&body.modify),
+                NEW => desk.on_new_order(&body.new_order),
+                CANCEL => desk.on_cancel(&body.cancel),
+                MODIFY => desk.on_modify(&body.modify),
                 kind => panic!("message type {kind}"),
             }
-        };
-        desk.deliver(message);
+        }
     }
 }
 

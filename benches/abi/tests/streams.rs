@@ -16,17 +16,10 @@ static TURN: Mutex<()> = Mutex::new(());
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Delivery {
     One,
-    Prebuilt,
     Batch,
-    PrebuiltBatch,
 }
 
-const DELIVERIES: [Delivery; 4] = [
-    Delivery::One,
-    Delivery::Prebuilt,
-    Delivery::Batch,
-    Delivery::PrebuiltBatch,
-];
+const DELIVERIES: [Delivery; 2] = [Delivery::One, Delivery::Batch];
 
 /// An engine between `engine_init` and `engine_shutdown`.
 struct Session {
@@ -57,13 +50,7 @@ impl Session {
     fn deliver(&self, messages: &[Tagged], delivery: Delivery) {
         // SAFETY: each pointer is to the live part of a message that outlives the call.
         unsafe {
-            if matches!(delivery, Delivery::Prebuilt | Delivery::PrebuiltBatch) {
-                for message in messages {
-                    engine_prebuild(message.kind, (&raw const message.body).cast());
-                }
-                assert_eq!((engine_query_best_bid(), engine_query_best_ask()), (i64::MIN, i64::MAX));
-            }
-            if matches!(delivery, Delivery::Batch | Delivery::PrebuiltBatch) {
+            if delivery == Delivery::Batch {
                 let (first, second) = messages.split_at(messages.len() / 2);
                 engine_on_batch(first.as_ptr(), first.len() as u32);
                 engine_on_batch(second.as_ptr(), second.len() as u32);
