@@ -431,7 +431,6 @@ impl<const RANGED: bool> Book<RANGED> {
                 leaves: shown,
                 hidden: left - shown,
                 owner: incoming.owner,
-                stamp: 0,
                 min_fill: incoming.min_fill,
                 display,
                 covered: incoming.covered,
@@ -544,7 +543,6 @@ impl<const RANGED: bool> Book<RANGED> {
             leaves: hidden.min(self.slab.display(handle.0)),
             hidden: hidden - hidden.min(self.slab.display(handle.0)),
             owner: order.owner(),
-            stamp: 0,
             min_fill: self.slab.min_fill(handle.0),
             display: self.slab.display(handle.0),
             covered: order.is_covered(),
@@ -578,7 +576,6 @@ impl<const RANGED: bool> Book<RANGED> {
             leaves,
             hidden: 0,
             owner,
-            stamp: 0,
             min_fill: 0,
             display: 0,
             covered: true,
@@ -665,8 +662,11 @@ impl<const RANGED: bool> Book<RANGED> {
             stop: false,
         };
         let mut key = self.ladders[opposite.index()].best();
-        while key <= u64::from(sweep.limit) && sweep.left != 0 && !sweep.stop {
+        while key <= u64::from(sweep.limit) {
             self.sweep_level(incoming, handle, key as u32, &mut reach, &mut sweep, tape);
+            if sweep.left == 0 || sweep.stop {
+                break;
+            }
             key = self.ladders[opposite.index()].next_after(key as u32);
         }
         let limit = if incoming.market_to_limit && !sweep.fresh {
@@ -900,12 +900,8 @@ impl<const RANGED: bool> Book<RANGED> {
     /// Puts a row into its queue and gives it its place.
     #[inline]
     fn stand(&mut self, handle: u32, row: &Row) {
-        let row = Row {
-            stamp: self.stamp,
-            ..*row
-        };
+        self.slab.fill(handle, row, self.stamp);
         self.stamp += 1;
-        self.slab.fill(handle, &row);
         let ladder = &mut self.ladders[row.side.index()];
         let before = ladder.append(row.key, handle);
         if before != NONE {

@@ -3,8 +3,8 @@
 //! # Format
 //! A price becomes a *key* whose ascending order is best first on either side. Keys lead through a trie of 64-way nodes:
 //! four inner tiers of 6 bits and one of 2 above leaves of 64 levels. A leaf or node exists while something rests under
-//! it. The path to the last leaf's parent, which spans 4,096 neighbouring prices, is remembered, so that a book that
-//! trades around one price finds a level in two loads.
+//! it. The path to the last key is remembered: a book that trades around one price finds a level in two loads, and a far
+//! price is looked for from the first node that both share.
 //!
 //! # Invariants
 //! * A bit is set iff something rests under it; an emptied leaf or node goes back to its free list.
@@ -110,9 +110,11 @@ pub(crate) struct Ladder<const COUNTED: bool> {
     unsummed: Vec<u32>,
     free_leaves: Vec<u32>,
     free_inners: Vec<u32>,
-    /// Inner nodes on the way to the leaves under `tag`; the last is the root.
+    /// Inner nodes on the way to `around`, from tier `reached` up; the last is the root.
     path: [u32; TIERS],
-    /// `key >> 12` of that path.
+    around: u32,
+    reached: usize,
+    /// `around >> 12` of a path that reaches the leaves' parent, else [`NO_TAG`].
     tag: u32,
     best: u64,
 }
@@ -129,6 +131,8 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
             free_leaves: Vec::new(),
             free_inners: Vec::new(),
             path: [NONE; TIERS],
+            around: 0,
+            reached: TIERS - 1,
             tag: NO_TAG,
             best: EMPTY,
         };
@@ -191,38 +195,46 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
         self.tag == key >> 12 || self.descend(key)
     }
 
-    #[cold]
+    /// Takes the path to `key` as far as nodes stand; `false` if that is not to the leaves' parent.
     fn descend(&mut self, key: u32) -> bool {
-        let mut node = self.root();
-        for tier in (1..TIERS).rev() {
-            let inner = &self.inners[node as usize];
+        let mut tier = self.shared_tier(key);
+        self.around = key;
+        while tier > 0 {
+            let inner = &self.inners[self.path[tier] as usize];
             let slot = slot(key, tier);
             if inner.bits >> slot & 1 == 0 {
-                self.tag = NO_TAG;
-                return false;
+                break;
             }
-            node = inner.children[slot];
-            self.path[tier - 1] = node;
+            tier -= 1;
+            self.path[tier] = inner.children[slot];
         }
-        self.tag = key >> 12;
-        true
+        self.reached = tier;
+        self.tag = if tier == 0 { key >> 12 } else { NO_TAG };
+        tier == 0
     }
 
-    /// Makes the path to the leaves around `key`, with the nodes that are missing.
+    /// The lowest tier of the remembered path that leads to `key` as well.
+    #[inline]
+    fn shared_tier(&self, key: u32) -> usize {
+        // Below the leaves' parent's 12 bits nothing tells paths apart.
+        let differing = (key ^ self.around) >> 12;
+        let tier = (u32::BITS - differing.leading_zeros()).div_ceil(6) as usize;
+        tier.max(self.reached)
+    }
+
+    /// Adds the nodes that are missing on the path to `key`, which has been taken as far as nodes stand.
     #[cold]
     fn build(&mut self, key: u32) {
-        let mut node = self.root();
-        for tier in (1..TIERS).rev() {
-            let slot = slot(key, tier);
-            if self.inners[node as usize].bits >> slot & 1 == 0 {
-                let child = self.new_inner();
-                let inner = &mut self.inners[node as usize];
-                inner.bits |= 1 << slot;
-                inner.children[slot] = child;
-            }
-            node = self.inners[node as usize].children[slot];
-            self.path[tier - 1] = node;
+        debug_assert!(self.around == key);
+        for tier in (1..=self.reached).rev() {
+            let child = self.new_inner();
+            let (node, slot) = (self.path[tier] as usize, slot(key, tier));
+            let inner = &mut self.inners[node];
+            inner.bits |= 1 << slot;
+            inner.children[slot] = child;
+            self.path[tier - 1] = child;
         }
+        self.reached = 0;
         self.tag = key >> 12;
     }
 
@@ -343,6 +355,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
                 break;
             }
             self.free_inners.push(node);
+            self.reached = tier + 1;
             self.tag = NO_TAG;
         }
     }

@@ -91,7 +91,6 @@ pub(crate) struct Row {
     pub(crate) leaves: u32,
     pub(crate) hidden: u32,
     pub(crate) owner: Owner,
-    pub(crate) stamp: u64,
     pub(crate) min_fill: u32,
     pub(crate) display: u32,
     pub(crate) covered: bool,
@@ -237,7 +236,7 @@ impl Slab {
 
     /// Writes a row that was claimed.
     #[inline]
-    pub(crate) fn fill(&mut self, handle: u32, row: &Row) {
+    pub(crate) fn fill(&mut self, handle: u32, row: &Row, stamp: u64) {
         let order = &mut self.orders[handle as usize];
         debug_assert!(!order.is_live());
         self.live += 1;
@@ -255,7 +254,7 @@ impl Slab {
             leaves: row.leaves,
             hidden: row.hidden,
             tags,
-            stamp: row.stamp,
+            stamp,
         };
         if row.min_fill | row.display != 0 {
             self.set_terms(handle, row.min_fill, row.display, row.covered);
@@ -283,6 +282,7 @@ impl Slab {
     }
 
     /// A standing order.
+    #[inline]
     pub(crate) fn get(&self, handle: u32) -> Option<&Order> {
         self.orders.get(handle as usize).filter(|order| order.is_live())
     }
