@@ -3,7 +3,7 @@
 use crate::abi::{Cancel, Modify, NewOrder, ReportKind};
 use crate::queue::{About, Writer, fits};
 use std::collections::HashMap;
-use wattbook_book::{Handle, Incoming, Kind, Owner, PlainBook, Record, Rules, Tape};
+use wattbook_book::{Handle, Incoming, Kind, Owner, PlainBook, Record, Rules, Silent, Tape};
 use wattbook_types::{RangeMode, Side, TimeInForce};
 
 /// Client ids below this are numbers already, as their flows give them out; others get numbers from here on.
@@ -105,7 +105,9 @@ impl Desk {
     #[inline]
     pub(crate) fn on_cancel(&mut self, cancel: &Cancel) {
         let mut message = self.message(cancel.order_id, cancel.sequence_number, Side::Buy);
-        let removed = self.resting(message.number).and_then(|handle| self.book.remove(handle));
+        let removed = self
+            .resting(message.number)
+            .and_then(|handle| self.book.cancel(handle, &mut Silent));
         let (kind, price, quantity) = match removed {
             Some(order) => {
                 message.side = order.side();
@@ -120,7 +122,10 @@ impl Desk {
     pub(crate) fn on_modify(&mut self, modify: &Modify) {
         let (price, quantity) = (ticks(modify.new_price_ticks), modify.new_quantity);
         let mut message = self.message(modify.order_id, modify.sequence_number, side_of(modify.side));
-        match self.resting(message.number).and_then(|handle| self.book.remove(handle)) {
+        match self
+            .resting(message.number)
+            .and_then(|handle| self.book.cancel(handle, &mut Silent))
+        {
             Some(order) => {
                 message.side = order.side();
                 self.submit::<true>(&message, price, quantity, TimeInForce::Gate);

@@ -2,10 +2,10 @@
 //!
 //! # Contract
 //! * Matching is [`wattbook_book`]'s; what that book does not need to know of an order stands beside it, by handle.
-//! * An order that left the hot book keeps its row here until [`Book::forget`]: the records of a sweep are read after it.
+//! * An order that left the hot book keeps its row here until `Book::forget`: the records of a sweep are read after it.
 //!
 //! # Invariants
-//! * [`Book::changed`] marks the page of every row that changed, the free ones with it.
+//! * `Book::changed` marks the page of every row that changed, the free ones with it.
 
 use crate::accounts::AccountIndex;
 use crate::names::Names;
