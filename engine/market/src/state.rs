@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | globals | 1 | 0, 0 | one: time, supply, halts, counters |
 //! | params | 2 | 0, 0 | one: parameters in force and pending |
-//! | accounts | 3 | account, 0 | an account's money, roles, admission, highest client order id, used nonces |
+//! | accounts | 3 | 0, page | 16 accounts: money, roles, admission, highest client order id, used nonces |
 //! | profiles | 4 | account, 0 | its name, key, group, meters, locked mint, window |
 //! | meters | 9 | 0, page | 64 metering points in order of registration |
 //! | contracts | | | a tree over contracts by id, each the root over the eight below |
