@@ -86,11 +86,12 @@ impl Names {
         (!slot.is_vacant()).then(|| Handle::new(slot.handle))
     }
 
-    /// What stands first where a name would be looked for.
+    /// The handle of a name if it stands where its hash asks for: one read, which may be wrong.
     #[inline]
     pub(crate) fn glance(&self, name: &OrderId) -> Option<Handle> {
-        let slot = self.slots[self.hash(name) as usize & (self.slots.len() - 1)];
-        (!slot.is_vacant()).then(|| Handle::new(slot.handle))
+        let hash = self.hash(name);
+        let slot = self.slots[hash as usize & (self.slots.len() - 1)];
+        (slot.hash == hash && !slot.is_vacant()).then(|| Handle::new(slot.handle))
     }
 
     /// Adds a name that is not there.

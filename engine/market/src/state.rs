@@ -26,7 +26,7 @@
 //! | places | 20 | 0 | one: salts, places and ranges |
 //! | readings | 21 | 0 | one: meter readings |
 //! | book | 22 | page | 64 rows of the book: an order with its stamp, or the next free row |
-//! | deals | 23 | page | 64 deals |
+//! | deals | 23 | page | 64 deals, each by its id |
 //!
 //! Pages that changed since the last root are encoded and hashed again, once per block, and with them the nodes above.
 //! What one account has sent in a block is no part of it: it is nothing at a block's end, where a root stands.
