@@ -900,14 +900,10 @@ impl<const RANGED: bool> Book<RANGED> {
     /// Puts a row into its queue and gives it its place.
     #[inline]
     fn stand(&mut self, handle: u32, row: &Row) {
-        self.slab.fill(handle, row, self.stamp);
-        self.stamp += 1;
         let ladder = &mut self.ladders[row.side.index()];
         let before = ladder.append(row.key, handle);
-        if before != NONE {
-            self.slab.order_mut(before).next = handle;
-            self.slab.order_mut(handle).prev = before;
-        }
+        self.slab.fill(handle, row, self.stamp, before);
+        self.stamp += 1;
         if RANGED {
             self.places.insert(handle, ladder, &self.slab);
         }

@@ -7,7 +7,8 @@
 //! price is looked for from the first node that both share.
 //!
 //! # Invariants
-//! * A bit is set iff something rests under it; an emptied leaf or node goes back to its free list.
+//! * A bit is set iff something rests under it, and only then is there a child, or a first and last order; an emptied leaf
+//!   or node goes back to its free list.
 //! * `best` is the least key with a level, or [`EMPTY`].
 //! * With `COUNTED`, a level counts the owners whose best order stands there; the tiers above sum them up once asked.
 
@@ -290,29 +291,24 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
             self.build(key);
         }
         let (node, slot) = (self.path[0] as usize, slot(key, 0));
-        if self.inners[node].bits >> slot & 1 == 0 {
-            let leaf = self.new_leaf();
+        let mut leaf = self.inners[node].children[slot];
+        if leaf == NONE {
+            leaf = self.new_leaf();
             let inner = &mut self.inners[node];
             inner.bits |= 1 << slot;
             inner.children[slot] = leaf;
         }
-        let (leaf, index) = (self.inners[node].children[slot], key % FAN as u32);
+        let index = key as usize % FAN;
         let page = &mut self.leaves[leaf as usize];
-        let ends = &mut page.ends[index as usize];
-        let before = if page.bits >> index & 1 == 0 {
+        let before = core::mem::replace(&mut page.ends[index].tail, order);
+        if before == NONE {
+            page.ends[index].head = order;
             page.bits |= 1 << index;
-            *ends = Ends {
-                head: order,
-                tail: order,
-            };
             self.best = self.best.min(u64::from(key));
             if COUNTED {
-                self.census[leaf as usize][index as usize].tree = NONE;
+                self.census[leaf as usize][index].tree = NONE;
             }
-            NONE
-        } else {
-            core::mem::replace(&mut ends.tail, order)
-        };
+        }
         before
     }
 
@@ -351,6 +347,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
             let node = self.path[tier];
             let inner = &mut self.inners[node as usize];
             inner.bits &= !(1 << slot(key, tier));
+            inner.children[slot(key, tier)] = NONE;
             if inner.bits != 0 || tier == TIERS - 1 {
                 break;
             }

@@ -234,28 +234,26 @@ impl Slab {
         }
     }
 
-    /// Writes a row that was claimed.
+    /// Writes a row that was claimed, behind the order `prev`.
     #[inline]
-    pub(crate) fn fill(&mut self, handle: u32, row: &Row, stamp: u64) {
+    pub(crate) fn fill(&mut self, handle: u32, row: &Row, stamp: u64, prev: u32) {
         let order = &mut self.orders[handle as usize];
         debug_assert!(!order.is_live());
-        self.live += 1;
-        let mut tags = row.owner.0 | LIVE;
-        if row.side == Side::Sell {
-            tags |= SELL;
-        }
-        if !row.covered {
-            tags |= UNCOVERED;
-        }
+        let side = (row.side as u32 - Side::Buy as u32) * SELL;
+        let uncovered = u32::from(!row.covered) * UNCOVERED;
         *order = Order {
             next: NONE,
-            prev: NONE,
+            prev,
             key: row.key,
             leaves: row.leaves,
             hidden: row.hidden,
-            tags,
+            tags: row.owner.0 | LIVE | side | uncovered,
             stamp,
         };
+        self.live += 1;
+        if prev != NONE {
+            self.orders[prev as usize].next = handle;
+        }
         if row.min_fill | row.display != 0 {
             self.set_terms(handle, row.min_fill, row.display, row.covered);
         }

@@ -51,7 +51,7 @@ pub struct Accounts {
     index: Lookup,
     /// Accounts the command under way has touched, with the money they had before.
     touched: Vec<(AccountIndex, i128)>,
-    /// Accounts whose pages changed.
+    /// Pages of accounts that changed.
     pub(crate) changed: Marks,
     /// Accounts whose profiles changed.
     pub(crate) profiles: Marks,
@@ -101,7 +101,7 @@ impl Accounts {
         if !account.touched {
             account.touched = true;
             self.touched.push((at, account.total()));
-            self.changed.mark(at.slot());
+            self.changed.mark_account(at.slot());
         }
         account
     }
@@ -123,7 +123,7 @@ impl Accounts {
 
     /// Marks a nonce of an account that its window let pass.
     pub(crate) fn use_nonce(&mut self, at: AccountIndex, nonce: u64, seq: u64) {
-        self.changed.mark(at.slot());
+        self.changed.mark_account(at.slot());
         self.list[at.slot()].nonces.mark(nonce, seq);
     }
 

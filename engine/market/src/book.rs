@@ -170,6 +170,15 @@ impl Book {
         self.names.find(id, |handle| self.row(handle).id == *id)
     }
 
+    /// Reads what finding a name will need.
+    #[inline]
+    pub(crate) fn glance(&self, id: &OrderId) {
+        if let Some(handle) = self.names.glance(id) {
+            core::hint::black_box(self.row(handle).open);
+            core::hint::black_box(self.hot.get(handle).is_some());
+        }
+    }
+
     /// A resting order.
     pub fn get(&self, id: &OrderId) -> Option<Order> {
         self.find(id).map(|handle| self.order(handle))

@@ -8,8 +8,8 @@ use crate::round::Place;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wattbook_types::command::Reading;
 use wattbook_types::{
-    ContractId, Deal, DealPrice, Energy, Hash, MicroPrice, Money, Param, Params, ParticipantId, Phase, Price, Reveal,
-    Side, TimeNs,
+    ContractId, Deal, DealPrice, Energy, Hash, MicroPrice, Money, OrderId, Param, Params, ParticipantId, Phase, Price,
+    Reveal, Side, TimeNs,
 };
 
 /// A seal waiting for its reveal.
@@ -45,28 +45,53 @@ pub struct Position {
 /// Concession mark of a participant on a side (MARKET 2.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
-    /// Mark before the latest envelope: what that envelope's own quotes are held to.
-    pub before: Option<Price>,
-    /// Worst price accepted in the latest envelope.
-    pub now: Price,
-    /// Record of that envelope.
+    /// Record of the latest envelope that set it; `u64::MAX`: none has.
     pub seq: u64,
+    /// Mark before that envelope: what its own quotes are held to.
+    pub before: Price,
+    /// Worst price accepted in it.
+    pub now: Price,
 }
 
 impl Mark {
+    /// What every price of a side concedes to.
+    const fn none(side: Side) -> Self {
+        let loosest = match side {
+            Side::Buy => Price::new(i32::MIN),
+            Side::Sell => Price::new(i32::MAX),
+        };
+        Self {
+            seq: u64::MAX,
+            before: loosest,
+            now: loosest,
+        }
+    }
+
     /// What a quote of record `seq` must be at or better than.
-    pub const fn bound(&self, seq: u64) -> Option<Price> {
-        if self.seq == seq { self.before } else { Some(self.now) }
+    pub const fn bound(&self, seq: u64) -> Price {
+        if self.seq == seq { self.before } else { self.now }
     }
 }
 
-/// What a participant has at stake in a contract, and what its next quote is held to.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a participant has at stake in a contract, and what its next quote is held to: one cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub(crate) struct Stake {
     /// From its first accepted order or deal on.
     pub(crate) position: Option<Position>,
     /// Concession marks, by side.
-    pub(crate) marks: [Option<Mark>; 2],
+    pub(crate) marks: [Mark; 2],
+}
+
+const _: () = assert!(size_of::<Stake>() == 64);
+
+impl Default for Stake {
+    fn default() -> Self {
+        Self {
+            position: None,
+            marks: [Side::Buy, Side::Sell].map(Mark::none),
+        }
+    }
 }
 
 /// Where a deal stands.
@@ -179,7 +204,7 @@ pub struct Contract {
     stakes: Vec<Stake>,
     /// Every deal, by ordinal.
     pub deals: Vec<DealState>,
-    /// Ordinals of deals by id.
+    /// Ordinals of deals by id, up to the last [`Self::index_deals`].
     deal_index: Lookup,
     /// First deal not yet part of a sealed block.
     pub unsealed_from: usize,
@@ -300,28 +325,31 @@ impl Contract {
 
     /// Whether a quote of record `seq` concedes enough.
     pub fn concedes(&self, at: AccountIndex, side: Side, price: Price, seq: u64) -> bool {
-        let mark = self.stakes.get(at.slot()).and_then(|stake| stake.marks[side.index()]);
-        let bound = mark.and_then(|mark| mark.bound(seq));
-        bound.is_none_or(|bound| side.concedes(price, bound))
+        let stake = self.stakes.get(at.slot());
+        stake.is_none_or(|stake| side.concedes(price, stake.marks[side.index()].bound(seq)))
     }
 
     /// Lets an accepted quote of record `seq` set the mark.
     pub(crate) fn mark(&mut self, at: AccountIndex, side: Side, price: Price, seq: u64) {
-        let slot = &mut self.stake_mut(at).marks[side.index()];
-        let first = Mark {
-            before: None,
-            now: price,
-            seq,
-        };
-        let mark = slot.get_or_insert(first);
+        let mark = &mut self.stake_mut(at).marks[side.index()];
         if mark.seq != seq {
             *mark = Mark {
-                before: Some(mark.now),
-                ..first
+                seq,
+                before: mark.now,
+                now: price,
             };
         } else if side.concedes(mark.now, price) {
             mark.now = price;
         }
+    }
+
+    /// Reads what an item about an order of an account will need.
+    #[inline]
+    pub(crate) fn glance(&self, at: AccountIndex, order: &OrderId) {
+        if let Some(stake) = self.stakes.get(at.slot()) {
+            core::hint::black_box(stake.marks[0].seq);
+        }
+        self.book.glance(order);
     }
 
     fn stake_mut(&mut self, at: AccountIndex) -> &mut Stake {
@@ -364,13 +392,20 @@ impl Contract {
     /// Books a deal under the next ordinal.
     pub(crate) fn add_deal(&mut self, state: DealState) {
         let ordinal = self.deals.len();
-        self.deal_index.insert(state.id.prefix_u64(), ordinal as u32);
         self.changed.deals.mark_row(ordinal);
         self.deals.push(state);
     }
 
-    /// Ordinal of a deal.
-    pub fn ordinal(&self, id: &Hash) -> Option<usize> {
+    /// Adds the deals since the last call to the index: many at once, so that its cache misses overlap.
+    pub(crate) fn index_deals(&mut self) {
+        for ordinal in self.deal_index.len()..self.deals.len() {
+            let key = self.deals[ordinal].id.prefix_u64();
+            self.deal_index.insert(key, ordinal as u32);
+        }
+    }
+
+    /// Ordinal of a deal that [`Self::index_deals`] has seen.
+    pub(crate) fn ordinal(&self, id: &Hash) -> Option<usize> {
         let found = self
             .deal_index
             .find(id.prefix_u64(), |ordinal| self.deals[ordinal as usize].id == *id);

@@ -30,6 +30,11 @@ const fn spread(key: u64) -> usize {
 }
 
 impl Lookup {
+    /// How many places were added.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// The first place under `key` that is the one meant.
     pub(crate) fn find(&self, key: u64, is_meant: impl Fn(u32) -> bool) -> Option<u32> {
         let mask = self.slots.len().checked_sub(1)?;

@@ -2,11 +2,13 @@
 
 use crate::accounts::Party;
 use crate::contract::gate_opening;
+use crate::contracts::Contracts;
 use crate::state::State;
+use wattbook_types::command::Cancel;
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::{
-    ChainId, Command, ContractId, Envelope, Event, Hash, Item, Param, Params, Registration, Reject, TimeNs, digest,
-    tree,
+    ChainId, Command, ContractId, Envelope, Event, Hash, Item, OrderId, Param, Params, Registration, Reject, TimeNs,
+    digest, tree,
 };
 
 /// What a chain starts from.
@@ -163,6 +165,7 @@ impl Market {
         let Some(contract) = self.state.contracts.get_mut(id) else {
             return;
         };
+        contract.index_deals();
         let deals = &contract.deals[contract.unsealed_from..];
         let count = deals.len() as u64;
         let root = tree::root_of_hashes(deals.iter().map(|deal| tree::leaf_hash(&deal.id.0)));
@@ -207,6 +210,9 @@ impl Market {
         let id = envelope.participant;
         let at = accounts.index(id).ok_or(Reject::UnknownParticipant)?;
         let account = accounts.at(at);
+        glance(&self.state.contracts, Party { id, at }, envelope);
+        core::hint::black_box(account.free);
+        account.nonces.glance(envelope.nonce);
         if envelope.items.is_empty() || envelope.items.len() as i64 > params.get(Param::LeavesMax) {
             return Err(Reject::BadCount.into());
         }
@@ -256,7 +262,7 @@ impl Market {
     }
 
     fn item(&mut self, who: Party, nonce: u64, index: u32, item: &Item) -> Result<(), Reject> {
-        let name = wattbook_types::OrderId {
+        let name = OrderId {
             participant: who.id,
             nonce,
             index,
@@ -283,5 +289,27 @@ impl Market {
             self.state.area,
         );
         (gate_opening(id, &self.state.params), id)
+    }
+}
+
+/// Reads what the first item will need from the tables that no cache holds, so that these reads overlap.
+#[inline]
+fn glance(contracts: &Contracts, who: Party, envelope: &Envelope) {
+    let name = |nonce, index| OrderId {
+        participant: who.id,
+        nonce,
+        index,
+    };
+    let (contract, order) = match envelope.items.first() {
+        Some(Item::Quote(quote)) => (quote.contract, name(envelope.nonce, 0)),
+        Some(Item::Cancel(Cancel {
+            contract: Some(contract),
+            target_nonce,
+            target_index,
+        })) => (*contract, name(*target_nonce, *target_index)),
+        _ => return,
+    };
+    if let Some(contract) = contracts.get(&contract) {
+        contract.glance(who.at, &order);
     }
 }

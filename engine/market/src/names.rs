@@ -6,7 +6,7 @@
 //! * The table keeps 32 bits of a name's hash and a handle; the caller knows the name behind a handle.
 //!
 //! # Invariants
-//! * At least half of the slots are vacant, and none between an order's slot and the one its hash asks for.
+//! * At least a quarter of the slots is vacant, and none between an order's slot and the one its hash asks for.
 
 use std::hash::{BuildHasher, RandomState};
 use wattbook_book::Handle;
@@ -86,10 +86,18 @@ impl Names {
         (!slot.is_vacant()).then(|| Handle::new(slot.handle))
     }
 
+    /// The handle of a name if it stands where its hash asks for: one read, which may be wrong.
+    #[inline]
+    pub(crate) fn glance(&self, name: &OrderId) -> Option<Handle> {
+        let hash = self.hash(name);
+        let slot = self.slots[hash as usize & (self.slots.len() - 1)];
+        (slot.hash == hash && !slot.is_vacant()).then(|| Handle::new(slot.handle))
+    }
+
     /// Adds a name that is not there.
     #[inline]
     pub(crate) fn insert(&mut self, name: &OrderId, handle: Handle) {
-        if self.slots.len() < 2 * (self.len + 1) {
+        if 3 * self.slots.len() < 4 * (self.len + 1) {
             self.grow();
         }
         self.put(Slot {

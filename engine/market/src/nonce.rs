@@ -59,6 +59,15 @@ impl Nonces {
         chunk.map_or(0, |records| records[slot])
     }
 
+    /// Reads what marking a nonce will need.
+    #[inline]
+    pub(crate) fn glance(&self, nonce: u64) {
+        let (chunk, slot) = place(nonce);
+        if let Some(records) = self.chunks.get(chunk.wrapping_sub(self.first()) as usize) {
+            core::hint::black_box(records[slot]);
+        }
+    }
+
     /// Whether `nonce` may be used; else the refusal, with the original record where it is known.
     pub fn check(&self, nonce: u64) -> Result<(), (Reject, u64)> {
         let beyond = nonce > self.base && nonce - self.base > NONCE_WINDOW;
@@ -122,10 +131,13 @@ impl Nonces {
     }
 
     /// Which nonces above the base have been used: 64 to a word, lowest bit first, up to the highest.
-    pub(crate) fn above(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn above(&self) -> impl ExactSizeIterator<Item = u64> {
         let is_used = |nonce| u64::from(self.record(nonce) != 0);
-        let words = (self.base + 1..=self.highest).step_by(64);
-        words.map(move |first| (0..64).fold(0, |word, bit| word | is_used(first + bit) << bit))
+        let words = (self.highest - self.base).div_ceil(64) as usize;
+        (0..words).map(move |word| {
+            let first = self.base + 1 + 64 * word as u64;
+            (0..64).fold(0, |word, bit| word | is_used(first + bit) << bit)
+        })
     }
 }
 

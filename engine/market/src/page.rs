@@ -1,7 +1,6 @@
 //! Encoding of state pages, and the trees over them. Every field of the state that can change a later verdict is in a page.
 
-use crate::account::{Account, Profile};
-use crate::accounts::AccountIndex;
+use crate::accounts::{AccountIndex, Accounts};
 use crate::book::{Book, Standing};
 use crate::contract::{Contract, DealState, Stake};
 use crate::state::{MeterState, State};
@@ -10,8 +9,10 @@ use wattbook_book::Handle;
 use wattbook_types::tree::{self, CachedTree};
 use wattbook_types::{ContractId, Hash, Money, OrderId, Param, Price};
 
-/// Accounts, deals, meters or groups in a page that holds several.
-pub(crate) const ROWS_PER_PAGE: usize = 64;
+/// Rows of a page of every section but the accounts'.
+const ROWS_PER_PAGE: usize = 64;
+/// Accounts in a page: few, as most commands touch an account that no other of the block does.
+const ACCOUNTS_PER_PAGE: usize = 16;
 
 /// Which pages of a section changed since the last root.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +44,12 @@ impl Marks {
         self.mark(row / ROWS_PER_PAGE);
     }
 
+    /// Marks the page of an account.
+    #[inline]
+    pub(crate) fn mark_account(&mut self, account: usize) {
+        self.mark(account / ACCOUNTS_PER_PAGE);
+    }
+
     /// The marked pages.
     pub(crate) fn list(&self) -> &[u32] {
         &self.list
@@ -61,8 +68,14 @@ impl Marks {
 struct Section(Option<CachedTree>);
 
 impl Section {
-    /// The root over `len` pages, of which those marked are hashed again.
-    fn root(&mut self, len: usize, marks: &Marks, leaf: impl Fn(usize) -> Hash) -> Hash {
+    /// The root over `len` pages, of which those marked are written and hashed again.
+    fn root(&mut self, len: usize, marks: &Marks, write: impl Fn(&mut Page, usize)) -> Hash {
+        let mut page = Page(Vec::new());
+        let mut leaf = |number| {
+            page.0.clear();
+            write(&mut page, number);
+            page.leaf()
+        };
         let Some(cached) = &mut self.0 else {
             return tree::root_of_hashes((0..len).map(leaf));
         };
@@ -168,13 +181,13 @@ fn alone(kept: &mut Option<Hash>, changed: bool, leaf: impl FnOnce() -> Hash) ->
 struct Page(Vec<u8>);
 
 impl Page {
-    fn new(tag: u8, key: u64, number: u64) -> Self {
-        Self::sized(256, tag, key, number)
-    }
-    fn sized(size: usize, tag: u8, key: u64, number: u64) -> Self {
-        let mut page = Self(Vec::with_capacity(size));
-        page.u8(tag).u64(key).u64(number);
+    fn new(tag: u8, key: u64, number: usize) -> Self {
+        let mut page = Self(Vec::new());
+        page.begin(tag, key, number);
         page
+    }
+    fn begin(&mut self, tag: u8, key: u64, number: usize) -> &mut Self {
+        self.u8(tag).u64(key).len(number)
     }
     fn leaf(&self) -> Hash {
         tree::leaf_hash(&self.0)
@@ -232,15 +245,10 @@ impl State {
     pub(crate) fn root_over(&self, trees: &mut Trees) -> Hash {
         let kept = trees.are_kept();
         let accounts = &self.accounts;
-        let account = |at: usize| (at as u64, accounts.at(AccountIndex::new(at as u32)));
-        let len = accounts.len();
-        let of_account = |at| account_page(account(at));
-        let of_profile = |at| {
-            let (at, account) = account(at);
-            profile_page(at, accounts.id(AccountIndex::new(at as u32)).get(), account.profile())
-        };
-        let of_meters = |page| meters_page(page, rows(self.meters.list(), page));
-        let of_groups = |page| self.groups_page(page);
+        let of_accounts = |page: &mut Page, number| accounts_page(page, number, accounts);
+        let of_profile = |page: &mut Page, at| profile_page(page, at, accounts);
+        let of_meters = |page: &mut Page, number| meters_page(page, number, rows(self.meters.list(), number));
+        let of_groups = |page: &mut Page, number| groups_page(page, number, rows(self.groups.list(), number));
 
         trees.contracts.retain(|id, _| self.contracts.contains_key(id));
         let contracts: Vec<Hash> = self
@@ -254,8 +262,12 @@ impl State {
         tree::root_of_hashes([
             self.globals_page(),
             self.params_page(),
-            trees.accounts.root(len, &accounts.changed, of_account),
-            trees.profiles.root(len, &accounts.profiles, of_profile),
+            trees.accounts.root(
+                accounts.len().div_ceil(ACCOUNTS_PER_PAGE),
+                &accounts.changed,
+                of_accounts,
+            ),
+            trees.profiles.root(accounts.len(), &accounts.profiles, of_profile),
             trees
                 .meters
                 .root(pages(self.meters.list().len()), &self.meters.changed, of_meters),
@@ -318,14 +330,6 @@ impl State {
         }
         page.leaf()
     }
-
-    fn groups_page(&self, number: usize) -> Hash {
-        let mut page = Page::sized(64 * 34, 8, 0, number as u64);
-        for (group, minted) in rows(self.groups.list(), number) {
-            page.hash(group).flag(*minted);
-        }
-        page.leaf()
-    }
 }
 
 /// Pages that `len` rows take.
@@ -339,27 +343,33 @@ fn rows<T>(all: &[T], page: usize) -> &[T] {
     &all[from..all.len().min(from + ROWS_PER_PAGE)]
 }
 
-fn account_page((at, account): (u64, &Account)) -> Hash {
-    let mut page = Page::new(3, at, 0);
-    page.u32(account.roles.bits())
-        .u64(account.not_after.get())
-        .u32(account.key_version)
-        .flag(account.suspended);
-    page.money(account.free)
-        .money(account.reserved)
-        .money(account.escrow)
-        .money(account.bonds)
-        .u64(account.profile().client_high);
-    page.u64(account.nonces.base());
-    for word in account.nonces.above() {
-        page.u64(word);
+fn accounts_page(page: &mut Page, number: usize, accounts: &Accounts) {
+    page.begin(3, 0, number);
+    let from = number * ACCOUNTS_PER_PAGE;
+    for at in from..accounts.len().min(from + ACCOUNTS_PER_PAGE) {
+        let account = accounts.at(AccountIndex::new(at as u32));
+        page.u32(account.roles.bits())
+            .u64(account.not_after.get())
+            .u32(account.key_version)
+            .flag(account.suspended);
+        page.money(account.free)
+            .money(account.reserved)
+            .money(account.escrow)
+            .money(account.bonds)
+            .u64(account.profile().client_high);
+        let above = account.nonces.above();
+        page.u64(account.nonces.base()).len(above.len());
+        for word in above {
+            page.u64(word);
+        }
     }
-    page.leaf()
 }
 
-fn profile_page(at: u64, id: u64, profile: &Profile) -> Hash {
-    let mut page = Page::new(4, at, 0);
-    page.u64(id)
+fn profile_page(page: &mut Page, at: usize, accounts: &Accounts) {
+    let at = AccountIndex::new(at as u32);
+    let profile = accounts.at(at).profile();
+    page.begin(4, at.get().into(), 0);
+    page.u64(accounts.id(at).get())
         .bytes(&profile.public_key)
         .hash(&profile.group)
         .u64(profile.registered)
@@ -378,11 +388,10 @@ fn profile_page(at: u64, id: u64, profile: &Profile) -> Hash {
             page.u64(traded.counterparty).flag(traded.good);
         }
     }
-    page.leaf()
 }
 
-fn meters_page(number: usize, meters: &[MeterState]) -> Hash {
-    let mut page = Page::sized(64 * 40, 9, 0, number as u64);
+fn meters_page(page: &mut Page, number: usize, meters: &[MeterState]) {
+    page.begin(9, 0, number);
     for state in meters {
         page.u64(state.meter.meter)
             .u64(state.owner.get())
@@ -390,15 +399,22 @@ fn meters_page(number: usize, meters: &[MeterState]) -> Hash {
             .u64(state.meter.export_cap.get());
         page.u32(state.meter.kind as u32).flag(state.frozen);
     }
-    page.leaf()
+}
+
+fn groups_page(page: &mut Page, number: usize, groups: &[(Hash, bool)]) {
+    page.begin(8, 0, number);
+    for (group, minted) in groups {
+        page.hash(group).flag(*minted);
+    }
 }
 
 fn contract_root(c: &Contract, trees: &mut ContractTrees) -> Hash {
     let (id, changed) = (c.id.get(), &c.changed);
-    let of_standing = |page| standing_page(id, page, rows(c.standing_by_account(), page));
-    let of_stakes = |page| stakes_page(id, page, rows(c.stakes(), page));
-    let of_book = |page| book_page(id, page, &c.book);
-    let of_deals = |page| deals_page(id, page, rows(&c.deals, page));
+    let of_standing =
+        |page: &mut Page, number| standing_page(page.begin(17, id, number), rows(c.standing_by_account(), number));
+    let of_stakes = |page: &mut Page, number| stakes_page(page.begin(18, id, number), rows(c.stakes(), number));
+    let of_book = |page: &mut Page, number| book_page(page.begin(22, id, number), number, &c.book);
+    let of_deals = |page: &mut Page, number| deals_page(page.begin(23, id, number), rows(&c.deals, number));
     tree::root_of_hashes([
         header_page(c),
         trees
@@ -414,7 +430,7 @@ fn contract_root(c: &Contract, trees: &mut ContractTrees) -> Hash {
 }
 
 fn header_page(c: &Contract) -> Hash {
-    let mut page = Page::sized(1_024, 16, c.id.get(), 0);
+    let mut page = Page::new(16, c.id.get(), 0);
     page.u8(c.phase as u8).u16(c.round).flag(c.halted);
     for param in Param::ALL {
         page.i64(c.params.get(*param));
@@ -444,16 +460,13 @@ fn header_page(c: &Contract) -> Hash {
     page.leaf()
 }
 
-fn standing_page(id: u64, number: usize, rows: &[Standing]) -> Hash {
-    let mut page = Page::sized(64 * 8 + 32, 17, id, number as u64);
+fn standing_page(page: &mut Page, rows: &[Standing]) {
     for standing in rows {
         page.u32(standing.reputation.get()).u32(standing.percentile.get());
     }
-    page.leaf()
 }
 
-fn stakes_page(id: u64, number: usize, rows: &[Stake]) -> Hash {
-    let mut page = Page::sized(64 * 72 + 32, 18, id, number as u64);
+fn stakes_page(page: &mut Page, rows: &[Stake]) {
     for stake in rows {
         page.flag(stake.position.is_some());
         if let Some(p) = &stake.position {
@@ -461,15 +474,9 @@ fn stakes_page(id: u64, number: usize, rows: &[Stake]) -> Hash {
             page.flag(p.entered[0]).flag(p.entered[1]).flag(p.declined);
         }
         for mark in &stake.marks {
-            page.flag(mark.is_some());
-            if let Some(mark) = mark {
-                page.option(mark.before.map(|p| p.get().into()))
-                    .price(mark.now)
-                    .u64(mark.seq);
-            }
+            page.u64(mark.seq).price(mark.before).price(mark.now);
         }
     }
-    page.leaf()
 }
 
 fn seals_page(c: &Contract) -> Hash {
@@ -510,9 +517,9 @@ fn readings_page(c: &Contract) -> Hash {
     page.leaf()
 }
 
-/// 64 rows of a book; queue order follows from prices and stamps. A free row names the free row after it.
-fn book_page(id: u64, number: usize, book: &Book) -> Hash {
-    let mut page = Page::sized(64 * 104 + 32, 22, id, number as u64);
+/// 64 rows of a book; queue order follows from prices and stamps. A free row names the free row after it; the last four
+/// fields stand only where one of them is not zero.
+fn book_page(page: &mut Page, number: usize, book: &Book) {
     let from = number * ROWS_PER_PAGE;
     for row in from..book.rows().min(from + ROWS_PER_PAGE) {
         let order = match book.row_state(row) {
@@ -522,32 +529,34 @@ fn book_page(id: u64, number: usize, book: &Book) -> Hash {
                 continue;
             }
         };
-        page.u8(order.side as u8)
-            .order_id(order.id)
-            .price(order.price)
-            .i64(order.charge_cap.into());
-        page.u64(order.leaves.get())
-            .u64(order.shown.get())
-            .u64(order.display.get())
-            .u64(order.min_fill.get());
+        let rare = [
+            order.hidden().get(),
+            order.display.get(),
+            order.min_fill.get(),
+            order.valid_until.get(),
+        ];
+        let has_rare = rare != [0; 4];
+        page.u8(order.side as u8).flag(has_rare).order_id(order.id);
+        page.price(order.price)
+            .bytes(&order.charge_cap.to_le_bytes())
+            .u32(order.leaves.get() as u32);
         page.u8(order.time_in_force as u8)
             .u8(order.self_trade as u8)
-            .u64(order.valid_until.get())
             .u64(order.client_order_id)
             .u64(order.stamp);
+        if has_rare {
+            rare.iter().for_each(|field| _ = page.u64(*field));
+        }
     }
-    page.leaf()
 }
 
-fn deals_page(id: u64, number: usize, deals: &[DealState]) -> Hash {
-    let mut page = Page::sized(64 * 136, 23, id, number as u64);
+fn deals_page(page: &mut Page, deals: &[DealState]) {
     for state in deals {
-        page.bytes(&state.deal.to_bytes()).u8(state.status as u8);
+        page.hash(&state.id).u8(state.status as u8);
         page.money(state.buyer_escrow).money(state.seller_escrow);
         page.u64(state.buyer_delivered.get()).u64(state.seller_delivered.get());
         for rating in state.ratings {
             page.u8(rating.map_or(0, |good| 1 + u8::from(good)));
         }
     }
-    page.leaf()
 }

@@ -350,8 +350,11 @@ impl Market {
 
     pub(crate) fn rate(&mut self, who: Party, rate: &Rate) -> Result<(), Reject> {
         let who = who.id;
-        let found = |c: &Contract| Some((c.id, c.ordinal(&rate.deal_id)?));
-        let (id, ordinal) = (self.state.contracts.values())
+        let found = |c: &mut Contract| {
+            c.index_deals();
+            Some((c.id, c.ordinal(&rate.deal_id)?))
+        };
+        let (id, ordinal) = (self.state.contracts.iter_mut())
             .find_map(found)
             .ok_or(Reject::UnknownDeal)?;
         self.on_contract(id, |market, contract| {

@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | globals | 1 | 0, 0 | one: time, supply, halts, counters |
 //! | params | 2 | 0, 0 | one: parameters in force and pending |
-//! | accounts | 3 | account, 0 | an account's money, roles, admission, highest client order id, used nonces |
+//! | accounts | 3 | 0, page | 16 accounts: money, roles, admission, highest client order id, used nonces |
 //! | profiles | 4 | account, 0 | its name, key, group, meters, locked mint, window |
 //! | meters | 9 | 0, page | 64 metering points in order of registration |
 //! | contracts | | | a tree over contracts by id, each the root over the eight below |
@@ -26,7 +26,7 @@
 //! | places | 20 | 0 | one: salts, places and ranges |
 //! | readings | 21 | 0 | one: meter readings |
 //! | book | 22 | page | 64 rows of the book: an order with its stamp, or the next free row |
-//! | deals | 23 | page | 64 deals |
+//! | deals | 23 | page | 64 deals, each by its id |
 //!
 //! Pages that changed since the last root are encoded and hashed again, once per block, and with them the nodes above.
 //! What one account has sent in a block is no part of it: it is nothing at a block's end, where a root stands.
