@@ -59,7 +59,7 @@ mod book {
     use std::cell::RefCell;
     use std::hint::black_box;
     use std::rc::Rc;
-    use wattbook_book::{Book, Handle, Incoming, Kind, Owner, Record, Ring, Rules, Silent, Standing, Tape};
+    use wattbook_book::{Book, Handle, Incoming, Kind, Outcome, Owner, Record, Ring, Rules, Silent, Standing, Tape};
     use wattbook_types::{Ppm, RangeMode, Side};
 
     /// Records of the caller's ring, as many as the base has.
@@ -93,21 +93,22 @@ mod book {
         }
     }
 
-    fn incoming<const RANGED: bool>(op: &Op) -> Incoming {
+    #[inline(always)]
+    fn submit<const RANGED: bool, T: Tape>(book: &mut Book<RANGED>, op: &Op, tape: &mut T) -> Outcome {
         // Without ranges nobody meets itself: every order has an owner of its own.
-        let owner = if RANGED { u32::from(op.owner) } else { op.id };
+        let owner = Owner::new(if RANGED { u32::from(op.owner) } else { op.id });
         let side = match op.side {
             flow::Side::Buy => Side::Buy,
             flow::Side::Sell => Side::Sell,
         };
-        Incoming::limit(Owner::new(owner), side, op.price, op.qty)
+        book.submit_limit(owner, side, op.price, op.qty, tape)
     }
 
     #[inline(always)]
     fn apply<const RANGED: bool, T: Tape>(book: &mut Book<RANGED>, op: &Op, tape: &mut T) {
         match op.class {
-            Class::Cancel => black_box(book.cancel(Handle::new(op.id), tape)).is_some(),
-            Class::Passive | Class::Aggressive => black_box(book.submit(&incoming::<RANGED>(op), tape)).taken,
+            Class::Cancel => black_box(book.cancel(Handle::new(op.id), tape).is_some()),
+            Class::Passive | Class::Aggressive => black_box(submit(book, op, tape).taken),
         };
     }
 
@@ -160,7 +161,7 @@ mod book {
                     op.id = handle.map_or(u32::MAX, Handle::get);
                     room.book.cancel(Handle::new(op.id), &mut room.tape);
                 } else {
-                    let outcome = room.book.submit(&incoming::<RANGED>(&op), &mut room.tape);
+                    let outcome = submit(&mut room.book, &op, &mut room.tape);
                     handles[op.id as usize] = outcome.rests;
                     most = most.max(room.book.len());
                 }
@@ -254,7 +255,7 @@ mod book {
                         book.cancel(handle, &mut Silent);
                     }
                 } else {
-                    handles[op.id as usize] = book.submit(&incoming::<true>(op), &mut Silent).rests;
+                    handles[op.id as usize] = submit(book, op, &mut Silent).rests;
                     if turn == 0 && book.len() > most.0 {
                         most = (book.len(), book.bytes());
                     }

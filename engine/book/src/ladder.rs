@@ -268,6 +268,17 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
         At { leaf, index }
     }
 
+    /// The last order of a key's queue as far as the remembered path leads there, else [`NONE`].
+    #[inline]
+    pub(crate) fn glance(&self, key: u32) -> u32 {
+        if self.tag != key >> 12 {
+            return NONE;
+        }
+        let leaf = self.inners[self.path[0] as usize].children[slot(key, 0)];
+        let leaf = self.leaves.get(leaf as usize);
+        leaf.map_or(NONE, |leaf| leaf.ends[key as usize % FAN].tail)
+    }
+
     /// The level of a key without the use of the remembered path.
     pub(crate) fn peek(&self, key: u32) -> Option<Ends> {
         let mut node = self.root();
@@ -285,7 +296,7 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
     }
 
     /// Appends `order` to the queue of `key` and returns the order before it, or [`NONE`] if the level is new.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(&mut self, key: u32, order: u32) -> u32 {
         if !self.walk_to(key) {
             self.build(key);

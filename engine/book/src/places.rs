@@ -214,6 +214,13 @@ impl<const COUNTED: bool> Places<COUNTED> {
         (best != NONE).then_some(best)
     }
 
+    /// Reads an owner's line.
+    #[inline]
+    pub(crate) fn glance(&self, side: Side, owner: Owner) -> u32 {
+        let owned = self.sides[side.index()].owned.get(owner.0 as usize);
+        owned.map_or(0, |owned| owned.len)
+    }
+
     fn tie(&self, order: &Order) -> Tie {
         // Descending reputation.
         let behind = u32::MAX - self.standing(order.owner()).reputation.get();

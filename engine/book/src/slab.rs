@@ -235,7 +235,7 @@ impl Slab {
     }
 
     /// Writes a row that was claimed, behind the order `prev`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fill(&mut self, handle: u32, row: &Row, stamp: u64, prev: u32) {
         let order = &mut self.orders[handle as usize];
         debug_assert!(!order.is_live());
@@ -323,6 +323,14 @@ impl Slab {
             }
             self.terms[handle as usize] = Terms { min_fill, display };
         }
+    }
+
+    /// Reads a row's key, if there is such a row; its neighbours in its queue come with it.
+    #[inline]
+    pub(crate) fn glance(&self, handle: u32) -> (u32, u32, u32) {
+        self.orders
+            .get(handle as usize)
+            .map_or((0, NONE, NONE), |order| (order.key, order.prev, order.next))
     }
 
     /// Rows, free ones included.
