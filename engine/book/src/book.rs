@@ -366,14 +366,21 @@ impl<const RANGED: bool> Book<RANGED> {
     #[inline]
     pub fn submit<T: Tape>(&mut self, incoming: &Incoming, tape: &mut T) -> Outcome {
         assert!(incoming.energy != 0, "an empty order cannot come in");
-        if incoming.is_plain() {
-            return self.submit_limit(incoming.owner, incoming.side, incoming.price, incoming.energy, tape);
+        let Incoming {
+            owner,
+            side,
+            price,
+            energy,
+            ..
+        } = *incoming;
+        if incoming.is_plain() && !self.meets(side, price) {
+            self.submit_passive(owner, side, price, energy, tape)
+        } else {
+            self.submit_any(incoming, tape)
         }
-        self.submit_any(incoming, tape)
     }
 
-    /// [`Self::submit`] of an order without options, which most orders of most days are: it rests until it is told not to,
-    /// and shows all it has.
+    /// [`Self::submit`] of [`Incoming::limit`], an order without options.
     ///
     /// # Panics
     /// If its energy is zero.
@@ -387,13 +394,24 @@ impl<const RANGED: bool> Book<RANGED> {
         tape: &mut T,
     ) -> Outcome {
         assert!(energy != 0, "an empty order cannot come in");
-        let best = self.ladders[side.opposite().index()].best();
-        if self
-            .limit_key(side, price)
-            .is_some_and(|limit| best <= u64::from(limit))
-        {
-            return self.submit_any(&Incoming::limit(owner, side, price, energy), tape);
+        if self.meets(side, price) {
+            self.submit_any(&Incoming::limit(owner, side, price, energy), tape)
+        } else {
+            self.submit_passive(owner, side, price, energy, tape)
         }
+    }
+
+    /// Whether an opposite order closes with a price.
+    #[inline]
+    fn meets(&self, side: Side, price: i32) -> bool {
+        let best = self.ladders[side.opposite().index()].best();
+        self.limit_key(side, price)
+            .is_some_and(|limit| best <= u64::from(limit))
+    }
+
+    /// Rests a plain order that meets nobody: most orders of most days.
+    #[inline(always)]
+    fn submit_passive<T: Tape>(&mut self, owner: Owner, side: Side, price: i32, energy: u32, tape: &mut T) -> Outcome {
         let handle = self.slab.claim();
         let subject = Party {
             handle: Handle(handle),
@@ -413,11 +431,12 @@ impl<const RANGED: bool> Book<RANGED> {
             covered: true,
         };
         self.stand(handle, &row);
+        let nobody_there = self.ladders[side.opposite().index()].best() == EMPTY;
         Outcome {
             taken: true,
             rests: Some(Handle(handle)),
             left: energy,
-            rest: if best == EMPTY {
+            rest: if nobody_there {
                 Rest::NoCounterparty
             } else {
                 Rest::PriceNotMet
