@@ -5,9 +5,9 @@
 //! [`NONCE_WINDOW`] above it; of as many at and below it the record is remembered.
 //!
 //! # Format
-//! Sequence numbers stand in chunks of [`CHUNK_LEN`] consecutive nonces, from the first that the window reaches to the last
+//! Sequence numbers stand in chunks of `CHUNK_LEN` consecutive nonces, from the first that the window reaches to the last
 //! that was used. An account that never sent anything has none. The state root covers which nonces have been used, by the
-//! base and [`Nonces::above`]; their records are in the log.
+//! base and `Nonces::above`; their records are in the log.
 
 use std::collections::VecDeque;
 use wattbook_types::Reject;
