@@ -1,6 +1,6 @@
 //! One contract's book: order life from acceptance to departure.
 
-use crate::ladder::{EMPTY, Ends, Ladder, NONE, key_of, price_of};
+use crate::ladder::{At, EMPTY, Ends, Ladder, NONE, key_of, price_of};
 use crate::places::{Chooser, Places, Reach, Standing};
 use crate::record::{Kind, Party, Reason, Record, Tape};
 use crate::slab::{Handle, Order, Owner, Row, Slab};
@@ -822,6 +822,70 @@ impl<const RANGED: bool> Book<RANGED> {
         self.places.meet_level(reach, side, key, at, ladder, &self.slab)
     }
 
+    /// Deals with the front of a level while nothing but energy decides, and returns the order at which that ends.
+    #[inline]
+    fn take_front<T: Tape>(
+        &mut self,
+        incoming: &Incoming,
+        taker: u32,
+        key: u32,
+        at: At,
+        sweep: &mut Sweep,
+        tape: &mut T,
+    ) -> u32 {
+        let opposite = incoming.side.opposite();
+        let price = price_of(opposite, key);
+        let head = self.ladders[opposite.index()].ends(at).head;
+        let mut handle = head;
+        while handle != NONE && sweep.left != 0 {
+            let order = self.slab.order_mut(handle);
+            let owner = order.owner();
+            if !order.is_plain() || order.hidden != 0 || self.places.same_group(incoming.owner, owner) {
+                break;
+            }
+            let energy = sweep.left.min(order.leaves);
+            sweep.left -= energy;
+            order.leaves -= energy;
+            let (leaves, next) = (order.leaves, order.next);
+            let met = Party {
+                handle: Handle(handle),
+                owner,
+                leaves,
+            };
+            let mine = Party {
+                handle: Handle(taker),
+                owner: incoming.owner,
+                leaves: sweep.left,
+            };
+            tape.put(Record::new(
+                Kind::Deal,
+                Reason::None,
+                opposite,
+                met,
+                mine,
+                price,
+                energy,
+            ));
+            if leaves != 0 {
+                break;
+            }
+            self.scratch.departed.push(handle);
+            handle = next;
+        }
+        if handle != head {
+            sweep.fresh = false;
+            let ends = self.ladders[opposite.index()].ends_mut(at);
+            ends.head = handle;
+            if handle == NONE {
+                ends.tail = NONE;
+                self.scratch.emptied.push(key);
+            } else {
+                self.slab.order_mut(handle).prev = NONE;
+            }
+        }
+        handle
+    }
+
     #[inline]
     fn sweep_level<T: Tape>(
         &mut self,
@@ -836,7 +900,11 @@ impl<const RANGED: bool> Book<RANGED> {
         let everybody = self.meet_level(reach, opposite, key);
         let price = price_of(opposite, key);
         let at = self.ladders[opposite.index()].at(key);
-        let mut handle = self.ladders[opposite.index()].ends(at).head;
+        let mut handle = if everybody && incoming.min_fill == 0 && !incoming.market_to_limit {
+            self.take_front(incoming, taker, key, at, sweep, tape)
+        } else {
+            self.ladders[opposite.index()].ends(at).head
+        };
         while handle != NONE && sweep.left != 0 {
             let order = *self.slab.order(handle);
             let mut next = order.next;

@@ -202,7 +202,7 @@ impl<const COUNTED: bool> Places<COUNTED> {
     pub(crate) fn set_standing(&mut self, owner: Owner, standing: Standing) {
         let at = owner.0 as usize;
         if self.standing.len() <= at {
-            self.standing.resize(at + 1, Standing::UNRANKED);
+            widen(&mut self.standing, at, Standing::UNRANKED);
         }
         self.standing[at] = standing;
     }
@@ -831,11 +831,11 @@ impl<const COUNTED: bool> Places<COUNTED> {
     }
 }
 
-/// Makes room up to `at`, an eighth at a time: a doubled table would hold twice the memory its rows need.
+/// Makes room up to `at`, a sixteenth at a time: a doubled table would hold twice the memory its rows need.
 #[cold]
 fn widen<T: Clone>(table: &mut Vec<T>, at: usize, vacant: T) {
     if table.capacity() <= at {
-        table.reserve_exact(at + 1 + at / 8 - table.len());
+        table.reserve_exact(at + 1 + at / 16 - table.len());
     }
     table.resize(at + 1, vacant);
 }

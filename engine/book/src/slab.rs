@@ -220,8 +220,8 @@ impl Slab {
         let row = self.orders.len();
         assert!(row < NONE as usize, "rows are numbered in 32 bits");
         if row == self.orders.capacity() {
-            // An eighth at a time: a doubled slab would hold twice the memory its orders need.
-            self.orders.reserve_exact((row / 8).max(1_024));
+            // A sixteenth at a time: a doubled slab would hold twice the memory its orders need.
+            self.orders.reserve_exact((row / 16).max(1_024));
         }
         self.orders.push(Order::FREE);
         self.free = row as u32;
