@@ -234,7 +234,10 @@ impl<const COUNTED: bool> Places<COUNTED> {
         let (side, owner) = (order.side().index(), order.owner());
         let all = &mut self.sides[side].owned;
         if all.len() <= owner.0 as usize {
-            widen(all, owner.0 as usize, Owned::NOTHING);
+            // Every owner that has been introduced, at once.
+            let known = self.standing.len().max(owner.0 as usize + 1);
+            all.reserve_exact(known - all.len());
+            all.resize(known, Owned::NOTHING);
         }
         let owned = &mut all[owner.0 as usize];
         if owned.heap != NONE || owned.len as usize == FEW {
