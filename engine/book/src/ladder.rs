@@ -268,17 +268,6 @@ impl<const COUNTED: bool> Ladder<COUNTED> {
         At { leaf, index }
     }
 
-    /// The last order of a key's queue as far as the remembered path leads there, else [`NONE`].
-    #[inline]
-    pub(crate) fn glance(&self, key: u32) -> u32 {
-        if self.tag != key >> 12 {
-            return NONE;
-        }
-        let leaf = self.inners[self.path[0] as usize].children[slot(key, 0)];
-        let leaf = self.leaves.get(leaf as usize);
-        leaf.map_or(NONE, |leaf| leaf.ends[key as usize % FAN].tail)
-    }
-
     /// The level of a key without the use of the remembered path.
     pub(crate) fn peek(&self, key: u32) -> Option<Ends> {
         let mut node = self.root();

@@ -9,14 +9,15 @@
 //! * Everything said is a 32-byte [`Record`], in the order in which it happened.
 //!
 //! # Invariants
-//! * Orders are dense [`Handle`]s, owners dense [`Owner`]s: nothing hashes an id, allocates once warm, or locks. One writer.
+//! * Orders are dense [`Handle`]s, owners dense [`Owner`]s: nothing hashes an id or locks, and a sweep allocates nothing once
+//!   warm. One writer.
 //! * Any price of the signed 32-bit range costs the same within a factor; memory follows the number of resting orders.
 //! * The same calls give the same records, handles and stamps.
 //! * Every change of what a book shows is on the tape: a [`View`] made of records alone equals it after every command.
 //!
 //! # Map
-//! `book` order life and sweeps · `ladder` levels · `slab` orders · `places` owners and ranges · `record` what is said ·
-//! `relay` records to any number of readers · `publish` the book at its writing end · `view` the book at a reading end.
+//! `book` order life, `sweep` matching and `terms` questions and answers below it · `ladder` levels · `slab` orders · `places`
+//! ranges, `owned` an owner's orders and `tree` a level's owners below it · `record` what is said · `relay` records to any number of readers · `publish` the book at its writing end · `view` the book at a reading end.
 
 mod book;
 mod ladder;

@@ -325,14 +325,6 @@ impl Slab {
         }
     }
 
-    /// Reads a row's key, if there is such a row; its neighbours in its queue come with it.
-    #[inline]
-    pub(crate) fn glance(&self, handle: u32) -> (u32, u32, u32) {
-        self.orders
-            .get(handle as usize)
-            .map_or((0, NONE, NONE), |order| (order.key, order.prev, order.next))
-    }
-
     /// Rows, free ones included.
     pub(crate) fn rows(&self) -> usize {
         self.orders.len()
