@@ -6,7 +6,7 @@ use wattbook_types::{RangeMode, SelfTrade, Side, TimeInForce};
 /// What holds for every order of a book.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
-    /// Who may trade with whom; other than `Off` only in a [`RangedBook`].
+    /// Who may trade with whom; other than `Off` only in a [`RangedBook`](crate::RangedBook).
     pub range: RangeMode,
     /// Least bid - ask, ticks.
     pub spread_min: i64,
