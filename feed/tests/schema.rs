@@ -48,7 +48,10 @@ fn sizes<'a>(types: Node<'a>) -> BTreeMap<&'a str, usize> {
     let mut sizes = BTreeMap::new();
     for ty in types.children().filter(Node::is_element) {
         let size = match ty.tag_name().name() {
-            "type" => primitive(attr(ty, "primitiveType")).unwrap() * number(ty, "length"),
+            "type" => {
+                let length = ty.attribute("length").map_or(1, |length| length.parse().unwrap());
+                primitive(attr(ty, "primitiveType")).unwrap() * length
+            }
             "enum" => primitive(attr(ty, "encodingType")).unwrap(),
             "composite" => ty.children().filter(Node::is_element).fold(0, |end, member| {
                 assert_eq!(
@@ -78,7 +81,7 @@ fn compare(nodes: Vec<Node<'_>>, fields: &[Field], block_length: usize, sizes: &
     let mut end = 0;
     for (node, field) in nodes.iter().zip(fields) {
         let ty = attr(*node, "type");
-        let size = primitive(ty).unwrap_or_else(|| sizes[ty]);
+        let size = sizes[ty];
         assert_eq!(attr(*node, "name").to_lowercase(), field.name.replace('_', ""));
         assert_eq!(
             (number(*node, "offset"), size),

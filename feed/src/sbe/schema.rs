@@ -1,8 +1,8 @@
 //! The schema as SBE 1.0 XML, written from the same tables as the structs.
 //!
 //! # Invariants
-//! * A composite consists of integers, and reserved bytes are no array of integers: decoders that know neither `ref` nor
-//!   arrays take the right number of bytes.
+//! * A composite consists of integers, a message of named types, and reserved bytes are no array of integers: decoders
+//!   that know neither `ref` nor arrays nor bare primitives as fields take the right number of bytes.
 //! * What came after the first version says so in `sinceVersion`.
 
 use super::{GroupHeader, MessageHeader, SCHEMA_ID, SCHEMA_VERSION, inbound, outbound};
@@ -116,12 +116,23 @@ fn parts(prefix: &str, base: usize, field: &Field) -> Vec<Part> {
         .collect()
 }
 
+/// Name of a field's type: integers have named types of their own.
+fn type_name(ty: &Type) -> &'static str {
+    match ty.kind {
+        Kind::Int("uint8") => "u8",
+        Kind::Int("uint16") => "u16",
+        Kind::Int("uint32") => "u32",
+        Kind::Int("int32") => "i32",
+        Kind::Int("int64") => "i64",
+        Kind::Int(_) => "u64",
+        _ => ty.name,
+    }
+}
+
 /// Every type that these fields are made of, but for what stands in composites.
 fn collect(fields: &[Field], types: &mut Types) {
     for field in fields {
-        if !matches!(field.ty.kind, Kind::Int(_)) {
-            types.insert(field.ty.name, *field.ty);
-        }
+        types.insert(type_name(field.ty), *field.ty);
     }
 }
 
@@ -179,7 +190,7 @@ fn write_types(xml: &mut String) -> core::fmt::Result {
 }
 
 fn write_plain(xml: &mut String, ty: &Type) -> core::fmt::Result {
-    let (name, size, description) = (ty.name, ty.size, text(ty.description));
+    let (name, size, description) = (type_name(ty), ty.size, text(ty.description));
     match ty.kind {
         Kind::Bytes | Kind::Zero => writeln!(
             xml,
@@ -214,7 +225,11 @@ fn write_plain(xml: &mut String, ty: &Type) -> core::fmt::Result {
             }
             writeln!(xml, "    </enum>")
         }
-        Kind::Int(_) | Kind::Composite(_) => Ok(()),
+        Kind::Int(primitive) => writeln!(
+            xml,
+            r#"    <type name="{name}" primitiveType="{primitive}" description="{description}"/>"#
+        ),
+        Kind::Composite(_) => Ok(()),
     }
 }
 
@@ -245,7 +260,7 @@ fn write_fields(xml: &mut String, indent: &str, first: u16, fields: &[Field]) ->
             xml,
             r#"{indent}<field name="{}" id="{id}" type="{}" offset="{}" description="{}"{}/>"#,
             camel(field.name),
-            field.ty.name,
+            type_name(field.ty),
             field.offset,
             text(field.description),
             since(field.since)
