@@ -44,6 +44,8 @@
 mod batch;
 mod curve;
 mod key;
+#[allow(dead_code, reason = "the paths that draw trits come after it")]
+mod rlc;
 mod scalars;
 mod stats;
 #[cfg(test)]
