@@ -45,6 +45,8 @@ mod batch;
 mod curve;
 pub mod gpu;
 mod key;
+#[allow(dead_code, reason = "the paths that draw trits come after it")]
+mod rlc;
 mod scalars;
 mod stats;
 #[cfg(test)]
