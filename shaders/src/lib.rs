@@ -42,12 +42,11 @@
 //! those of this crate.
 
 mod batch;
+mod cpu;
 mod curve;
 pub mod gpu;
 mod key;
-#[allow(dead_code, reason = "the paths that draw trits come after it")]
 mod rlc;
-mod scalars;
 mod stats;
 #[cfg(test)]
 mod suites;

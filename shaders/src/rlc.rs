@@ -364,7 +364,9 @@ mod tests {
                 .iter()
                 .enumerate()
                 .fold(blst_p1::default(), |sum, (item, point)| {
-                    curve::add(&sum, &curve::times(point, coefficients.scalar(item)))
+                    let (is_negative, magnitude) = curve::magnitude(coefficients.scalar(item));
+                    let product = curve::msm(&curve::to_affine(&[*point]), &[curve::scalar_bytes(magnitude)]);
+                    curve::add(&sum, &if is_negative { curve::negate(product) } else { product })
                 });
             assert_eq!(total(&all), expected);
         }
