@@ -191,6 +191,7 @@ fn prf(keyed: &Sha256, index: usize) -> [u16; WIDE_DIGITS] {
 ///
 /// # Panics
 /// If there is not one sum per unsigned digit.
+#[allow(dead_code, reason = "for paths that keep a bucket per unsigned digit")]
 pub(crate) fn fold(width: Width, sums: &[blst_p1]) -> Vec<blst_p1> {
     let half = width.half();
     assert_eq!(sums.len(), 2 * half + 1, "one sum per unsigned digit");

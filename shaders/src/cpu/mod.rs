@@ -17,8 +17,8 @@
 mod combine;
 mod decompress;
 mod exponent;
-mod field;
-mod isogeny;
+pub(crate) mod field;
+pub(crate) mod isogeny;
 mod lines;
 mod msm;
 mod point;
@@ -76,11 +76,6 @@ impl Path {
             pool: Pool::new(threads),
             lines: LineCache::new(CACHED_KEYS),
         }
-    }
-
-    /// The threads it computes on.
-    pub(crate) const fn pool(&self) -> &Pool {
-        &self.pool
     }
 
     /// The points of every item; `None` where the signature is no encoding of a point other than infinity.
