@@ -172,7 +172,13 @@ mod tests {
             for index in 0..size {
                 let path = ok(inclusion_path(index, size, node(&leaves, size)));
                 assert_eq!(path, inclusion_proof(part, index as usize));
-                assert!(verify_inclusion(part[index as usize], index, size, &path.unwrap(), &root));
+                assert!(verify_inclusion(
+                    part[index as usize],
+                    index,
+                    size,
+                    &path.unwrap(),
+                    &root
+                ));
             }
             assert_eq!(ok(inclusion_path(size, size, node(&leaves, size))), None);
         }
@@ -186,10 +192,7 @@ mod tests {
             for first in 0..=second {
                 let path = ok(consistency_path(first, second, node(&leaves, second))).unwrap();
                 let (a, b) = (root(first), root(second));
-                assert!(
-                    verify_consistency(first, &a, second, &b, &path),
-                    "{first} to {second}"
-                );
+                assert!(verify_consistency(first, &a, second, &b, &path), "{first} to {second}");
                 let other = Hash([9; 32]);
                 assert!(!verify_consistency(first, &other, second, &b, &path));
                 assert!(first == 0 || !verify_consistency(first, &a, second, &other, &path));
