@@ -14,11 +14,14 @@
 //! * Short parts test each signature for its subgroup, long ones the ninety combinations, one by one.
 //! * The answer is a function of the points and the coefficients, whatever the number of threads.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod combine;
 mod decompress;
 mod exponent;
 pub(crate) mod field;
 pub(crate) mod isogeny;
+mod lanes;
 mod lines;
 mod msm;
 mod point;
