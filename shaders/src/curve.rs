@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //! * Only this file calls blst's C interface; everything runs on the calling thread.
-//! * Every [`blst_p1_affine`] and [`blst_p2_affine`] that comes in is in its subgroup of order r; the points that go out
-//!   are too, infinity included.
+//! * Every [`blst_p2_affine`] that comes in is in its subgroup of order r. A point of the curve of G1 need not be: every
+//!   formula used here holds on a curve of odd order, and a component outside the subgroup is invisible to the pairing.
 #![allow(unsafe_code)]
 
 use blst::{blst_fp12, blst_p1, blst_p1_affine, blst_p2_affine};
@@ -82,6 +82,50 @@ pub(crate) fn negate(mut point: blst_p1) -> blst_p1 {
     // SAFETY: the pointer is that of a live local.
     unsafe { blst::blst_p1_cneg(&mut point, true) };
     point
+}
+
+/// `a + b` for any points of the curve, equal, opposite and infinite ones among them.
+pub(crate) fn add(a: &blst_p1, b: &blst_p1) -> blst_p1 {
+    let mut out = blst_p1::default();
+    // SAFETY: the pointers are those of live values; the formulas need no subgroup, only that no point has order two,
+    // and the order of the curve is odd.
+    unsafe { blst::blst_p1_add_or_double(&mut out, a, b) };
+    out
+}
+
+/// `2 * a`.
+pub(crate) fn double(a: &blst_p1) -> blst_p1 {
+    let mut out = blst_p1::default();
+    // SAFETY: the pointers are those of live values.
+    unsafe { blst::blst_p1_double(&mut out, a) };
+    out
+}
+
+/// `factor * a` for any point of the curve; the factor is in two's complement, least significant limb first.
+#[cfg(test)]
+pub(crate) fn times(a: &blst_p1, factor: [u64; 3]) -> blst_p1 {
+    let is_negative = (factor[2] as i64) < 0;
+    let mut carry = is_negative;
+    let magnitude = factor.map(|limb| {
+        let (limb, overflow) = (limb ^ (is_negative as u64).wrapping_neg()).overflowing_add(u64::from(carry));
+        carry = overflow;
+        limb
+    });
+    let bits = (0..3)
+        .rev()
+        .flat_map(|limb| (0..64).rev().map(move |bit| magnitude[limb] >> bit & 1 == 1));
+    let product = bits.fold(blst_p1::default(), |sum, bit| {
+        let twice = double(&sum);
+        if bit { add(&twice, a) } else { twice }
+    });
+    if is_negative { negate(product) } else { product }
+}
+
+#[allow(dead_code, reason = "the paths that test combinations come after it")]
+/// Whether a point of the curve is of the subgroup of order r; infinity is.
+pub(crate) fn is_in_g1(a: &blst_p1) -> bool {
+    // SAFETY: the pointer is that of a live value.
+    unsafe { blst::blst_p1_in_g1(a) }
 }
 
 /// The generator of G2.

@@ -26,7 +26,7 @@
 //! * Scalars are fresh for every check and secret until it is over; nothing but the operating system chooses them. When
 //!   it gives none, every signature is checked by itself.
 //! * Verdicts are a function of the input. Scalars and, with faults, the counters of [`Stats`] need not repeat.
-//! * Only the module `curve` holds unsafe code.
+//! * Only `curve` (blst's C interface) and `gpu/trusted.rs` (unchecked shaders) hold unsafe code.
 //!
 //! # Error bound
 //! A valid signature is never refused. With `d_i` the discrete logarithm of `e(S_i, g2) / e(H(m_i), pk_i)`, which is zero
@@ -43,7 +43,10 @@
 
 mod batch;
 mod curve;
+pub mod gpu;
 mod key;
+#[allow(dead_code, reason = "the paths that draw trits come after it")]
+mod rlc;
 mod scalars;
 mod stats;
 #[cfg(test)]

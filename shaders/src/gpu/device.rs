@@ -1,0 +1,830 @@
+//! A Vulkan device, its buffers, and batches of dispatches on it.
+//!
+//! # Guarantees
+//! * Nothing here panics because of a device: once it is lost or reports an error, every [`Ticket::wait`] is an
+//!   [`Error`], for ever. Whatever was downloaded before is right.
+//! * Dispatches of one [`Commands`] run in order, each seeing what those before it wrote; commands run in the order of
+//!   their submission.
+//! * No dispatch does more work than a real device does in about 50 ms: [`Commands::run`] cuts a range of items.
+
+use super::kernel::Kernel;
+use super::trusted;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+/// Multiplications of one dispatch on a discrete device: 50 ms at 2.7 G/s, a third of what a large one does.
+const WORK_DISCRETE: u64 = 1 << 27;
+/// Multiplications of one dispatch on an integrated device.
+const WORK_INTEGRATED: u64 = 1 << 24;
+/// Bytes of `var<immediate>`: what every Vulkan device offers.
+const IMMEDIATE_SIZE: u32 = 128;
+/// Storage buffers of a kernel.
+const STORAGE_BUFFERS: u32 = 8;
+/// Largest binding asked for; every device of the last ten years has the first.
+const BINDING_SIZES: (u64, u64) = (128 << 20, 2 << 30);
+/// Kernel times recorded in one [`Commands`]; dispatches beyond them run untimed.
+const TIMED_DISPATCHES: u32 = 1024;
+
+/// What keeps the device from being used; the CPU can always go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No Vulkan adapter, or none of that name.
+    #[error("no Vulkan adapter{}", .name.as_ref().map(|name| format!(" with {name:?} in its name")).unwrap_or_default())]
+    NoAdapter {
+        /// The name asked for.
+        name: Option<String>,
+    },
+    /// The adapter lacks something the kernels need.
+    #[error("{adapter} lacks {lacks}")]
+    Unfit {
+        /// The adapter's name.
+        adapter: String,
+        /// What it lacks.
+        lacks: &'static str,
+    },
+    /// The adapter gave no device.
+    #[error("{adapter} gave no device: {source}")]
+    Refused {
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's reason.
+        source: wgpu::RequestDeviceError,
+    },
+    /// The device was lost or destroyed.
+    #[error("device lost: {reason}")]
+    Lost {
+        /// The driver's words.
+        reason: String,
+    },
+    /// The device reported an error: memory, validation or internal.
+    #[error("device error: {reason}")]
+    Failed {
+        /// wgpu's words.
+        reason: String,
+    },
+    /// The pipeline cache could not be written.
+    #[error("pipeline cache {path}: {source}")]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// Which device to open, and how.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Part of the adapter's name; else the best: discrete, integrated, virtual, software.
+    pub name: Option<String>,
+    /// Whether an adapter that computes on the CPU (llvmpipe) will do.
+    pub software: bool,
+    /// Run-time checks in shaders. Costs several times the time; tests have them on.
+    pub checked: bool,
+    /// Folder of the pipeline cache.
+    pub cache: Option<PathBuf>,
+    /// Whether kernels are timed.
+    pub timed: bool,
+}
+
+impl Default for Choice {
+    /// The best adapter, software included, unchecked where debug assertions are off, without cache and times.
+    fn default() -> Self {
+        Self {
+            name: None,
+            software: true,
+            checked: cfg!(debug_assertions),
+            cache: None,
+            timed: false,
+        }
+    }
+}
+
+/// An array of `u32` on the device.
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    inner: wgpu::Buffer,
+    len: usize,
+}
+
+impl Buffer {
+    /// Words in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no words.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// One kernel over a range of items.
+#[derive(Debug)]
+pub struct Dispatch<'a> {
+    /// What runs.
+    pub kernel: &'static Kernel,
+    /// Bindings 0, 1, ... of the kernel; the same buffer twice only where both are read.
+    pub buffers: &'a [&'a Buffer],
+    /// What `params` holds after its first two words; at most 30 words.
+    pub params: &'a [u32],
+    /// Items, one thread each.
+    pub items: usize,
+    /// Field multiplications (or as much work) of one item: decides into how many dispatches the items are cut. Zero
+    /// keeps them together, for kernels whose workgroups work together.
+    pub work: u64,
+}
+
+/// How long the dispatches of one kernel took in one [`Commands`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelTime {
+    /// The kernel's name.
+    pub name: &'static str,
+    /// Nanoseconds on the device's clock.
+    pub time_ns: u64,
+}
+
+/// What [`Device::warm_up`] did.
+#[derive(Debug, Clone, Copy)]
+pub struct Warmup {
+    /// Kernels built.
+    pub kernels: usize,
+    /// Wall time.
+    pub elapsed: Duration,
+    /// Whether a pipeline cache was found on disk.
+    pub cached: bool,
+}
+
+/// What came back from one [`Commands`].
+#[derive(Debug)]
+pub struct Outcome {
+    downloads: Vec<Vec<u32>>,
+    times: Vec<KernelTime>,
+}
+
+impl Outcome {
+    /// The words of a download; a second call finds none.
+    pub fn take(&mut self, download: Download) -> Vec<u32> {
+        std::mem::take(&mut self.downloads[download.0])
+    }
+
+    /// The times of the dispatches, in order; empty where the device has no clock or is not timed.
+    pub fn times(&self) -> &[KernelTime] {
+        &self.times
+    }
+}
+
+/// The fault that a device reported first.
+#[derive(Debug, Default)]
+struct Fault {
+    set: AtomicBool,
+    error: Mutex<Option<(bool, String)>>,
+}
+
+impl Fault {
+    fn report(&self, lost: bool, reason: String) {
+        let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        // That the device is lost explains the errors that follow from it.
+        if error.as_ref().is_none_or(|(was_lost, _)| lost && !was_lost) {
+            *error = Some((lost, reason));
+        }
+        self.set.store(true, Ordering::Release);
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if !self.set.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(match error.clone() {
+            Some((false, reason)) => Error::Failed { reason },
+            Some((true, reason)) => Error::Lost { reason },
+            None => Error::Failed { reason: String::new() },
+        })
+    }
+}
+
+/// An open device. Threads may share it.
+#[derive(Debug)]
+pub struct Device {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    limits: wgpu::Limits,
+    fault: Arc<Fault>,
+    pipelines: Mutex<HashMap<&'static str, wgpu::ComputePipeline>>,
+    cache: Option<(wgpu::PipelineCache, PathBuf, bool)>,
+    checked: bool,
+    tick_ps: Option<u64>,
+}
+
+impl Device {
+    /// Opens the adapter of `choice`.
+    pub fn open(choice: &Choice) -> Result<Self, Error> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::VULKAN,
+            flags: wgpu::InstanceFlags::empty(),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::VULKAN));
+        adapters.retain(|adapter| {
+            let info = adapter.get_info();
+            choice
+                .name
+                .as_ref()
+                .is_none_or(|name| info.name.contains(name.as_str()))
+                && (choice.software || info.device_type != wgpu::DeviceType::Cpu)
+        });
+        let adapter = adapters
+            .into_iter()
+            .min_by_key(|adapter| rank(adapter.get_info().device_type));
+        let adapter = adapter.ok_or_else(|| Error::NoAdapter {
+            name: choice.name.clone(),
+        })?;
+        let info = adapter.get_info();
+        let (features, limits) = wanted(&adapter, choice.timed).map_err(|lacks| Error::Unfit {
+            adapter: info.name.clone(),
+            lacks,
+        })?;
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("wattbook"),
+            required_features: features,
+            required_limits: limits.clone(),
+            ..Default::default()
+        }))
+        .map_err(|source| Error::Refused {
+            adapter: info.name.clone(),
+            source,
+        })?;
+        let fault = Arc::new(Fault::default());
+        let reporter = Arc::clone(&fault);
+        device.set_device_lost_callback(move |reason, words| reporter.report(true, format!("{reason:?} {words}")));
+        let reporter = Arc::clone(&fault);
+        device.on_uncaptured_error(Arc::new(move |error| reporter.report(false, error.to_string())));
+        let cache = open_cache(&device, &info, features, choice.cache.as_deref());
+        Ok(Self {
+            tick_ps: features
+                .contains(wgpu::Features::TIMESTAMP_QUERY)
+                .then(|| period_ps(&queue)),
+            device,
+            queue,
+            info,
+            limits,
+            fault,
+            pipelines: Mutex::default(),
+            cache,
+            checked: choice.checked,
+        })
+    }
+
+    /// The adapter's name and driver, for logs.
+    pub fn name(&self) -> String {
+        format!("{} ({} {})", self.info.name, self.info.driver, self.info.driver_info)
+    }
+
+    /// Whether the adapter computes on the CPU.
+    pub fn is_software(&self) -> bool {
+        self.info.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// Words of the largest buffer that a kernel can bind.
+    pub fn buffer_len_max(&self) -> usize {
+        let size = self
+            .limits
+            .max_storage_buffer_binding_size
+            .min(self.limits.max_buffer_size);
+        usize::try_from(size / 4).unwrap_or(usize::MAX)
+    }
+
+    /// The fault that ended this device, if one did.
+    pub fn check(&self) -> Result<(), Error> {
+        self.fault.check()
+    }
+
+    /// Ends the device as a driver would that lost it.
+    pub fn lose(&self) {
+        self.device.destroy();
+    }
+
+    /// A buffer of zeros.
+    pub fn buffer(&self, label: &str, len: usize) -> Buffer {
+        let inner = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: (len.max(1) * 4) as u64,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        Buffer { inner, len }
+    }
+
+    /// A buffer of `words`.
+    pub fn upload(&self, label: &str, words: &[u32]) -> Buffer {
+        let buffer = self.buffer(label, words.len());
+        self.write(&buffer, 0, words);
+        buffer
+    }
+
+    /// Writes `words` from word `at` on, before anything that is submitted later.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn write(&self, buffer: &Buffer, at: usize, words: &[u32]) {
+        assert!(at + words.len() <= buffer.len, "words lie inside the buffer");
+        if !words.is_empty() {
+            self.queue
+                .write_buffer(&buffer.inner, (at * 4) as u64, bytemuck::cast_slice(words));
+        }
+    }
+
+    /// Begins a sequence of dispatches.
+    pub fn commands(&self) -> Commands<'_> {
+        let timer = self.tick_ps.map(|_| {
+            self.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: None,
+                ty: wgpu::QueryType::Timestamp,
+                count: 2 * TIMED_DISPATCHES,
+            })
+        });
+        Commands {
+            device: self,
+            encoder: self
+                .device
+                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default()),
+            downloads: Vec::new(),
+            timer,
+            timed: Vec::new(),
+        }
+    }
+
+    /// Builds `kernels`, several at a time, and writes the pipeline cache. `progress` hears of each kernel that is
+    /// ready: how many are, of how many, its name, the time since the start.
+    pub fn warm_up(
+        &self,
+        kernels: &[&'static Kernel],
+        mut progress: impl FnMut(usize, usize, &'static str, Duration),
+    ) -> Result<Warmup, Error> {
+        let start = Instant::now();
+        let workers = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(kernels.len());
+        let next = Mutex::new(kernels.iter());
+        let (ready, built) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                let (ready, next) = (ready.clone(), &next);
+                scope.spawn(move || {
+                    loop {
+                        let Some(kernel) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else {
+                            return;
+                        };
+                        self.pipeline(kernel);
+                        if ready.send(kernel.name).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(ready);
+            for (i, name) in built.iter().enumerate() {
+                progress(i + 1, kernels.len(), name, start.elapsed());
+            }
+        });
+        self.check()?;
+        self.save_cache()?;
+        Ok(Warmup {
+            kernels: kernels.len(),
+            elapsed: start.elapsed(),
+            cached: self.cache.as_ref().is_some_and(|(_, _, found)| *found),
+        })
+    }
+
+    fn save_cache(&self) -> Result<(), Error> {
+        let Some((cache, path, _)) = &self.cache else {
+            return Ok(());
+        };
+        let Some(bytes) = cache.get_data() else {
+            return Ok(());
+        };
+        let fresh = path.with_extension(format!("{}.new", std::process::id()));
+        std::fs::write(&fresh, bytes)
+            .and_then(|()| std::fs::rename(&fresh, path))
+            .map_err(|source| Error::Cache {
+                path: path.clone(),
+                source,
+            })
+    }
+
+    fn pipeline(&self, kernel: &'static Kernel) -> wgpu::ComputePipeline {
+        let known = |pipelines: &Mutex<HashMap<_, _>>| {
+            let pipelines = pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+            pipelines.get(kernel.name).cloned()
+        };
+        if let Some(pipeline) = known(&self.pipelines) {
+            return pipeline;
+        }
+        let module = if self.checked {
+            self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(kernel.name),
+                source: wgpu::ShaderSource::Wgsl(kernel.text().into()),
+            })
+        } else {
+            trusted::unchecked_module(&self.device, kernel.name, kernel.text())
+        };
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: self.checked,
+                ..Default::default()
+            },
+            cache: self.cache.as_ref().map(|(cache, _, _)| cache),
+        });
+        let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        pipelines.entry(kernel.name).or_insert(pipeline).clone()
+    }
+
+    /// Items of one dispatch.
+    fn chunk(&self, dispatch: &Dispatch<'_>) -> usize {
+        let group = u64::from(dispatch.kernel.group);
+        let most = group * u64::from(self.limits.max_compute_workgroups_per_dimension);
+        let budget = match self.info.device_type {
+            _ if dispatch.work == 0 => u64::MAX,
+            wgpu::DeviceType::Cpu => u64::MAX,
+            wgpu::DeviceType::DiscreteGpu | wgpu::DeviceType::VirtualGpu => WORK_DISCRETE,
+            _ => WORK_INTEGRATED,
+        };
+        let items = (budget / dispatch.work.max(1)).clamp(group, most);
+        usize::try_from(items / group * group).unwrap_or(usize::MAX)
+    }
+}
+
+/// Dispatches and copies on the way to a device.
+#[derive(Debug)]
+pub struct Commands<'a> {
+    device: &'a Device,
+    encoder: wgpu::CommandEncoder,
+    downloads: Vec<wgpu::Buffer>,
+    timer: Option<wgpu::QuerySet>,
+    timed: Vec<&'static str>,
+}
+
+/// A download's place in its [`Outcome`].
+#[derive(Debug, Clone, Copy)]
+pub struct Download(usize);
+
+impl Commands<'_> {
+    /// Runs a kernel over all items.
+    ///
+    /// # Panics
+    /// If there are more parameters or items than a dispatch takes.
+    pub fn run(&mut self, dispatch: &Dispatch<'_>) {
+        assert!(
+            dispatch.params.len() <= IMMEDIATE_SIZE as usize / 4 - 2,
+            "parameters fit"
+        );
+        if dispatch.items == 0 {
+            return;
+        }
+        let pipeline = self.device.pipeline(dispatch.kernel);
+        let entries: Vec<_> = (0u32..)
+            .zip(dispatch.buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding,
+                resource: buffer.inner.as_entire_binding(),
+            })
+            .collect();
+        let group = self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(dispatch.kernel.name),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        let chunk = self.device.chunk(dispatch);
+        for first in (0..dispatch.items).step_by(chunk) {
+            let end = dispatch.items.min(first + chunk);
+            let mut params = vec![first as u32, end as u32];
+            params.extend_from_slice(dispatch.params);
+            let timestamps = self
+                .timer
+                .as_ref()
+                .filter(|_| self.timed.len() < TIMED_DISPATCHES as usize);
+            let at = 2 * self.timed.len() as u32;
+            let mut pass = self.encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: Some(dispatch.kernel.name),
+                timestamp_writes: timestamps.map(|query_set| wgpu::ComputePassTimestampWrites {
+                    query_set,
+                    beginning_of_pass_write_index: Some(at),
+                    end_of_pass_write_index: Some(at + 1),
+                }),
+            });
+            if timestamps.is_some() {
+                self.timed.push(dispatch.kernel.name);
+            }
+            pass.set_pipeline(&pipeline);
+            pass.set_bind_group(0, &group, &[]);
+            pass.set_immediates(0, bytemuck::cast_slice(&params));
+            pass.dispatch_workgroups(((end - first) as u32).div_ceil(dispatch.kernel.group), 1, 1);
+        }
+    }
+
+    /// Zeros `buffer`.
+    pub fn clear(&mut self, buffer: &Buffer) {
+        self.encoder.clear_buffer(&buffer.inner, 0, None);
+    }
+
+    /// Copies `len` words.
+    ///
+    /// # Panics
+    /// If they lie outside a buffer.
+    pub fn copy(&mut self, from: &Buffer, from_at: usize, to: &Buffer, to_at: usize, len: usize) {
+        assert!(
+            from_at + len <= from.len && to_at + len <= to.len,
+            "words lie inside the buffers"
+        );
+        if len > 0 {
+            let (from_at, to_at, size) = (from_at as u64 * 4, to_at as u64 * 4, len as u64 * 4);
+            self.encoder
+                .copy_buffer_to_buffer(&from.inner, from_at, &to.inner, to_at, size);
+        }
+    }
+
+    /// Brings `len` words from word `at` on back, as they are at this place of the sequence.
+    ///
+    /// # Panics
+    /// If they lie outside the buffer.
+    pub fn download(&mut self, buffer: &Buffer, at: usize, len: usize) -> Download {
+        assert!(at + len <= buffer.len, "words lie inside the buffer");
+        let size = (len * 4) as u64;
+        let staging = self.staging(size);
+        if len > 0 {
+            self.encoder
+                .copy_buffer_to_buffer(&buffer.inner, (at * 4) as u64, &staging, 0, size);
+        }
+        self.downloads.push(staging);
+        Download(self.downloads.len() - 1)
+    }
+
+    fn staging(&self, size: u64) -> wgpu::Buffer {
+        self.device.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("download"),
+            size,
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Hands everything to the device, which starts at once.
+    pub fn submit(mut self) -> Ticket {
+        let words = 2 * self.timed.len() as u32;
+        if let Some(timer) = self.timer.as_ref().filter(|_| words > 0) {
+            let size = u64::from(words) * 8;
+            let resolved = self.device.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("times"),
+                size,
+                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            });
+            let staging = self.staging(size);
+            self.encoder.resolve_query_set(timer, 0..words, &resolved, 0);
+            self.encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, size);
+            self.downloads.push(staging);
+        }
+        let index = self.device.queue.submit([self.encoder.finish()]);
+        let (mapped, arrivals) = mpsc::channel();
+        for download in self.downloads.iter().filter(|download| download.size() > 0) {
+            let mapped = mapped.clone();
+            download.map_async(wgpu::MapMode::Read, .., move |result| {
+                // A receiver that is gone no longer waits for the answer.
+                let _ = mapped.send(result.is_ok());
+            });
+        }
+        Ticket {
+            device: self.device.device.clone(),
+            fault: Arc::clone(&self.device.fault),
+            index,
+            downloads: self.downloads,
+            arrivals,
+            timed: self.timed,
+            tick_ps: self.device.tick_ps.unwrap_or(0),
+        }
+    }
+}
+
+/// Commands under way.
+#[derive(Debug)]
+pub struct Ticket {
+    device: wgpu::Device,
+    fault: Arc<Fault>,
+    index: wgpu::SubmissionIndex,
+    downloads: Vec<wgpu::Buffer>,
+    arrivals: mpsc::Receiver<bool>,
+    timed: Vec<&'static str>,
+    tick_ps: u64,
+}
+
+impl Ticket {
+    /// Waits for the commands; their downloads, or what went wrong on the device since it was opened.
+    pub fn wait(self) -> Result<Outcome, Error> {
+        let polled = self.device.poll(wgpu::PollType::Wait {
+            submission_index: Some(self.index),
+            timeout: None,
+        });
+        self.fault.check()?;
+        let failed = |reason: String| Error::Failed { reason };
+        polled.map_err(|error| failed(error.to_string()))?;
+        let mut downloads = Vec::with_capacity(self.downloads.len());
+        for download in &self.downloads {
+            if download.size() == 0 {
+                downloads.push(Vec::new());
+                continue;
+            }
+            // The poll ran every callback, in whatever order.
+            if self.arrivals.try_recv() != Ok(true) {
+                return Err(failed("a download could not be mapped".into()));
+            }
+            let view = download
+                .get_mapped_range(..)
+                .map_err(|error| failed(error.to_string()))?;
+            downloads.push(bytemuck::pod_collect_to_vec(&view));
+        }
+        let mut times = Vec::new();
+        if !self.timed.is_empty() {
+            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&downloads.pop().unwrap_or_default());
+            for (name, pair) in self.timed.iter().zip(ticks.chunks_exact(2)) {
+                let time_ps = u128::from(pair[1].saturating_sub(pair[0])) * u128::from(self.tick_ps);
+                let time_ns = u64::try_from(time_ps / 1000).unwrap_or(u64::MAX);
+                times.push(KernelTime { name, time_ns });
+            }
+        }
+        Ok(Outcome { downloads, times })
+    }
+}
+
+/// Better adapters first.
+fn rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Cpu => 3,
+        wgpu::DeviceType::Other => 4,
+    }
+}
+
+/// What the device is asked for, or what the adapter lacks.
+fn wanted(adapter: &wgpu::Adapter, timed: bool) -> Result<(wgpu::Features, wgpu::Limits), &'static str> {
+    let (offered, most) = (adapter.features(), adapter.limits());
+    let mut features = wgpu::Features::SHADER_INT64 | wgpu::Features::IMMEDIATES;
+    if !offered.contains(wgpu::Features::SHADER_INT64) {
+        return Err("64-bit integers in shaders (SHADER_INT64)");
+    }
+    if !offered.contains(wgpu::Features::IMMEDIATES) || most.max_immediate_size < IMMEDIATE_SIZE {
+        return Err("128 bytes of push constants");
+    }
+    if most.max_storage_buffer_binding_size < BINDING_SIZES.0 {
+        return Err("storage buffers of 128 MiB");
+    }
+    if most.max_storage_buffers_per_shader_stage < STORAGE_BUFFERS {
+        return Err("eight storage buffers");
+    }
+    features |= offered & wgpu::Features::PIPELINE_CACHE;
+    if timed {
+        features |= offered & wgpu::Features::TIMESTAMP_QUERY;
+    }
+    let limits = wgpu::Limits {
+        max_immediate_size: IMMEDIATE_SIZE,
+        max_storage_buffers_per_shader_stage: STORAGE_BUFFERS,
+        max_storage_buffer_binding_size: most.max_storage_buffer_binding_size.min(BINDING_SIZES.1),
+        max_buffer_size: most.max_buffer_size.min(2 * BINDING_SIZES.1),
+        max_compute_workgroup_storage_size: most.max_compute_workgroup_storage_size.min(32 << 10),
+        ..wgpu::Limits::default()
+    };
+    Ok((features, limits.or_worse_values_from(&most)))
+}
+
+/// The pipeline cache in `folder`, its file, and whether that was there.
+fn open_cache(
+    device: &wgpu::Device,
+    info: &wgpu::AdapterInfo,
+    features: wgpu::Features,
+    folder: Option<&Path>,
+) -> Option<(wgpu::PipelineCache, PathBuf, bool)> {
+    if !features.contains(wgpu::Features::PIPELINE_CACHE) {
+        return None;
+    }
+    let folder = folder.filter(|folder| std::fs::create_dir_all(folder).is_ok())?;
+    let path = folder.join(wgpu::util::pipeline_cache_key(info)?);
+    let bytes = std::fs::read(&path).ok();
+    let cache = trusted::pipeline_cache(device, bytes.as_deref());
+    Some((cache, path, bytes.is_some()))
+}
+
+#[allow(clippy::float_arithmetic, reason = "the driver says in floats how long a tick is")]
+fn period_ps(queue: &wgpu::Queue) -> u64 {
+    (queue.get_timestamp_period() * 1000.0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernel::{Kernel, Layer};
+    use super::super::test_device;
+    use super::*;
+
+    static AFFINE: Layer = Layer {
+        name: "affine",
+        text: "
+struct Params { first: u32, end: u32, factor: u32 }
+var<immediate> params: Params;
+@group(0) @binding(0) var<storage, read> a: array<u32>;
+@group(0) @binding(1) var<storage, read_write> b: array<u32>;
+@compute @workgroup_size(GROUP)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let i = params.first + id.x;
+  if i >= params.end { return; }
+  b[i] = a[i] * params.factor + u32((u64(i) << 33u) >> 33u);
+}",
+        needs: &[],
+    };
+    static KERNEL: Kernel = Kernel {
+        name: "affine",
+        layer: &AFFINE,
+        group: 64,
+    };
+
+    #[test]
+    fn dispatches_see_what_those_before_wrote() -> Result<(), Error> {
+        let device = test_device();
+        let n = 1000usize;
+        let words: Vec<u32> = (0..n as u32).map(|i| i.wrapping_mul(2_654_435_761)).collect();
+        let (a, b) = (device.upload("a", &words), device.buffer("b", n));
+        let mut commands = device.commands();
+        for (from, to) in [(&a, &b), (&b, &a)] {
+            commands.run(&Dispatch {
+                kernel: &KERNEL,
+                buffers: &[from, to],
+                params: &[3],
+                items: n,
+                work: 1,
+            });
+        }
+        let (all, none, last) = (
+            commands.download(&a, 0, n),
+            commands.download(&a, 0, 0),
+            commands.download(&a, n - 1, 1),
+        );
+        let mut outcome = commands.submit().wait()?;
+        let once = |i: usize, x: u32| x.wrapping_mul(3).wrapping_add(i as u32);
+        let expected: Vec<u32> = words.iter().enumerate().map(|(i, x)| once(i, once(i, *x))).collect();
+        assert_eq!(outcome.take(all), expected);
+        assert!(outcome.take(none).is_empty());
+        assert_eq!(outcome.take(last), expected[n - 1..]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_lost_device_says_so_and_goes_on_saying_so() -> Result<(), Error> {
+        let device = Device::open(&Choice {
+            timed: true,
+            ..Choice::default()
+        })?;
+        let run = |device: &Device| {
+            let buffer = device.upload("a", &[1, 2, 3]);
+            let other = device.buffer("b", 3);
+            let mut commands = device.commands();
+            commands.run(&Dispatch {
+                kernel: &KERNEL,
+                buffers: &[&buffer, &other],
+                params: &[1],
+                items: 3,
+                work: 1,
+            });
+            let download = commands.download(&other, 0, 3);
+            let mut outcome = commands.submit().wait()?;
+            Ok::<_, Error>((outcome.take(download), outcome.times().len()))
+        };
+        let warm = device.warm_up(&[&KERNEL], |_, _, _, _| ())?;
+        assert_eq!((warm.kernels, warm.cached), (1, false));
+        let (words, times) = run(&device)?;
+        assert_eq!(words, [1, 3, 5]);
+        assert!(times <= 1);
+        device.lose();
+        for _ in 0..2 {
+            assert!(matches!(run(&device), Err(Error::Lost { .. } | Error::Failed { .. })));
+        }
+        assert!(device.check().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn an_adapter_of_no_such_name() {
+        let choice = Choice {
+            name: Some("no such adapter".into()),
+            ..Choice::default()
+        };
+        assert!(matches!(Device::open(&choice), Err(Error::NoAdapter { name: Some(_) })));
+    }
+}

@@ -1,0 +1,174 @@
+//! What a kernel is: a stack of WGSL layers with one entry point, and how its text is assembled.
+//!
+//! # Invariants
+//! * A layer's text enters a kernel once, after everything it needs.
+//! * The assembled text is a function of the layers alone.
+//!
+//! # Repetition
+//! A WGSL compiler need not unroll, and arrays indexed by a loop cost registers. So layers may repeat lines:
+//! `//% for i in 0..13` up to its `//% end` stands for 13 copies with `{i}`, `{i+1}`, `{i-1}` and the like replaced.
+
+/// A piece of WGSL and the layers it stands on.
+#[derive(Debug)]
+pub struct Layer {
+    /// Its name in messages.
+    pub name: &'static str,
+    /// WGSL, with repetitions.
+    pub text: &'static str,
+    /// What must stand before it.
+    pub needs: &'static [&'static Layer],
+}
+
+/// One entry point `main` and what a dispatch of it is.
+///
+/// Bindings 0, 1, ... of group 0 are storage buffers; `var<immediate> params` is a struct of `u32` whose first two are
+/// the first item of this dispatch and the end of the items (exclusive). `GROUP` is the size of a workgroup.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its name in progress, timings and messages.
+    pub name: &'static str,
+    /// The layer with `main`.
+    pub layer: &'static Layer,
+    /// Threads of a workgroup, `GROUP` in the text.
+    pub group: u32,
+}
+
+impl Kernel {
+    /// The WGSL that a device compiles.
+    pub fn text(&self) -> String {
+        let mut seen = Vec::new();
+        let mut text = format!("const GROUP: u32 = {}u;\n", self.group);
+        gather(self.layer, &mut seen, &mut text);
+        text
+    }
+}
+
+fn gather(layer: &'static Layer, seen: &mut Vec<&'static str>, text: &mut String) {
+    if seen.contains(&layer.name) {
+        return;
+    }
+    seen.push(layer.name);
+    for needed in layer.needs {
+        gather(needed, seen, text);
+    }
+    let lines: Vec<&str> = layer.text.lines().collect();
+    repeat(&lines, &[], text);
+}
+
+/// Writes `lines` with the loops of `//% for` unrolled and the variables of `bound` replaced.
+fn repeat(lines: &[&str], bound: &[(&str, usize)], out: &mut String) {
+    let mut at = 0;
+    while at < lines.len() {
+        let line = lines[at].trim();
+        let Some(header) = line.strip_prefix("//% for ") else {
+            replace(lines[at], bound, out);
+            out.push('\n');
+            at += 1;
+            continue;
+        };
+        let (name, from, to) =
+            parse_header(header).unwrap_or_else(|| panic!("a loop reads `//% for i in 0..13`: {line}"));
+        let mut depth = 1;
+        let mut end = at + 1;
+        while depth > 0 {
+            let inner = lines.get(end).unwrap_or_else(|| panic!("no end: {line}")).trim();
+            depth = match inner {
+                "//% end" => depth - 1,
+                _ if inner.starts_with("//% for ") => depth + 1,
+                _ => depth,
+            };
+            end += 1;
+        }
+        for value in from..to {
+            let mut inner = bound.to_vec();
+            inner.push((name, value));
+            repeat(&lines[at + 1..end - 1], &inner, out);
+        }
+        at = end;
+    }
+}
+
+fn parse_header(header: &str) -> Option<(&str, usize, usize)> {
+    let (name, range) = header.split_once(" in ")?;
+    let (from, to) = range.split_once("..")?;
+    Some((name, from.parse().ok()?, to.parse().ok()?))
+}
+
+fn replace(line: &str, bound: &[(&str, usize)], out: &mut String) {
+    let mut rest = line;
+    while let Some(open) = rest.find('{') {
+        out.push_str(&rest[..open]);
+        let inner = &rest[open + 1..];
+        match inner
+            .find('}')
+            .and_then(|close| Some((close, value_of(&inner[..close], bound)?)))
+        {
+            Some((close, value)) => {
+                out.push_str(&value.to_string());
+                rest = &inner[close + 1..];
+            }
+            None => {
+                out.push('{');
+                rest = inner;
+            }
+        }
+    }
+    out.push_str(rest);
+}
+
+fn value_of(expression: &str, bound: &[(&str, usize)]) -> Option<usize> {
+    let split = expression.find(['+', '-']).unwrap_or(expression.len());
+    let (_, value) = bound.iter().find(|(name, _)| *name == &expression[..split])?;
+    match expression[split..].split_at_checked(1) {
+        None => Some(*value),
+        Some(("+", more)) => Some(value + more.parse::<usize>().ok()?),
+        Some((_, less)) => value.checked_sub(less.parse().ok()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_repeat() {
+        let mut out = String::new();
+        let lines = [
+            "a {x}",
+            "//% for i in 1..3",
+            "//% for j in 0..2",
+            "t{i+1}{j} {k}",
+            "//% end",
+            "v{i-1}",
+            "//% end",
+            "z",
+        ];
+        repeat(&lines, &[], &mut out);
+        assert_eq!(out, "a {x}\nt20 {k}\nt21 {k}\nv0\nt30 {k}\nt31 {k}\nv1\nz\n");
+    }
+
+    #[test]
+    fn layers_enter_once_in_order() {
+        static A: Layer = Layer {
+            name: "a",
+            text: "a",
+            needs: &[],
+        };
+        static B: Layer = Layer {
+            name: "b",
+            text: "b",
+            needs: &[&A],
+        };
+        static C: Layer = Layer {
+            name: "c",
+            text: "c",
+            needs: &[&A, &B],
+        };
+        let kernel = Kernel {
+            name: "k",
+            layer: &C,
+            group: 64,
+        };
+        assert_eq!(kernel.text(), "const GROUP: u32 = 64u;\na\nb\nc\n");
+    }
+}

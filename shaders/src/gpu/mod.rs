@@ -1,0 +1,40 @@
+//! Batch arithmetic on a Vulkan device, written in WGSL: the field, and what stands on it.
+//!
+//! # Layers
+//! `wgsl/*.wgsl` are layers: each says in Rust ([`Layer`]) which layers it stands on, and a [`Kernel`] is the last layer
+//! of such a stack, with one entry point `main`. Nothing is pasted: a kernel's text is its layers, each once, in order.
+//! [`KERNELS`] is the registry of all kernels; a device warms up with it and a test counts the multiplications in it.
+//!
+//! # Numbers on the device
+//! Buffers hold `u32`. A field element is 13 limbs of 30 bits, little-endian, Montgomery with R = 2^390, below 2p unless
+//! said otherwise. N elements lie limb by limb, `buf[limb * N + i]`, so that neighbouring threads read neighbouring
+//! words; several elements an item are *slots*, `buf[(slot * 13 + limb) * N + i]`.
+//!
+//! # Failure
+//! A device that fails never panics and never gives a wrong answer for a right one: every [`Ticket::wait`] after the
+//! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
+
+mod device;
+mod kernel;
+mod trusted;
+
+pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
+pub use kernel::{Kernel, Layer};
+
+/// Every kernel of the crate, in the order in which a device builds them.
+pub static KERNELS: &[&Kernel] = &[];
+
+/// The device of this crate's tests, opened once. Checked, software where there is nothing else.
+#[cfg(test)]
+pub(crate) fn test_device() -> &'static Device {
+    static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
+    DEVICE.get_or_init(|| {
+        match Device::open(&Choice {
+            checked: true,
+            ..Choice::default()
+        }) {
+            Ok(device) => device,
+            Err(error) => panic!("tests need a Vulkan adapter (`make setup` installs one on Debian): {error}"),
+        }
+    })
+}
