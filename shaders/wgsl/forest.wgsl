@@ -1,5 +1,5 @@
-// Many trees at a time: sorted by size with the largest first; trees of one size are a cohort, and at every level the nodes of a
-// cohort lie tree behind tree. Of an odd number of nodes the last moves up as it is: RFC 9162's right edge.
+// Many trees at a time, sorted by size, the largest first. Trees of one size are a cohort, and at every level the nodes
+// of a cohort lie tree behind tree. Of an odd number of nodes the last moves up as it is: RFC 9162's right edge.
 
 // A cohort at one level.
 struct Cohort {

@@ -8,6 +8,8 @@ struct Params {
     cohorts: u32,
     // Vectors a leaf: 2 or 3.
     quarters: u32,
+    // 1 where the leaves are hashes already.
+    hashed: u32,
 }
 
 var<immediate> params: Params;
@@ -26,11 +28,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let place = forest_place(k, params.cohorts_at, params.cohorts);
     let at = (starts[place.tree] + place.node) * params.quarters;
-    var c = vec4<u32>(0u);
-    if (params.quarters == 3u) {
-        c = swap_bytes(leaves[at + 2u]);
+    var hash = swap_digest(Digest(leaves[at], leaves[at + 1u]));
+    if (params.hashed == 0u) {
+        var c = vec4<u32>(0u);
+        if (params.quarters == 3u) {
+            c = swap_bytes(leaves[at + 2u]);
+        }
+        hash = leaf_hash(hash.a, hash.b, c, params.quarters);
     }
-    let hash = leaf_hash(swap_bytes(leaves[at]), swap_bytes(leaves[at + 1u]), c, params.quarters);
     if (place.width_out == 1u) {
         roots[place.tree] = swap_digest(hash);
     } else {

@@ -19,9 +19,9 @@ fn node_hash(left: Digest, right: Digest) -> Digest {
     return sha256_compress(sha256_compress(SHA256_IV, first), second);
 }
 
-// SHA-256(0x00 || leaf) of a leaf of `words` = 8 or 12 words, given as three quarters of a block: 33 or 49 bytes.
-fn leaf_hash(a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, words: u32) -> Digest {
-    let is_long = words == 12u;
+// SHA-256(0x00 || leaf) of a leaf of two or three quarters of a block: 33 or 49 bytes.
+fn leaf_hash(a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, quarters: u32) -> Digest {
+    let is_long = quarters == 3u;
     let block = Block(
         (vec4<u32>(0u, a.xyz) << vec4<u32>(24u)) | (a >> vec4<u32>(8u)),
         (vec4<u32>(a.w, b.xyz) << vec4<u32>(24u)) | (b >> vec4<u32>(8u)),

@@ -15,7 +15,9 @@
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
 mod device;
+pub mod hash;
 mod kernel;
+pub mod tree;
 mod trusted;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
