@@ -5,7 +5,7 @@ struct Params {
     first: u32,
     end: u32,
     // 0: the inputs are messages; 1: they are b_0 of messages of other lengths.
-    from: u32,
+    begin: u32,
 }
 
 var<immediate> params: Params;
@@ -29,7 +29,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var b0 = message;
     // What goes into the next hash: the message, then b_0, then b_0 ^ b_(i-1).
     var body = message;
-    for (var i = params.from; i < 5u; i++) {
+    for (var i = params.begin; i < 5u; i++) {
         var state = SHA256_IV;
         if (i == 0u) {
             state = Digest(suite[4].a, suite[4].b);

@@ -113,7 +113,9 @@ pub struct Suite {
 impl Suite {
     /// The suite of `dst`; none for a tag of a size outside [`DST_SIZES`].
     pub fn new(device: &Device, dst: &[u8]) -> Option<Self> {
-        let size = u8::try_from(dst.len()).ok().filter(|_| DST_SIZES.contains(&dst.len()))?;
+        let size = u8::try_from(dst.len())
+            .ok()
+            .filter(|_| DST_SIZES.contains(&dst.len()))?;
         // DST_prime = DST || I2OSP(len(DST), 1); l_i_b_str = I2OSP(128, 2).
         let prime = [dst, &[size]].concat();
         let tail = [&[0, 128, 0], prime.as_slice()].concat();
@@ -259,8 +261,10 @@ mod tests {
 
     #[test]
     fn expand_message_of_rfc_9380() -> Result<(), Error> {
-        let file: Value =
-            serde_json::from_str(include_str!("../../tests/vectors/rfc9380/expand_message_xmd_SHA256_38.json")).unwrap();
+        let file: Value = serde_json::from_str(include_str!(
+            "../../tests/vectors/rfc9380/expand_message_xmd_SHA256_38.json"
+        ))
+        .unwrap();
         let dst = file["DST"].as_str().unwrap().as_bytes();
         let vectors: Vec<(&str, Vec<u8>)> = file["tests"]
             .as_array()
@@ -288,7 +292,12 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         let messages: Vec<&[u8]> = (0..200).map(|len| &bytes[..len]).collect();
         for (found, message) in expand(SIGNATURE_DST, &messages)?.iter().zip(&messages) {
-            assert_eq!(found, &expand_message_xmd(message, SIGNATURE_DST), "{} bytes", message.len());
+            assert_eq!(
+                found,
+                &expand_message_xmd(message, SIGNATURE_DST),
+                "{} bytes",
+                message.len()
+            );
         }
         Ok(())
     }

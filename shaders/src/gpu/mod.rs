@@ -18,6 +18,8 @@ mod device;
 pub mod hash;
 mod kernel;
 pub mod tree;
+#[cfg(test)]
+mod tree_vectors;
 mod trusted;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};

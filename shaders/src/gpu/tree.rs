@@ -167,7 +167,12 @@ impl Forest {
                 *width = width_out;
             }
             let (cohorts, nodes, kept) = (groups.len(), nodes as usize, kept as usize);
-            levels.push(Level { at, cohorts, nodes, kept });
+            levels.push(Level {
+                at,
+                cohorts,
+                nodes,
+                kept,
+            });
             // Cohorts come largest first, so those that are done are the last.
             groups.retain(|(width, ..)| *width > 1);
             bases.truncate(groups.len());
