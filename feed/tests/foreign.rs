@@ -161,11 +161,8 @@ fn tshark() -> bool {
         .is_ok_and(|out| out.status.success());
     if !there {
         // Past the capture of a passing test's output.
-        writeln!(
-            std::io::stderr(),
-            "\nSKIPPED: tshark is not installed (apt-get install tshark)"
-        )
-        .unwrap();
+        let why = "tshark is not installed (apt-get install tshark)";
+        writeln!(std::io::stderr(), "\nSKIPPED: {why}").expect("stderr");
     }
     there
 }
