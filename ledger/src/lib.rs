@@ -33,18 +33,23 @@
 
 mod block;
 mod check;
+pub mod checkpoints;
 mod commits;
 mod error;
 mod files;
 #[cfg(test)]
 mod format_doc;
 mod frame;
+mod index;
 mod log;
+mod note;
+mod proof;
 mod read;
 mod recover;
 mod scan;
 mod segment;
 mod store;
+mod tiles;
 
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
 pub use check::{CheckError, Checked, check, check_with};
@@ -54,8 +59,14 @@ pub use files::{COMMITS_FILE, GENESIS_FILE, LOCK_FILE};
 pub use frame::{
     FRAME_ALIGN, FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, Record, RecordRef, frame_size, record_leaf_hash, record_root,
 };
+pub use index::{HeaderIndex, INDEX_DIR};
+pub use note::{
+    Checkpoint, KeyKind, NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX, Note, NoteError, NoteKey, SignatureLine, origin,
+};
+pub use proof::{ProofError, Proven, RecordProof, check_consistency};
 pub use read::{Blocks, Reader};
 pub use recover::Recovery;
 pub use scan::Block;
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};
+pub use tiles::{TilesExported, export_tiles};
