@@ -74,7 +74,7 @@ pub fn cosign(dir: &Path, size: u64, line: SignatureLine, witness: &NoteKey) -> 
         path: path.clone(),
         source,
     };
-    let mut note = load(dir, size)?.ok_or_else(|| Error::NoCheckpoint { size })?;
+    let mut note = load(dir, size)?.ok_or(Error::NoCheckpoint { size })?;
     note.add(line, witness).map_err(wrong)?;
     write(&path, note.to_string().as_bytes())?;
     Ok(note)

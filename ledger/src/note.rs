@@ -430,7 +430,7 @@ impl Note {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n", self.checkpoint.text())?;
+        writeln!(f, "{}", self.checkpoint.text())?;
         self.signatures.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }

@@ -22,6 +22,9 @@ const TILE_WIDTH: u64 = 256;
 const TILE_LEVELS: u32 = 8;
 const CHECKPOINT_FILE: &str = "checkpoint";
 
+/// Appends one item of a tile.
+type PutItem<'a> = dyn Fn(u64, &mut Vec<u8>) -> Result<(), Error> + 'a;
+
 /// What a run of [`export_tiles`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TilesExported {
@@ -86,7 +89,7 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
         to: size,
         files: 0,
     };
-    let mut put = |kind: &str, level: u32, item: &dyn Fn(u64, &mut Vec<u8>) -> Result<(), Error>| {
+    let mut put = |kind: &str, level: u32, item: &PutItem<'_>| {
         let (from, size) = (from >> (8 * level), size >> (8 * level));
         if from == size {
             return Ok(());
