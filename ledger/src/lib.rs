@@ -31,6 +31,7 @@
 //!   must say; it is then written again. Any other wrong entry is damage.
 //! * [`Recovery`] says in one sentence what was done.
 
+mod anchor;
 mod block;
 mod check;
 mod commits;
@@ -43,9 +44,12 @@ mod log;
 mod read;
 mod recover;
 mod scan;
+mod scrub;
 mod segment;
+mod snapshot;
 mod store;
 
+pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
 pub use check::{CheckError, Checked, check, check_with};
 pub use commits::{COMMIT_SIZE, Commit};
@@ -57,5 +61,7 @@ pub use frame::{
 pub use read::{Blocks, Reader};
 pub use recover::Recovery;
 pub use scan::Block;
+pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+pub use snapshot::{SNAPSHOTS_DIR, Snapshot};
 pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};

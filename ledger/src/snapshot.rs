@@ -23,7 +23,7 @@ use wattbook_types::{ChainId, Hash};
 
 use crate::anchor::{Anchor, Claim};
 use crate::error::{Error, Fault, FaultKind};
-use crate::files::sync_dir;
+use crate::files::{count_segments, sync_dir};
 use crate::log::{Log, recorded_segment_size};
 
 /// Folder of the snapshots in a ledger's directory.
@@ -245,8 +245,8 @@ impl Snapshot {
     pub fn anchor(&self, dir: &Path, chain: ChainId) -> Result<Anchor, Fault> {
         let size = recorded_segment_size(dir, chain)?;
         let mut log = Log::new(dir, chain, size);
-        // Only the segment of that one frame is needed.
-        log.map_one(self.claim.length.saturating_sub(1) / size)?;
+        // Only the segment of that one frame is opened.
+        log.promise(count_segments(dir)?)?;
         Anchor::find(&log, chain, &self.claim)
     }
 }
