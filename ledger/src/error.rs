@@ -95,6 +95,9 @@ pub enum FaultKind {
     /// Bytes stand beyond the published end.
     #[error("bytes stand beyond the last committed block; open the ledger once to recover it")]
     Beyond = 28,
+    /// A snapshot that is damaged, of another chain, or not of the block it names.
+    #[error("the snapshot is damaged, or not of this chain")]
+    Snapshot = 40,
 }
 
 impl FaultKind {

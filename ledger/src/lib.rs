@@ -31,6 +31,7 @@
 //!   must say; it is then written again. Any other wrong entry is damage.
 //! * [`Recovery`] says in one sentence what was done.
 
+mod anchor;
 mod block;
 mod check;
 pub mod checkpoints;
@@ -47,10 +48,13 @@ mod proof;
 mod read;
 mod recover;
 mod scan;
+mod scrub;
 mod segment;
+mod snapshot;
 mod store;
 mod tiles;
 
+pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
 pub use check::{CheckError, Checked, check, check_with};
 pub use commits::{COMMIT_SIZE, Commit};
@@ -67,6 +71,8 @@ pub use proof::{ProofError, Proven, RecordProof, check_consistency};
 pub use read::{Blocks, Reader};
 pub use recover::Recovery;
 pub use scan::Block;
+pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+pub use snapshot::{SNAPSHOTS_DIR, Snapshot};
 pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};
 pub use tiles::{TilesExported, export_tiles};

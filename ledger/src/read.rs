@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use wattbook_types::ChainId;
 
+use crate::anchor::Anchor;
 use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, lock_shared, read_genesis};
@@ -161,6 +162,22 @@ impl Reader {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+impl Reader {
+    /// The log behind it.
+    pub(crate) const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The blocks that follow an anchor of this ledger.
+    pub fn blocks_from(&self, anchor: &Anchor) -> Blocks<'_> {
+        Blocks {
+            reader: self,
+            head: anchor.head.clone(),
+            done: false,
+        }
     }
 }
 
