@@ -16,14 +16,24 @@
 
 mod device;
 pub mod field;
+pub mod hash;
 mod kernel;
+pub mod tree;
+#[cfg(test)]
+mod tree_vectors;
 mod trusted;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
 
 /// Every kernel of the crate, in the order in which a device builds them.
-pub static KERNELS: &[&Kernel] = &[];
+pub static KERNELS: &[&Kernel] = &[
+    &hash::ENVELOPE,
+    &hash::EXPAND,
+    &tree::LEAVES,
+    &tree::LEVEL,
+    &tree::INCLUSION,
+];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]
