@@ -3,8 +3,10 @@
 struct Params {
   first: u32,
   end: u32,
-  // Keys of the buffers.
+  // Elements of `keys`, of `lines`, and where in `lines` the first key goes.
   len: u32,
+  lines_len: u32,
+  into: u32,
   // Where the program of additions begins, and where it ends.
   doubling_end: u32,
   addition_end: u32,
@@ -40,9 +42,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     run(select(0u, params.doubling_end, adding), select(params.doubling_end, params.addition_end, adding));
     for (var slot = 0u; slot < 6u; slot++) {
       let value = registers[LINE + slot];
-      let to = ((line * 6u + slot) * 13u) * params.len + i;
+      let to = ((line * 6u + slot) * 13u) * params.lines_len + params.into + i;
       //% for i in 0..13
-      lines[to + {i}u * params.len] = value.v{i};
+      lines[to + {i}u * params.lines_len] = value.v{i};
       //% end
     }
     line++;

@@ -141,8 +141,8 @@ pub(crate) fn mul12_by_line(f: &mut Formula, x: Fp12, y: [Fp2; 3]) -> Fp12 {
     [add6(f, low, high), cross]
 }
 
-/// A line at a point of G1: its second and third coefficient times the point's `-2x` and `2y`.
-pub(crate) fn line_at(f: &mut Formula, line: [Fp2; 3], minus_2x: Value, twice_y: Value) -> [Fp2; 3] {
-    let scaled = |f: &mut Formula, x: Fp2, by: Value| [f.mul(x[0], by), f.mul(x[1], by)];
-    [line[0], scaled(f, line[1], minus_2x), scaled(f, line[2], twice_y)]
+/// A line at a homogeneous point of E1, times its Z, from `[-2X, 2Y, Z]`: six multiplications.
+pub(crate) fn line_at(f: &mut Formula, line: [Fp2; 3], point: [Value; 3]) -> [Fp2; 3] {
+    let [minus_2x, twice_y, z] = point;
+    [(line[0], z), (line[1], minus_2x), (line[2], twice_y)].map(|(part, by)| [f.mul(part[0], by), f.mul(part[1], by)])
 }
