@@ -15,6 +15,7 @@
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
 mod device;
+pub mod field;
 mod kernel;
 mod trusted;
 
