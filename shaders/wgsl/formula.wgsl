@@ -6,8 +6,8 @@ const REGISTERS = 48u;
 @group(0) @binding(0) var<storage, read> program: array<u32>;
 var<private> registers: array<Fp, REGISTERS>;
 
-fn run(from: u32, to: u32) {
-  for (var at = from; at < to; at++) {
+fn run(begin: u32, to: u32) {
+  for (var at = begin; at < to; at++) {
     let op = program[at];
     let left = registers[(op >> 20u) & 1023u];
     let right = registers[(op >> 10u) & 1023u];

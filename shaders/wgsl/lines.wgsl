@@ -10,6 +10,10 @@ struct Params {
   // Where the program of additions begins, and where it ends.
   doubling_end: u32,
   addition_end: u32,
+  // One, in Montgomery form.
+  //% for i in 0..13
+  one_{i}: u32,
+  //% end
 }
 var<immediate> params: Params;
 // Affine points of E2: slots x, y of two elements each.
@@ -33,8 +37,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     registers[slot] = value;
     registers[KEY + slot] = value;
   }
-  registers[4] = fp_one();
-  registers[5] = fp_zero();
+  var zero: Fp;
+  registers[5] = zero;
+  //% for i in 0..13
+  registers[4].v{i} = params.one_{i};
+  //% end
   var bit = 62u;
   var adding = false;
   var line = 0u;

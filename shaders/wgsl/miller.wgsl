@@ -49,13 +49,14 @@ fn load_pair(pair: u32, line: u32) -> bool {
   let key = keys[pair];
   for (var slot = 0u; slot < 6u; slot++) {
     var value: Fp;
-    let from = ((line * 6u + slot) * 13u) * params.key_len + key;
+    let base = ((line * 6u + slot) * 13u) * params.key_len + key;
     //% for i in 0..13
-    value.v{i} = lines[from + {i}u * params.key_len];
+    value.v{i} = lines[base + {i}u * params.key_len];
     //% end
     registers[LINE + slot] = value;
   }
-  registers[AT_POINT] = fp_neg(fp_add(point[0], point[0]));
+  var zero: Fp;
+  registers[AT_POINT] = fp_sub(zero, fp_add(point[0], point[0]));
   registers[AT_POINT + 1u] = fp_add(point[1], point[1]);
   registers[AT_POINT + 2u] = point[2];
   return true;

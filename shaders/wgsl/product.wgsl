@@ -18,9 +18,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if i >= params.end { return; }
   for (var slot = 0u; slot < 24u; slot++) {
     var value: Fp;
-    let from = (slot % 12u) * 13u * params.len + i + select(0u, params.half, slot >= 12u);
+    let base = (slot % 12u) * 13u * params.len + i + select(0u, params.half, slot >= 12u);
     //% for i in 0..13
-    value.v{i} = state[from + {i}u * params.len];
+    value.v{i} = state[base + {i}u * params.len];
     //% end
     registers[slot] = value;
   }

@@ -133,9 +133,7 @@ impl Formula {
 /// Appends copies that carry out `moves` (from, to) as if all at once; gives the number of registers used.
 fn move_all(moves: &[(u16, u16)], registers: usize, ops: &mut Vec<Op>) -> usize {
     let mut waiting: Vec<(u16, u16)> = moves.iter().copied().filter(|(from, to)| from != to).collect();
-    let mut registers = moves
-        .iter()
-        .fold(registers, |n, &(_, to)| n.max(usize::from(to) + 1));
+    let mut registers = moves.iter().fold(registers, |n, &(_, to)| n.max(usize::from(to) + 1));
     // A value that leaves its register and also stays counts as a move onto itself.
     let is_needed = |waiting: &[(u16, u16)], register: u16| waiting.iter().any(|&(from, _)| from == register);
     let spare = registers as u16;
@@ -151,7 +149,10 @@ fn move_all(moves: &[(u16, u16)], registers: usize, ops: &mut Vec<Op>) -> usize 
                 let (from, _) = waiting[0];
                 ops.push(Op::copy(from, spare));
                 registers = registers.max(usize::from(spare) + 1);
-                waiting.iter_mut().filter(|pair| pair.0 == from).for_each(|pair| pair.0 = spare);
+                waiting
+                    .iter_mut()
+                    .filter(|pair| pair.0 == from)
+                    .for_each(|pair| pair.0 = spare);
             }
         }
     }
@@ -212,9 +213,13 @@ mod tests {
     fn run(program: &Program, inputs: &[u64]) -> Vec<u64> {
         const PRIME: u64 = 65_521;
         let mut registers = vec![None; program.registers];
-        inputs.iter().enumerate().for_each(|(at, &input)| registers[at] = Some(input));
+        inputs
+            .iter()
+            .enumerate()
+            .for_each(|(at, &input)| registers[at] = Some(input));
         for op in &program.ops {
-            let read = |at: u16| registers[usize::from(at)].unwrap_or_else(|| panic!("register {at} is read unwritten"));
+            let read =
+                |at: u16| registers[usize::from(at)].unwrap_or_else(|| panic!("register {at} is read unwritten"));
             let (left, right) = (read(op.left), read(op.right));
             registers[usize::from(op.target)] = Some(match op.kind {
                 Kind::Mul => left * right % PRIME,

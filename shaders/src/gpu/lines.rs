@@ -9,6 +9,7 @@ use super::tower::{Fp2, add2, mul2, sqr2, sub2};
 
 /// Registers of a step: the multiple (x, y, z), the key (x, y), the line.
 const MULTIPLE: u16 = 0;
+const KEY: u16 = 6;
 const LINE: u16 = 10;
 const INPUTS: u16 = 10;
 
@@ -20,8 +21,11 @@ fn twice(f: &mut Formula, x: Fp2) -> Fp2 {
     add2(f, x, x)
 }
 
-fn finish(f: &Formula, multiple: [Fp2; 3], line: [Fp2; 3]) -> Program {
+/// The key stays where it is.
+fn finish(f: &Formula, inputs: &[Value], multiple: [Fp2; 3], line: [Fp2; 3]) -> Program {
+    let key = usize::from(KEY)..usize::from(LINE);
     let outputs: Vec<(Value, u16)> = (multiple.as_flattened().iter().copied().zip(MULTIPLE..))
+        .chain(inputs[key].iter().copied().zip(KEY..))
         .chain(line.as_flattened().iter().copied().zip(LINE..))
         .collect();
     f.compile(&outputs)
@@ -31,7 +35,9 @@ fn finish(f: &Formula, multiple: [Fp2; 3], line: [Fp2; 3]) -> Program {
 pub(super) fn doubling() -> Program {
     let (mut formula, inputs) = Formula::new(INPUTS);
     let f = &mut formula;
-    let [x, y, z, ..] = pairs(&inputs)[..] else { unreachable!("five pairs of inputs") };
+    let [x, y, z, ..] = pairs(&inputs)[..] else {
+        unreachable!("five pairs of inputs")
+    };
     let (a, b, zz) = (sqr2(f, x), sqr2(f, y), sqr2(f, z));
     let c = sqr2(f, b);
     let d = add2(f, x, b);
@@ -62,14 +68,16 @@ pub(super) fn doubling() -> Program {
     let b4 = twice(f, b4);
     let l0 = sub2(f, l0, b4);
     let (l1, l2) = (mul2(f, e, zz), mul2(f, z3, zz));
-    finish(&formula, [x3, y3, z3], [l0, l1, l2])
+    finish(&formula, &inputs, [x3, y3, z3], [l0, l1, l2])
 }
 
 /// The key is added to the multiple; the line goes through both.
 pub(super) fn addition() -> Program {
     let (mut formula, inputs) = Formula::new(INPUTS);
     let f = &mut formula;
-    let [x, y, z, qx, qy] = pairs(&inputs)[..] else { unreachable!("five pairs of inputs") };
+    let [x, y, z, qx, qy] = pairs(&inputs)[..] else {
+        unreachable!("five pairs of inputs")
+    };
     let zz = sqr2(f, z);
     let u = mul2(f, qx, zz);
     let s = mul2(f, qy, z);
@@ -99,5 +107,5 @@ pub(super) fn addition() -> Program {
     let yz = mul2(f, qy, z3);
     let l0 = sub2(f, rx, yz);
     let l0 = twice(f, l0);
-    finish(&formula, [x3, y3, z3], [l0, r, z3])
+    finish(&formula, &inputs, [x3, y3, z3], [l0, r, z3])
 }

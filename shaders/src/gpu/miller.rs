@@ -9,12 +9,11 @@
 //! * A pair whose point is infinity counts as one.
 //! * The product differs from blst's by factors of subfields only, which the final exponentiation takes to one.
 
-use super::field::{self, FP_WORDS};
+use super::field::{self, Fp, LIMBS};
 use super::formula::{Formula, Program, Value};
 use super::tower::{self, FP12_LEN};
 use super::{Buffer, Commands, Device, Dispatch, Download, Kernel, Layer, lines};
-use crate::cpu::field::Fp;
-use crate::cpu::lines::Fp12;
+use blst::{blst_fp12, blst_p2_affine};
 use std::sync::LazyLock;
 
 static FORMULA: Layer = Layer {
@@ -60,7 +59,7 @@ const Z: u64 = 0xd201_0000_0001_0000;
 /// Lines of a loop: a doubling a bit, an addition a set bit.
 const LINES_LEN: usize = 68;
 /// Words of a key's lines.
-const KEY_WORDS: usize = LINES_LEN * 6 * FP_WORDS;
+const KEY_WORDS: usize = LINES_LEN * 6 * LIMBS;
 /// Keys of one buffer of lines at most.
 const CHUNK_MAX: usize = 1 << 17;
 /// Multiplications of one line of one pair, and of one squaring.
@@ -120,7 +119,7 @@ fn product() -> Program {
 
 /// Keys whose lines stand on the device, numbered as they came.
 #[derive(Debug)]
-pub(crate) struct KeyTable {
+pub struct KeyTable {
     chunks: Vec<Buffer>,
     /// Keys of a chunk.
     chunk_len: usize,
@@ -132,7 +131,7 @@ pub(crate) struct KeyTable {
 
 impl KeyTable {
     /// An empty table.
-    pub(crate) fn new(device: &Device, chunk_len_max: usize) -> Self {
+    pub fn new(device: &Device, chunk_len_max: usize) -> Self {
         let fits = device.buffer_len_max() / KEY_WORDS;
         let product: Vec<u32> = product().ops.iter().map(|op| op.word()).collect();
         Self {
@@ -146,12 +145,21 @@ impl KeyTable {
     }
 
     /// Keys in it.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Adds affine points of G2, none infinity, as coordinates x, y of two coefficients each.
-    pub(crate) fn push(&mut self, device: &Device, keys: &[[Fp; 4]]) -> Result<(), super::Error> {
+    /// Whether it has no keys.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds points of G2, none infinity.
+    ///
+    /// # Errors
+    /// The device's fault; the table is then of no use.
+    pub fn push(&mut self, device: &Device, keys: &[blst_p2_affine]) -> Result<(), super::Error> {
+        let one = Fp::small(1).to_montgomery().0;
         let mut rest = keys;
         while !rest.is_empty() {
             let at = self.len % self.chunk_len;
@@ -161,25 +169,24 @@ impl KeyTable {
             }
             let (now, later) = rest.split_at(rest.len().min(self.chunk_len - at));
             rest = later;
-            let Some(chunk) = self.chunks.last() else { unreachable!("a chunk was pushed") };
-            let mut words = vec![0; now.len() * 4 * FP_WORDS];
-            for (i, key) in now.iter().enumerate() {
-                for (slot, coordinate) in key.iter().enumerate() {
-                    field::put(&mut words, now.len(), slot, i, coordinate);
-                }
-            }
+            let Some(chunk) = self.chunks.last() else {
+                unreachable!("a chunk was pushed")
+            };
+            let coordinates = now
+                .iter()
+                .map(|key| [&key.x.fp[0], &key.x.fp[1], &key.y.fp[0], &key.y.fp[1]]);
+            let coordinates: Vec<[Fp; 4]> = coordinates.map(|four| four.map(Fp::from_blst)).collect();
+            let words: Vec<u32> = (0..4)
+                .flat_map(|at| field::slot(&coordinates.iter().map(|four| four[at]).collect::<Vec<_>>()))
+                .collect();
             let points = device.upload("keys", &words);
+            let [len, lines_len, into] = [now.len(), self.chunk_len, at].map(|number| number as u32);
+            let head = [len, lines_len, into, STEPS.first_end, STEPS.end()];
             let mut commands = device.commands();
             commands.run(&Dispatch {
                 kernel: &LINES,
                 buffers: &[&self.steps, &points, chunk],
-                params: &[
-                    now.len() as u32,
-                    self.chunk_len as u32,
-                    at as u32,
-                    STEPS.first_end,
-                    STEPS.end(),
-                ],
+                params: &[&head[..], &one[..]].concat(),
                 items: now.len(),
                 work: 68 * 30,
             });
@@ -192,25 +199,25 @@ impl KeyTable {
 
 /// Pairs of a loop on the device.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pairs<'a> {
+pub struct Pairs<'a> {
     /// Homogeneous points of E1: slots X, Y, Z.
-    pub(crate) points: &'a Buffer,
+    pub points: &'a Buffer,
     /// Elements of `points`.
-    pub(crate) points_len: usize,
+    pub points_len: usize,
     /// The number of each pair's key, ascending: pair i has point i.
-    pub(crate) keys: &'a [u32],
+    pub keys: &'a [u32],
 }
 
 /// A product on its way back.
 #[derive(Debug)]
-pub(crate) struct Accumulators {
+pub struct Accumulators {
     download: Option<Download>,
     lanes: usize,
     left: usize,
 }
 
 /// Enqueues the loops of `pairs`; [`finish`] gives their product.
-pub(crate) fn enqueue(
+pub fn enqueue(
     device: &Device,
     commands: &mut Commands<'_>,
     table: &KeyTable,
@@ -227,14 +234,17 @@ pub(crate) fn enqueue(
         };
     }
     let lanes = pairs_len.min(lanes_max).max(1);
-    let mut words = vec![0; lanes * FP12_LEN * FP_WORDS];
-    (0..lanes).for_each(|lane| field::put(&mut words, lanes, 0, lane, &Fp::ONE));
+    let mut words = field::slot(&vec![Fp::small(1).to_montgomery(); lanes]);
+    words.resize(lanes * FP12_LEN * LIMBS, 0);
     let state = device.upload("accumulators", &words);
     let in_chunk: Vec<u32> = pairs.keys.iter().map(|key| key % table.chunk_len as u32).collect();
     let keys = device.upload("key numbers", &in_chunk);
     let mut parts = Vec::new();
     let mut from = 0;
-    for part in pairs.keys.chunk_by(|a, b| a / table.chunk_len as u32 == b / table.chunk_len as u32) {
+    for part in pairs
+        .keys
+        .chunk_by(|a, b| a / table.chunk_len as u32 == b / table.chunk_len as u32)
+    {
         parts.push((part[0] as usize / table.chunk_len, from, from + part.len()));
         from += part.len();
     }
@@ -283,23 +293,122 @@ pub(crate) fn enqueue(
         left = half;
     }
     Accumulators {
-        download: Some(commands.download(&state, 0, lanes * FP12_LEN * FP_WORDS)),
+        download: Some(commands.download(&state, 0, lanes * FP12_LEN * LIMBS)),
         lanes,
         left,
     }
 }
 
 /// The product of the loops, conjugated as z is negative; before the final exponentiation.
-pub(crate) fn finish(accumulators: Accumulators, outcome: &mut super::Outcome) -> Fp12 {
-    let Some(download) = accumulators.download else { return Fp12::ONE };
-    let words = outcome.take(download);
-    let element = |lane: usize| {
-        Fp12::of(core::array::from_fn(|slot| {
-            field::get(&words, accumulators.lanes, slot, lane)
-        }))
+pub fn finish(accumulators: Accumulators, outcome: &mut super::Outcome) -> blst_fp12 {
+    let Some(download) = accumulators.download else {
+        return blst_fp12::default();
     };
-    (0..accumulators.left)
-        .map(element)
-        .fold(Fp12::ONE, |product, next| product * next)
-        .conjugate()
+    let words = outcome.take(download);
+    let slots: Vec<Vec<Fp>> = (words.chunks(accumulators.lanes * LIMBS))
+        .map(|slot| field::from_slot(slot))
+        .collect();
+    let element = |lane: usize| {
+        let mut element = blst_fp12::default();
+        for (at, slot) in slots.iter().enumerate() {
+            // Conjugation turns the sign of the coefficient of w.
+            let is_kept = at < FP12_LEN / 2;
+            let coefficient = if is_kept { slot[lane] } else { slot[lane].negated() }.to_blst();
+            element.fp6[at / 6].fp2[at / 2 % 3].fp[at % 2] = coefficient;
+        }
+        element
+    };
+    (0..accumulators.left).fold(blst_fp12::default(), |product, lane| product * element(lane))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Error, test_device};
+    use super::*;
+    use blst::{blst_p1_affine, min_sig::SecretKey};
+
+    fn key(serial: u8) -> blst_p2_affine {
+        let secret = SecretKey::key_gen(&[serial; 32], &[]).unwrap();
+        *<&blst_p2_affine>::from(&secret.sk_to_pk())
+    }
+
+    /// A point of G1, and its homogeneous form with this Z.
+    fn point(serial: u8) -> (blst_p1_affine, [Fp; 3]) {
+        let secret = SecretKey::key_gen(&[serial; 32], b"point").unwrap();
+        let point: blst_p1_affine = *<&blst_p1_affine>::from(&secret.sign(&[serial], b"test", &[]));
+        let (x, y) = (Fp::from_blst(&point.x), Fp::from_blst(&point.y));
+        (point, [x.add(x), y.add(y), Fp::small(2).to_montgomery()])
+    }
+
+    /// Products of the loops of `pairs` (key, whether the point is infinity) on the device and with blst.
+    fn both(keys: usize, chunk_len: usize, pairs: &[(u32, bool)], lanes_max: usize) -> Result<[blst_fp12; 2], Error> {
+        let device = test_device();
+        let all: Vec<blst_p2_affine> = (0..keys).map(|serial| key(serial as u8)).collect();
+        let mut table = KeyTable::new(device, chunk_len);
+        let (some, more) = all.split_at(keys / 3);
+        table.push(device, some)?;
+        table.push(device, more)?;
+        assert_eq!(table.len(), keys);
+        let mut expected = blst_fp12::default();
+        let mut points = Vec::new();
+        for (i, &(key, is_infinity)) in pairs.iter().enumerate() {
+            let (point, homogeneous) = point(i as u8);
+            if is_infinity {
+                points.push([Fp::default(), Fp::small(1).to_montgomery(), Fp::default()]);
+            } else {
+                expected *= blst_fp12::miller_loop(&all[key as usize], &point);
+                points.push(homogeneous);
+            }
+        }
+        let words: Vec<u32> = (0..3)
+            .flat_map(|at| field::slot(&points.iter().map(|point| point[at]).collect::<Vec<_>>()))
+            .collect();
+        let points = device.upload("points", &words);
+        let keys: Vec<u32> = pairs.iter().map(|(key, _)| *key).collect();
+        let pairs = Pairs {
+            points: &points,
+            points_len: pairs.len(),
+            keys: &keys,
+        };
+        let mut commands = device.commands();
+        let accumulators = enqueue(device, &mut commands, &table, pairs, lanes_max);
+        let product = finish(accumulators, &mut commands.submit().wait()?);
+        Ok([product, expected].map(|product| product.final_exp()))
+    }
+
+    #[test]
+    fn programs_make_the_multiplications_they_should() {
+        let counts = [lines::doubling(), lines::addition(), squaring(), by_line(), product()]
+            .map(|program| (program.multiplications(), program.registers <= 48));
+        assert_eq!(counts, [(25, true), (35, true), (36, true), (45, true), (54, true)]);
+    }
+
+    #[test]
+    fn products_are_those_of_blst() -> Result<(), Error> {
+        // Several pairs a lane, keys twice, infinity first, last and in a lane of its own.
+        let pairs = [
+            (0, true),
+            (1, false),
+            (1, false),
+            (2, false),
+            (4, true),
+            (5, false),
+            (6, true),
+        ];
+        for lanes_max in [1, 3, 64] {
+            let [product, expected] = both(7, 100, &pairs, lanes_max)?;
+            assert_eq!(product, expected, "{lanes_max} lanes");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn chunks_of_keys_share_their_squarings() -> Result<(), Error> {
+        let pairs: Vec<(u32, bool)> = (0..40).map(|i| (i / 2, i == 7)).collect();
+        let [product, expected] = both(20, 8, &pairs, 33)?;
+        assert_eq!(product, expected);
+        let [product, expected] = both(20, 8, &[], 33)?;
+        assert_eq!(product, expected);
+        Ok(())
+    }
 }

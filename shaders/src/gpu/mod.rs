@@ -16,14 +16,18 @@
 
 mod device;
 pub mod field;
+mod formula;
 mod kernel;
+mod lines;
+pub mod miller;
+mod tower;
 mod trusted;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
 
 /// Every kernel of the crate, in the order in which a device builds them.
-pub static KERNELS: &[&Kernel] = &[];
+pub static KERNELS: &[&Kernel] = &[&miller::LINES, &miller::MILLER, &miller::PRODUCT];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]
