@@ -29,13 +29,13 @@ const P: [u32; LIMBS] = limbs_of(&[
 ]);
 
 /// Limbs, constants, carries.
-pub(super) static LIMBS_LAYER: Layer = Layer {
+pub static LIMBS_LAYER: Layer = Layer {
     name: "limbs",
     text: include_str!("../../wgsl/limbs.wgsl"),
     needs: &[],
 };
 /// `fp_mul`, `fp_sqr`, `fp_add`, `fp_sub`, `fp_reduce`, `fp_is_zero`, `fp_select` on `struct Fp`.
-pub(super) static FIELD: Layer = Layer {
+pub static FIELD: Layer = Layer {
     name: "field",
     text: include_str!("../../wgsl/field.wgsl"),
     needs: &[&LIMBS_LAYER],
@@ -92,7 +92,7 @@ impl Fp {
 
     /// The sum modulo p.
     #[must_use]
-    pub fn add(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         let mut sum = [0; LIMBS];
         let mut carry = 0;
         for (out, (a, b)) in sum.iter_mut().zip(self.0.iter().zip(other.0)) {
@@ -138,7 +138,7 @@ impl Fp {
     /// The number times 2^bits modulo p.
     #[must_use]
     pub fn doubled(self, bits: usize) -> Self {
-        (0..bits).fold(self, |x, _| x.add(x))
+        (0..bits).fold(self, |x, _| x.plus(x))
     }
 
     /// The Montgomery form of a number.

@@ -67,6 +67,8 @@ const LINE_WORK: u64 = 45;
 const SQUARE_WORK: u64 = 36;
 /// Accumulators left to the CPU.
 const LEFT_MAX: usize = 16;
+/// Registers of `formula.wgsl`.
+const REGISTERS: usize = 48;
 
 /// Two programs, one behind the other.
 struct Programs {
@@ -76,6 +78,10 @@ struct Programs {
 
 impl Programs {
     fn new(first: &Program, second: &Program) -> Self {
+        assert!(
+            first.registers.max(second.registers) <= REGISTERS,
+            "programs fit the shader's registers"
+        );
         let words = first.ops.iter().chain(&second.ops).map(|op| op.word()).collect();
         Self {
             words,
@@ -306,7 +312,7 @@ pub fn finish(accumulators: Accumulators, outcome: &mut super::Outcome) -> blst_
     };
     let words = outcome.take(download);
     let slots: Vec<Vec<Fp>> = (words.chunks(accumulators.lanes * LIMBS))
-        .map(|slot| field::from_slot(slot))
+        .map(field::from_slot)
         .collect();
     let element = |lane: usize| {
         let mut element = blst_fp12::default();
@@ -337,7 +343,7 @@ mod tests {
         let secret = SecretKey::key_gen(&[serial; 32], b"point").unwrap();
         let point: blst_p1_affine = *<&blst_p1_affine>::from(&secret.sign(&[serial], b"test", &[]));
         let (x, y) = (Fp::from_blst(&point.x), Fp::from_blst(&point.y));
-        (point, [x.add(x), y.add(y), Fp::small(2).to_montgomery()])
+        (point, [x.plus(x), y.plus(y), Fp::small(2).to_montgomery()])
     }
 
     /// Products of the loops of `pairs` (key, whether the point is infinity) on the device and with blst.
@@ -379,7 +385,7 @@ mod tests {
     #[test]
     fn programs_make_the_multiplications_they_should() {
         let counts = [lines::doubling(), lines::addition(), squaring(), by_line(), product()]
-            .map(|program| (program.multiplications(), program.registers <= 48));
+            .map(|program| (program.multiplications(), program.registers <= REGISTERS));
         assert_eq!(counts, [(25, true), (35, true), (36, true), (45, true), (54, true)]);
     }
 

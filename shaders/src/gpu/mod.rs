@@ -17,17 +17,30 @@
 mod device;
 pub mod field;
 mod formula;
+pub mod hash;
 mod kernel;
 mod lines;
 pub mod miller;
 mod tower;
+pub mod tree;
+#[cfg(test)]
+mod tree_vectors;
 mod trusted;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
 
 /// Every kernel of the crate, in the order in which a device builds them.
-pub static KERNELS: &[&Kernel] = &[&miller::LINES, &miller::MILLER, &miller::PRODUCT];
+pub static KERNELS: &[&Kernel] = &[
+    &hash::ENVELOPE,
+    &hash::EXPAND,
+    &tree::LEAVES,
+    &tree::LEVEL,
+    &tree::INCLUSION,
+    &miller::LINES,
+    &miller::MILLER,
+    &miller::PRODUCT,
+];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]
