@@ -15,6 +15,7 @@
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
 mod device;
+pub mod exponent;
 pub mod field;
 mod kernel;
 mod trusted;
@@ -23,7 +24,7 @@ pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, Ke
 pub use kernel::{Kernel, Layer};
 
 /// Every kernel of the crate, in the order in which a device builds them.
-pub static KERNELS: &[&Kernel] = &[];
+pub static KERNELS: &[&Kernel] = &[&exponent::EXPONENT];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]
