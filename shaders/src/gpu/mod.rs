@@ -18,13 +18,14 @@ mod device;
 pub mod exponent;
 pub mod field;
 mod kernel;
+pub mod program;
 mod trusted;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
 
 /// Every kernel of the crate, in the order in which a device builds them.
-pub static KERNELS: &[&Kernel] = &[&exponent::EXPONENT];
+pub static KERNELS: &[&Kernel] = &[&exponent::EXPONENT, &program::PROGRAM, &program::PROGRAM_LARGE];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]
