@@ -15,9 +15,15 @@
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
 mod device;
+pub mod exponent;
 pub mod field;
+mod formula;
 pub mod hash;
 mod kernel;
+mod lines;
+pub mod miller;
+pub mod program;
+mod tower;
 pub mod tree;
 #[cfg(test)]
 mod tree_vectors;
@@ -33,6 +39,12 @@ pub static KERNELS: &[&Kernel] = &[
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
+    &miller::LINES,
+    &miller::MILLER,
+    &miller::PRODUCT,
+    &exponent::EXPONENT,
+    &program::PROGRAM,
+    &program::PROGRAM_LARGE,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
