@@ -5,7 +5,7 @@ use crate::cpu::Path;
 use crate::key::{PublicKey, SIGNATURE_DST};
 use crate::{SignatureError, Stats};
 use wattbook_feed::signed::{EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
-use wattbook_types::{ChainId, Hash, tree};
+use wattbook_types::{ChainId, Hash};
 
 /// An envelope to verify, with the key its participant registered.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,7 @@ impl Verifier {
     pub fn verify(&mut self, chain: ChainId, batch: &[Candidate<'_>]) -> Vec<Verdict> {
         self.stats.envelopes += batch.len() as u64;
         // Hashing a leaf costs a thousandth of checking a signature, so trees go first.
-        let trees: Vec<Option<Verdict>> = batch.iter().map(|candidate| self.fault_of_tree(candidate)).collect();
+        let trees = self.faults_of_trees(batch);
         let digests: Vec<Hash> = batch.iter().map(|candidate| candidate.header.digest(chain)).collect();
         let items: Vec<Item<'_>> = batch
             .iter()
@@ -117,13 +117,26 @@ impl Verifier {
         trees.into_iter().map(verdict).collect()
     }
 
-    /// What is wrong with an envelope's leaves, if anything.
-    fn fault_of_tree(&mut self, candidate: &Candidate<'_>) -> Option<Verdict> {
-        let (leaves, rest) = candidate.leaves.as_chunks::<LEAF_SIZE>();
-        if leaves.is_empty() || !rest.is_empty() || leaves.len() as u64 != u64::from(candidate.header.count) {
-            return Some(Verdict::BadCount);
+    /// What is wrong with each envelope's leaves, if anything.
+    fn faults_of_trees(&mut self, batch: &[Candidate<'_>]) -> Vec<Option<Verdict>> {
+        let mut counted = Vec::with_capacity(batch.len());
+        let mut faults: Vec<Option<Verdict>> = batch
+            .iter()
+            .map(|candidate| {
+                let (leaves, rest) = candidate.leaves.as_chunks::<LEAF_SIZE>();
+                let is_count = rest.is_empty() && leaves.len() as u64 == u64::from(candidate.header.count);
+                if leaves.is_empty() || !is_count {
+                    return Some(Verdict::BadCount);
+                }
+                counted.push(leaves);
+                None
+            })
+            .collect();
+        self.stats.leaves_hashed += counted.iter().map(|leaves| leaves.len() as u64).sum::<u64>();
+        let mut roots = self.path.roots(&counted).into_iter();
+        for (fault, candidate) in faults.iter_mut().zip(batch).filter(|(fault, _)| fault.is_none()) {
+            *fault = (roots.next().map(|root| root.0) != Some(candidate.header.root)).then_some(Verdict::BadRoot);
         }
-        self.stats.leaves_hashed += leaves.len() as u64;
-        (tree::root(leaves).0 != candidate.header.root).then_some(Verdict::BadRoot)
+        faults
     }
 }
