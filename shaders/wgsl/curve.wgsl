@@ -15,8 +15,16 @@ struct Curve {
   six: u32,
 }
 
+// One, in Montgomery form.
+fn one() -> Fp {
+  return Fp(
+    0x00d1ff2eu, 0x19d80000u, 0x34800ac4u, 0x2e00cde6u, 0x02431c84u, 0x269f83a2u, 0x3dcf80ddu, 0x09b42da0u,
+    0x25eec26cu, 0x15d98f12u, 0x04b29f14u, 0x259fcfa0u, 0x00015de9u
+  );
+}
+
 fn infinity() -> Point {
-  return Point(fp_zero(), fp_one(), fp_zero());
+  return Point(Fp(), one(), Fp());
 }
 
 fn point_add(p: Point, q: Point, curve: Curve) -> Point {

@@ -22,6 +22,9 @@ var<immediate> params: Params;
 @group(0) @binding(3) var<storage, read_write> counts: array<atomic<u32>>;
 @group(0) @binding(4) var<storage, read_write> list: array<u32>;
 
+// The slot of an item that is not sorted.
+const NO_SLOT = 0xffffffffu;
+
 @compute @workgroup_size(GROUP)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let i = params.first + id.x;
@@ -33,8 +36,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   var value = select(word & 0xffffu, word >> 16u, (digit & 1u) == 1u);
   for (var k = digit * params.windows_of_digit; k < window; k++) { value /= params.base; }
   let signed = i32(value % params.base) - i32(params.half);
-  if signed == 0 { return; }
-  let bucket = (slots[item] * params.windows + window) * params.half + u32(abs(signed)) - 1u;
+  let slot = slots[item];
+  if signed == 0 || slot == NO_SLOT { return; }
+  let bucket = (slot * params.windows + window) * params.half + u32(abs(signed)) - 1u;
   if params.places == 0u {
     atomicAdd(&counts[bucket], 1u);
   } else {

@@ -29,7 +29,7 @@ var<immediate> params: Params;
 @group(0) @binding(2) var<storage, read> list: array<u32>;
 @group(0) @binding(3) var<storage, read_write> sums: array<u32>;
 
-// Operands `list[bounds[i]..bounds[i + 1]]`; the top bit negates.
+// Operands `list[bounds[u1 + i]..bounds[u1 + i + 1]]`; the top bit negates.
 const LISTED = 0u;
 // Source in groups of u1: entries m - 1, u2 + m - 1 and, negated, u2 - m - 1 for m = place + 1.
 const FOLDED = 1u;
@@ -50,11 +50,11 @@ struct Operand { at: u32, negated: bool }
 
 fn steps(i: u32, place: u32) -> u32 {
   switch params.mode {
-    case LISTED: { return bounds[i + 1u] - bounds[i]; }
+    case LISTED: { return bounds[params.u1 + i + 1u] - bounds[params.u1 + i]; }
     case FOLDED: { return 3u; }
     case STRIDED: {
-      let from = params.u2 + params.u3 * place;
-      return min(params.u4, max(from, from + params.u3)) - min(from, params.u4);
+      let start = min(params.u2 + params.u3 * place, params.u4);
+      return min(start + params.u3, params.u4) - start;
     }
     case TERNARY: { return 3u * params.u1; }
     default: { return params.u1 * (2u + bounds[i + 1u] - bounds[i]); }
@@ -73,7 +73,7 @@ fn trit(item: u32, j: u32) -> u32 {
 fn operand(i: u32, group: u32, place: u32, step: u32) -> Operand {
   switch params.mode {
     case LISTED: {
-      let entry = list[bounds[i] + step];
+      let entry = list[bounds[params.u1 + i] + step];
       return Operand(entry & 0x7fffffffu, (entry >> 31u) == 1u);
     }
     case FOLDED: {
@@ -95,14 +95,14 @@ fn operand(i: u32, group: u32, place: u32, step: u32) -> Operand {
       }
     }
     default: {
-      let from = bounds[i];
-      let round = 2u + bounds[i + 1u] - from;
+      let start = bounds[i];
+      let round = 2u + bounds[i + 1u] - start;
       let phase = step % round;
       switch phase {
         case 0u: { return Operand(SELF, false); }
         case 1u: { return Operand(BEFORE, false); }
         default: {
-          let item = from + phase - 2u;
+          let item = start + phase - 2u;
           let value = trit(item, params.u1 - 1u - step / round);
           return Operand(select(item, NONE, value == 1u), value == 0u);
         }
@@ -112,10 +112,10 @@ fn operand(i: u32, group: u32, place: u32, step: u32) -> Operand {
 }
 
 fn load(element: u32, at: u32) -> Fp {
-  let from = element * 13u * params.source_len + at;
+  let start = element * 13u * params.source_len + at;
   var out: Fp;
   //% for i in 0..13
-  out.v{i} = source[from + {i}u * params.source_len];
+  out.v{i} = source[start + {i}u * params.source_len];
   //% end
   return out;
 }
@@ -127,8 +127,9 @@ fn store(element: u32, at: u32, value: Fp) {
   //% end
 }
 
-fn pick(a: Point, b: Point, second: bool) -> Point {
-  return Point(fp_select(a.x, b.x, second), fp_select(a.y, b.y, second), fp_select(a.z, b.z, second));
+// flag ? a : b
+fn point_select(a: Point, b: Point, flag: bool) -> Point {
+  return Point(fp_select(a.x, b.x, flag), fp_select(a.y, b.y, flag), fp_select(a.z, b.z, flag));
 }
 
 @compute @workgroup_size(GROUP)
@@ -147,14 +148,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   var before = sum;
   let count = steps(i, place);
   for (var step = 0u; step < count; step++) {
-    let from = operand(i, group, place, step);
-    let at = select(from.at, 0u, from.at >= BEFORE);
+    let chosen = operand(i, group, place, step);
+    let at = select(chosen.at, 0u, chosen.at >= BEFORE);
     var addend = Point(load(0u, at), load(1u, at), load(2u, at));
-    addend.y = fp_select(addend.y, fp_neg(addend.y), from.negated);
-    addend = pick(addend, infinity(), from.at == NONE);
-    addend = pick(addend, sum, from.at == SELF);
-    addend = pick(addend, before, from.at == BEFORE);
-    before = pick(before, sum, from.at == SELF);
+    addend.y = fp_select(fp_sub(Fp(), addend.y), addend.y, chosen.negated);
+    addend = point_select(infinity(), addend, chosen.at == NONE);
+    addend = point_select(sum, addend, chosen.at == SELF);
+    addend = point_select(before, addend, chosen.at == BEFORE);
+    before = point_select(sum, before, chosen.at == SELF);
     sum = point_add(sum, addend, curve);
   }
   let to = params.into + params.stride * group + place;

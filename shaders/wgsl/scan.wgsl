@@ -21,9 +21,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if i >= params.end { return; }
   var running = 0u;
   if params.has_bases == 1u { running = bases[i]; }
-  let from = i * 64u;
-  let to = min(from + 64u, params.len);
-  for (var at = from; at < to; at++) {
+  let start = i * 64u;
+  let to = min(start + 64u, params.len);
+  for (var at = start; at < to; at++) {
     if params.sums_up == 0u { out[at] = running; }
     running += values[at];
   }

@@ -14,8 +14,13 @@
 //! A device that fails never panics and never gives a wrong answer for a right one: every [`Ticket::wait`] after the
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
+mod curve;
 mod device;
+mod digits;
+mod field;
 mod kernel;
+mod points;
+mod sums;
 mod trusted;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
