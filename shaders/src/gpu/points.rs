@@ -1,15 +1,11 @@
 //! Sums of points on the device: one kernel, whose modes say which operands a thread adds.
 //!
-//! A buffer of N points holds the elements X, Y, Z of homogeneous coordinates, `buf[(element * 13 + limb) * N + i]`.
-//!
 //! # Guarantees
 //! Additions are complete: equal, opposite and infinite points come out right on both curves.
 
-use super::curve::Curve;
+use super::curve::{Curve, POINT_LEN};
 use super::{Buffer, Commands, Dispatch, Kernel, Layer};
 
-/// Words of a point.
-pub(super) const POINT_LEN: usize = 39;
 /// Multiplications of an addition and of the memory traffic around it.
 const ADDITION_WORK: u64 = 20;
 

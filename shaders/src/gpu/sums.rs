@@ -7,14 +7,19 @@
 //! # Guarantees
 //! How long a thread's sum gets is decided by secret digits and by [`SLOT_LEN_MAX`], never by a sender.
 
-use super::curve::Curve;
+use super::curve::{Curve, POINT_LEN};
 use super::digits::{self, Sorted};
-use super::points::{Mode, POINT_LEN, Sums};
+use super::points::{Mode, Sums};
 use super::{Buffer, Commands, Device};
 use crate::rlc::{TRITS, Width};
 
 /// Points of a slot at most: what keeps a bucket of five trits near 34 additions.
 pub(super) const SLOT_LEN_MAX: usize = 4096;
+/// Points of a slot at most that is multiplied point by point.
+///
+/// BOUND: llvmpipe ends a thread's loops, without a word, after 65,535 rounds of them all together; an addition takes 15,
+/// a trit up to nine, and such a slot has 90 (2 + 12) additions.
+pub(super) const SCALED_LEN_MAX: usize = 12;
 /// Words of scratch at most: a binding that every device offers.
 const SCRATCH_LEN_MAX: usize = (128 << 20) / 4;
 /// Operands of a thread where sums are by strides.
@@ -194,169 +199,124 @@ impl Scratch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::curve::{E1, points_of, words_of};
-    use super::super::test_device;
+    use super::super::curve::{E1, ISOGENOUS, points_of, words_of};
+    use super::super::{Error, test_device};
     use super::*;
+    use crate::SIGNATURE_DST;
+    use crate::cpu::field::Fp;
+    use crate::cpu::{Affine, Path, isogeny};
     use crate::curve;
     use crate::rlc::{self, Coefficients};
-    use blst::{blst_p1, blst_p1_affine};
+    use blst::blst_p1;
     use wattbook_types::sha256;
 
-    /// Points with repetitions, opposites and infinities among them.
-    fn points(len: usize) -> Vec<blst_p1_affine> {
-        let mut points: Vec<blst_p1> = (0..len)
-            .map(|i| curve::hash_to_g1(&(i as u32 % 97).to_le_bytes(), b"WATTBOOK-TEST"))
-            .collect();
-        for (i, point) in points.iter_mut().enumerate() {
-            if i % 5 == 3 {
-                *point = curve::negate(*point);
-            }
+    /// Points with repetitions, opposites and infinities among them, and their images on E1.
+    fn points(len: usize, on: &Curve) -> (Vec<Affine>, Vec<blst_p1>) {
+        let points = (0..len).map(|i| {
             if i % 11 == 7 {
-                *point = blst_p1::default();
+                return Affine::INFINITY;
             }
-        }
-        curve::to_affine(&points)
-    }
-
-    fn jacobian(point: &blst_p1_affine) -> blst_p1 {
-        let mut out = blst_p1::default();
-        if *point != blst_p1_affine::default() {
-            out = blst_p1 {
-                x: point.x,
-                y: point.y,
-                z: blst::blst_fp {
-                    l: super::super::curve::ONE,
-                },
+            let message = (i as u32 % 37).to_le_bytes();
+            let point = if on.has_a {
+                Path::mapped(&message, SIGNATURE_DST)
+            } else {
+                Affine::from(curve::to_affine(&[curve::hash_to_g1(&message, SIGNATURE_DST)])[0])
             };
-        }
-        out
+            point.negated_if(i % 5 == 3)
+        });
+        let points: Vec<Affine> = points.collect();
+        (points.clone(), images(&points, on))
     }
 
-    /// Combinations and totals per slot on the CPU.
-    fn expected(
-        points: &[blst_p1_affine],
-        slot_of: &[u32],
-        slots: usize,
-        coefficients: &Coefficients,
-    ) -> Vec<Vec<blst_p1>> {
+    /// Points of E1 as they are, points of E1' under the isogeny: sums go to sums.
+    fn images(points: &[Affine], on: &Curve) -> Vec<blst_p1> {
+        let image = |point: &Affine| {
+            if on.has_a {
+                isogeny::image(point)
+            } else {
+                blst_p1::from(*point)
+            }
+        };
+        points.iter().map(image).collect()
+    }
+
+    /// Combinations of a slot on the CPU.
+    fn combinations(points: &[blst_p1], first: usize, coefficients: &Coefficients) -> Vec<blst_p1> {
         let width = Width::Two;
-        let mut out = Vec::new();
-        for slot in 0..slots {
-            let mut all = Vec::new();
-            for window in 0..width.windows() {
-                let mut sums = vec![blst_p1::default(); width.half()];
-                for (item, point) in points
-                    .iter()
-                    .enumerate()
-                    .filter(|(item, _)| slot_of[*item] == slot as u32)
-                {
-                    let digit = coefficients.digit(item, window, width);
-                    if digit != 0 {
-                        let point = jacobian(point);
-                        let point = if digit < 0 { curve::negate(point) } else { point };
-                        let sum = &mut sums[digit.unsigned_abs() as usize - 1];
-                        *sum = curve::add(sum, &point);
-                    }
+        let window = |window: usize| {
+            let mut sums = vec![blst_p1::default(); width.half()];
+            for (item, point) in points.iter().enumerate() {
+                let digit = coefficients.digit(first + item, window, width);
+                if digit != 0 {
+                    let point = if digit < 0 { curve::negate(*point) } else { *point };
+                    let sum = &mut sums[digit.unsigned_abs() as usize - 1];
+                    *sum = curve::add(sum, &point);
                 }
-                all.extend(rlc::combinations(width, sums));
             }
-            out.push(all);
-        }
-        out
+            rlc::combinations(width, sums)
+        };
+        (0..width.windows()).flat_map(window).collect()
     }
 
-    #[test]
-    fn combinations_and_totals_are_those_of_the_cpu() -> Result<(), super::super::Error> {
+    fn are_those_of_the_cpu(on: Curve, lens: &[usize]) -> Result<(), Error> {
         let device = test_device();
-        for (len, lens) in [
-            (1usize, vec![1usize]),
-            (40, vec![1, 0, 7, 32]),
-            (700, vec![300, 5, 395]),
-        ] {
-            let points = points(len);
-            let coefficients = Coefficients::draw(&sha256(&[b"sums"]), 0..len).unwrap();
-            let slot_of: Vec<u32> = lens
-                .iter()
-                .enumerate()
-                .flat_map(|(slot, len)| vec![slot as u32; *len])
-                .collect();
-            let bounds: Vec<u32> = lens
-                .iter()
-                .scan(0, |at, len| {
-                    *at += *len as u32;
-                    Some(*at)
-                })
-                .collect();
-            let bounds = [vec![0], bounds].concat();
-            let expected = expected(&points, &slot_of, lens.len(), &coefficients);
-            let totals: Vec<blst_p1> = expected.iter().map(|all| rlc::total(all)).collect();
-            let (source, wide) = (
-                device.upload("points", &words_of(&points)),
-                device.upload("wide", &coefficients.words()),
-            );
-            let (slot_of, bounds) = (device.upload("slots", &slot_of), device.upload("bounds", &bounds));
-            let batch = Batch {
-                device,
-                curve: E1,
-                points: &source,
-                wide: &wide,
-                len,
-                slots: lens.len(),
-            };
-            let mut commands = device.commands();
-            let mut downloads = Vec::new();
-            for width in [Width::Two, Width::Five] {
-                let combinations = batch.combinations(&mut commands, &slot_of, width);
-                let sums = batch.totals(&mut commands, &combinations);
-                downloads.push((
-                    commands.download(&combinations, 0, combinations.len()),
-                    commands.download(&sums, 0, sums.len()),
-                ));
-            }
+        let len = lens.iter().sum();
+        let (points, images_of_points) = points(len, &on);
+        let coefficients = Coefficients::draw(&sha256(&[b"sums"]), 0..len).unwrap();
+        let mut bounds = vec![0];
+        for len in lens {
+            bounds.push(bounds[bounds.len() - 1] + len);
+        }
+        let expected: Vec<Vec<blst_p1>> = bounds
+            .windows(2)
+            .map(|pair| combinations(&images_of_points[pair[0]..pair[1]], pair[0], &coefficients))
+            .collect();
+        let totals: Vec<blst_p1> = expected.iter().map(|all| rlc::total(all)).collect();
+
+        let slot_of = lens.iter().zip(0u32..).flat_map(|(len, slot)| vec![slot; *len]);
+        let source = device.upload("points", &words_of(&on, &points));
+        let wide = device.upload("wide", &coefficients.words());
+        let slot_of = device.upload("slots", &slot_of.collect::<Vec<_>>());
+        let bounds = device.upload("bounds", &bounds.iter().map(|at| *at as u32).collect::<Vec<_>>());
+        let batch = Batch {
+            device,
+            curve: on,
+            points: &source,
+            wide: &wide,
+            len,
+            slots: lens.len(),
+        };
+        let mut commands = device.commands();
+        let whole = |commands: &mut Commands<'_>, buffer: &Buffer| commands.download(buffer, 0, buffer.len());
+        let downloads = [Width::Two, Width::Five].map(|width| {
+            let combinations = batch.combinations(&mut commands, &slot_of, width);
+            let totals = batch.totals(&mut commands, &combinations);
+            [combinations, totals].map(|buffer| whole(&mut commands, &buffer))
+        });
+        let is_short = lens.iter().all(|len| *len <= SCALED_LEN_MAX);
+        let scaled = is_short.then(|| {
             let scaled = batch.scaled(&mut commands, &bounds);
-            let scaled = commands.download(&scaled, 0, scaled.len());
-            let t = std::time::Instant::now();
-            let mut outcome = commands.submit().wait()?;
-            eprintln!("{len} {:?}", t.elapsed());
-            assert_eq!(points_of(&outcome.take(scaled)), totals, "{len} points one by one");
-            for (combinations, sums) in downloads {
-                assert_eq!(
-                    points_of(&outcome.take(combinations)),
-                    expected.concat(),
-                    "{len} points"
-                );
-                assert_eq!(points_of(&outcome.take(sums)), totals, "{len} points");
-            }
+            whole(&mut commands, &scaled)
+        });
+        let mut outcome = commands.submit().wait()?;
+        let mut sums = |download| images(&points_of(&on, &outcome.take(download)), &on);
+        for [some, all] in downloads {
+            assert_eq!(sums(some), expected.concat(), "combinations of {lens:?}");
+            assert_eq!(sums(all), totals, "totals of {lens:?}");
+        }
+        if let Some(scaled) = scaled {
+            assert_eq!(sums(scaled), totals, "points of {lens:?} one by one");
         }
         Ok(())
     }
 
     #[test]
-    #[ignore = "scratch"]
-    fn speed() {
-        for checked in [true, false] {
-            let device = Device::open(&super::super::Choice { checked, timed: true, ..Default::default() }).unwrap();
-            let device = &device;
-            let len = 4096;
-            let points = points(len);
-            let coefficients = Coefficients::draw(&sha256(&[b"sums"]), 0..len).unwrap();
-            let (source, wide) = (device.upload("points", &words_of(&points)), device.upload("wide", &coefficients.words()));
-            for slots in [1usize, 16] {
-                let slot_of: Vec<u32> = (0..len).map(|i| (i * slots / len) as u32).collect();
-                let slot_of = device.upload("slots", &slot_of);
-                let batch = Batch { device, curve: E1, points: &source, wide: &wide, len, slots };
-                for width in [Width::Five, Width::Five, Width::Two] {
-                    let t = std::time::Instant::now();
-                    let mut commands = device.commands();
-                    let combinations = batch.combinations(&mut commands, &slot_of, width);
-                    let sums = batch.totals(&mut commands, &combinations);
-                    let d = commands.download(&sums, 0, sums.len());
-                    let mut outcome = commands.submit().wait().unwrap();
-                    eprintln!("checked {checked} slots {slots} {width:?} {:?}", t.elapsed());
-                    eprintln!("{:?}", outcome.times().iter().map(|t| (t.name, t.time_ns / 1000)).collect::<Vec<_>>());
-                    outcome.take(d);
-                }
-            }
+    fn sums_are_those_of_the_cpu() -> Result<(), Error> {
+        for on in [E1, ISOGENOUS] {
+            are_those_of_the_cpu(on, &[1])?;
+            are_those_of_the_cpu(on, &[3, 0, 1, 8, 2])?;
+            are_those_of_the_cpu(on, &[300, 5, 139])?;
         }
+        Ok(())
     }
 }
