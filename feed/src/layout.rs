@@ -17,6 +17,8 @@ pub struct EnumValue {
     pub value: u64,
     /// What it means.
     pub description: &'static str,
+    /// First version of the schema that has it; 0 from the beginning.
+    pub since: u16,
 }
 
 /// What the bytes of a type are.
@@ -60,6 +62,8 @@ pub struct Field {
     pub ty: &'static Type,
     /// What it holds.
     pub description: &'static str,
+    /// First version of the schema that has it; 0 from the beginning.
+    pub since: u16,
 }
 
 /// A message of the schema.
@@ -77,6 +81,8 @@ pub struct MessageSpec {
     pub fields: &'static [Field],
     /// Its repeating group.
     pub group: Option<GroupSpec>,
+    /// First version of the schema that has it; 0 from the beginning.
+    pub since: u16,
 }
 
 /// A repeating group of a message.
@@ -102,7 +108,14 @@ impl MessageSpec {
             block_length: size_of::<T>(),
             fields: T::FIELDS,
             group,
+            since: 0,
         }
+    }
+
+    /// The same, from this version of the schema on.
+    pub const fn since(mut self, version: u16) -> Self {
+        self.since = version;
+        self
     }
 }
 
@@ -215,10 +228,17 @@ impl Type {
     }
 }
 
-/// Defines a [`Layout`] with its proofs: `struct Name[size] { /// doc  field @ offset: rust type, TYPE; }`.
+/// Size of these fields as of a version of the schema: later ones were appended.
+pub fn size_at(fields: &[Field], version: u16) -> usize {
+    let known = fields.iter().filter(|field| field.since <= version);
+    known.map(|field| field.offset + field.ty.size).max().unwrap_or(0)
+}
+
+/// Defines a [`Layout`] with its proofs: `struct Name[size] { /// doc  field @ offset: rust type, TYPE; }`; a field that
+/// came later ends in `TYPE, since version;`.
 macro_rules! wire {
     ($($(#[doc = $doc:literal])+ struct $name:ident[$size:literal] {
-        $($(#[doc = $fdoc:literal])+ $field:ident @ $offset:literal: $rust:ty, $ty:path;)*
+        $($(#[doc = $fdoc:literal])+ $field:ident @ $offset:literal: $rust:ty, $ty:path $(, since $since:literal)?;)*
     })*) => {$(
         $(#[doc = $doc])+
         #[derive(Clone, Copy, PartialEq, Eq, Debug, bytemuck::Pod, bytemuck::Zeroable)]
@@ -228,7 +248,7 @@ macro_rules! wire {
         }
 
         describe! {
-            concat!($($doc),+), $name[$size] { $(concat!($($fdoc),+), $field @ $offset: $rust, $ty;)* }
+            concat!($($doc),+), $name[$size] { $(concat!($($fdoc),+), $field @ $offset: $rust, $ty $(, since $since)?;)* }
         }
     )*};
 }
@@ -236,7 +256,7 @@ macro_rules! wire {
 /// Implements [`Layout`] for a struct that stands elsewhere, with its proofs.
 macro_rules! describe {
     ($doc:expr, $name:ident[$size:literal] {
-        $($fdoc:expr, $field:ident @ $offset:literal: $rust:ty, $ty:path;)*
+        $($fdoc:expr, $field:ident @ $offset:literal: $rust:ty, $ty:path $(, since $since:literal)?;)*
     }) => {
         const _: () = {
             assert!(size_of::<$name>() == $size);
@@ -256,17 +276,37 @@ macro_rules! describe {
                     offset: $offset,
                     ty: &$ty,
                     description: $fdoc,
+                    since: 0 $(+ $since)?,
                 },
             )*];
         }
     };
 }
 
-/// Shorthand of a table of named numbers.
+/// Shorthand of a table of named numbers; one that came later ends in `since version;`.
 macro_rules! values {
-    ($($value:literal $name:ident $description:literal;)*) => {
-        &[$(EnumValue { name: stringify!($name), value: $value, description: $description },)*]
+    ($($value:literal $name:ident $description:literal $(since $since:literal)?;)*) => {
+        &[$(EnumValue {
+            name: stringify!($name),
+            value: $value,
+            description: $description,
+            since: 0 $(+ $since)?,
+        },)*]
     };
+}
+
+/// Refusals that are younger than version 2 of the schema, with the version that brought them.
+const YOUNGER_REJECTS: &[(Reject, u16)] = &[];
+
+const fn since_of(reject: Reject) -> u16 {
+    let mut i = 0;
+    while i < YOUNGER_REJECTS.len() {
+        if YOUNGER_REJECTS[i].0 as u16 == reject as u16 {
+            return YOUNGER_REJECTS[i].1;
+        }
+        i += 1;
+    }
+    0
 }
 
 const REJECTS: [EnumValue; Reject::ALL.len()] = {
@@ -274,6 +314,7 @@ const REJECTS: [EnumValue; Reject::ALL.len()] = {
         name: "",
         value: 0,
         description: "",
+        since: 0,
     }; Reject::ALL.len()];
     let mut i = 0;
     while i < table.len() {
@@ -282,6 +323,7 @@ const REJECTS: [EnumValue; Reject::ALL.len()] = {
             name: reject.name(),
             value: reject.code() as u64,
             description: reject.text(),
+            since: since_of(reject),
         };
         i += 1;
     }

@@ -5,6 +5,7 @@
 //! * [`keys`]: derivation of secrets, BLS and Ed25519 signing and checking of single signatures.
 //! * [`sbe`]: the SBE schema and codec of the messages, inbound and outbound.
 //! * [`soupbin`]: SoupBinTCP 3.0 framing, without I/O.
+//! * [`moldudp`]: MoldUDP64 framing, without I/O.
 //! * [`client`]: a blocking client over TCP.
 //! * [`layout`]: the tables from which structs, size proofs, checks and the schema are made.
 //!
@@ -20,6 +21,7 @@ pub mod client;
 pub mod keys;
 #[macro_use]
 pub mod layout;
+pub mod moldudp;
 pub mod sbe;
 pub mod signed;
 pub mod soupbin;

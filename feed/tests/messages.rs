@@ -4,13 +4,14 @@
 
 mod common;
 
+use common::samples::{self, payload};
 use common::{BUYER, HIDDEN, METER, NONCE, SECRET_HASH, SELLER, STRANGER, alias, ask, bid, contract, events};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use wattbook_feed::sbe::outbound::MESSAGES;
 use wattbook_feed::sbe::{
-    self, DecodeError, HEADER_SIZE, Inbound, LogonMessage, OUTBOUND_MAX, Outbound, decode_inbound, decode_outbound,
-    encode_private, encode_public, encode_reader, parties,
+    self, DecodeError, HEADER_SIZE, Inbound, OUTBOUND_MAX, Outbound, decode_inbound, decode_outbound, encode_private,
+    encode_public, encode_reader, parties,
 };
 use wattbook_feed::signed::{RegisterRecord, RevealRecord, SealedEnvelope};
 use wattbook_types::{Event, ParticipantId, Reject, Sequenced, TimeNs};
@@ -153,37 +154,9 @@ fn event_messages_keep_their_bytes() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), text);
 }
 
-fn rows() -> serde_json::Value {
-    serde_json::from_str(include_str!("golden/rows.json")).unwrap()
-}
-
-fn payload(name: &str) -> Vec<u8> {
-    hex::decode(rows()[name].as_str().unwrap()).unwrap()
-}
-
-fn inbound_samples() -> Vec<Vec<u8>> {
-    let envelope = SealedEnvelope::decode(&payload("envelope_payload")).unwrap();
-    let register = RegisterRecord::decode(&payload("register_payload")).unwrap();
-    let reveal = RevealRecord::decode(&payload("reveal_payload")).unwrap();
-    let logon = LogonMessage {
-        participant: 42,
-        grade: 9,
-        reserved: [0; 7],
-        signature: [6; 48],
-    };
-    let mut all = vec![Vec::new(); 6];
-    sbe::encode_logon(&logon, &mut all[0]);
-    sbe::encode_register(&register, &mut all[1]);
-    sbe::encode_envelope(&envelope, &mut all[2]);
-    sbe::encode_reveal(&reveal, &mut all[3]);
-    sbe::encode_step(TimeNs::new(99), &mut all[4]);
-    sbe::encode_on_disconnect(Some(&envelope), &mut all[5]);
-    all
-}
-
 #[test]
 fn inbound_messages_come_back() {
-    for (bytes, template) in inbound_samples().iter().zip(1u16..) {
+    for (bytes, template) in samples::inbound().iter().zip(1u16..) {
         assert_eq!(bytes[2..4], template.to_le_bytes());
         match decode_inbound(bytes).unwrap() {
             Inbound::Logon(logon) => assert_eq!((logon.participant, logon.grade), (42, 9)),
@@ -223,7 +196,7 @@ fn inbound_messages_come_back() {
 
 #[test]
 fn reserved_fields_and_counts_of_inbound_messages_are_checked() {
-    let [logon, _, envelope, reveal, _, on_disconnect] = <[Vec<u8>; 6]>::try_from(inbound_samples()).unwrap();
+    let [logon, _, envelope, reveal, _, on_disconnect] = <[Vec<u8>; 6]>::try_from(samples::inbound()).unwrap();
     let malformed = |bytes: &[u8], at: usize| {
         let mut bad = bytes.to_vec();
         bad[at] ^= 1;
@@ -263,7 +236,7 @@ fn a_withdrawal_of_cancels_has_one_encoding() {
 /// Inbound messages as bytes: a deposit differs from its envelope in the template alone.
 #[test]
 fn a_deposit_of_cancels_is_an_envelope_under_another_template() {
-    let samples = inbound_samples();
+    let samples = samples::inbound();
     let mut envelope = samples[2].clone();
     envelope[2] = 6;
     assert_eq!(samples[5], envelope);
@@ -324,16 +297,9 @@ fn outbound_decoding_skips_appended_fields_and_names_what_is_wrong() {
 }
 
 fn every_message() -> Vec<Vec<u8>> {
-    let mut all = inbound_samples();
+    let mut all = samples::inbound();
     all.extend(events().iter().map(reader));
-    for message in MESSAGES.iter().filter(|message| message.id < 100) {
-        let mut bytes = Vec::new();
-        for word in [message.block_length as u16, message.id, 1, sbe::SCHEMA_VERSION] {
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
-        bytes.resize(HEADER_SIZE + message.block_length, 0);
-        all.push(bytes);
-    }
+    all.extend(samples::outbound());
     all
 }
 

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::collections::BTreeMap;
-use wattbook_feed::layout::{Field, Kind, MessageSpec};
-use wattbook_feed::sbe::{inbound, outbound, schema_xml};
+use wattbook_feed::layout::{Field, Kind, MessageSpec, size_at};
+use wattbook_feed::sbe::{SCHEMA_VERSION, SCHEMA_VERSION_FIRST, inbound, outbound, schema_xml};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/wattbook.xml");
 
@@ -35,7 +35,7 @@ fn number(node: Node<'_>, name: &str) -> usize {
 
 fn primitive(name: &str) -> Option<usize> {
     Some(match name {
-        "uint8" => 1,
+        "uint8" | "char" => 1,
         "uint16" => 2,
         "uint32" | "int32" => 4,
         "uint64" | "int64" => 8,
@@ -48,7 +48,10 @@ fn sizes<'a>(types: Node<'a>) -> BTreeMap<&'a str, usize> {
     let mut sizes = BTreeMap::new();
     for ty in types.children().filter(Node::is_element) {
         let size = match ty.tag_name().name() {
-            "type" => primitive(attr(ty, "primitiveType")).unwrap() * number(ty, "length"),
+            "type" => {
+                let length = ty.attribute("length").map_or(1, |length| length.parse().unwrap());
+                primitive(attr(ty, "primitiveType")).unwrap() * length
+            }
             "enum" => primitive(attr(ty, "encodingType")).unwrap(),
             "composite" => ty.children().filter(Node::is_element).fold(0, |end, member| {
                 assert_eq!(
@@ -58,10 +61,9 @@ fn sizes<'a>(types: Node<'a>) -> BTreeMap<&'a str, usize> {
                     attr(ty, "name"),
                     attr(member, "name")
                 );
-                end + match member.tag_name().name() {
-                    "type" => primitive(attr(member, "primitiveType")).unwrap(),
-                    _ => *sizes.get(attr(member, "type")).expect("a type stands before its use"),
-                }
+                // Decoders know no other members, and no arrays among them.
+                assert_eq!((member.tag_name().name(), member.attribute("length")), ("type", None));
+                end + primitive(attr(member, "primitiveType")).unwrap()
             }),
             other => panic!("<{other}>"),
         };
@@ -79,7 +81,7 @@ fn compare(nodes: Vec<Node<'_>>, fields: &[Field], block_length: usize, sizes: &
     let mut end = 0;
     for (node, field) in nodes.iter().zip(fields) {
         let ty = attr(*node, "type");
-        let size = primitive(ty).unwrap_or_else(|| sizes[ty]);
+        let size = sizes[ty];
         assert_eq!(attr(*node, "name").to_lowercase(), field.name.replace('_', ""));
         assert_eq!(
             (number(*node, "offset"), size),
@@ -106,7 +108,7 @@ fn every_message_of_the_file_has_the_size_and_offsets_of_its_struct() {
     let root = document.root_element();
     assert_eq!(
         (attr(root, "id"), attr(root, "version"), attr(root, "byteOrder")),
-        ("1", "2", "littleEndian")
+        ("1", SCHEMA_VERSION.to_string().as_str(), "littleEndian")
     );
     let sizes = sizes(children(root, "types")[0]);
     assert_eq!((sizes["messageHeader"], sizes["groupSizeEncoding"]), (8, 4));
@@ -176,6 +178,96 @@ fn everything_is_described_and_numbered_once() {
                 message.name
             );
         }
+    }
+}
+
+/// The schema as of a version, without descriptions: what code made from it depends on.
+fn as_of(version: u16) -> String {
+    let mut lines = Vec::new();
+    let mut enums = BTreeMap::new();
+    let mut note = |fields: &[Field], at: &str, lines: &mut Vec<String>| {
+        for field in fields.iter().filter(|field| field.since <= version) {
+            let Field { name, offset, ty, .. } = field;
+            lines.push(format!("{at} {name} {} {offset} {}", ty.name, ty.size));
+            if let Kind::Enum(primitive, values) = ty.kind {
+                enums.insert(ty.name, (primitive, values));
+            }
+        }
+    };
+    let all = inbound::MESSAGES.iter().chain(outbound::MESSAGES);
+    for message in all.filter(|message| message.since <= version) {
+        let size = size_at(message.fields, version);
+        lines.push(format!("message {} {} {size}", message.id, message.name));
+        note(message.fields, "field", &mut lines);
+        if let Some(group) = message.group {
+            lines.push(format!("group {} {}", group.name, size_at(group.fields, version)));
+            note(group.fields, "entry", &mut lines);
+        }
+    }
+    let mut composites = BTreeMap::new();
+    for message in inbound::MESSAGES.iter().chain(outbound::MESSAGES) {
+        for field in message.fields {
+            if let Kind::Composite(inner) = field.ty.kind {
+                composites.insert(field.ty.name, inner);
+            }
+        }
+    }
+    composites.extend(wattbook_feed::signed::leaf::LAYOUTS.iter().map(|leaf| (leaf.1, leaf.2)));
+    for (name, fields) in composites {
+        lines.push(format!("composite {name} {}", size_at(fields, version)));
+        note(fields, "member", &mut lines);
+    }
+    for (name, (primitive, values)) in enums {
+        lines.push(format!("enum {name} {primitive}"));
+        let known = values.iter().filter(|value| value.since <= version);
+        lines.extend(known.map(|value| format!("value {} {}", value.value, value.name)));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// What a version said it says for ever: a change takes a new SCHEMA_VERSION, and `since` on what is new.
+#[test]
+fn no_version_changes_once_it_is_written_down() {
+    let path = |version| format!("{}/schema/versions/{version}.txt", env!("CARGO_MANIFEST_DIR"));
+    for version in SCHEMA_VERSION_FIRST..=SCHEMA_VERSION {
+        let path = path(version);
+        if std::env::var_os("WATTBOOK_BLESS").is_some() && !std::path::Path::new(&path).exists() {
+            std::fs::write(&path, as_of(version)).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == as_of(version),
+            "{path} is not what version {version} is now. A change of the schema takes a new SCHEMA_VERSION in feed/src/sbe, \
+             `since` on whatever is new, and WATTBOOK_BLESS=1 to write the new version down"
+        );
+    }
+    assert!(!std::path::Path::new(&path(SCHEMA_VERSION + 1)).exists());
+    // Everything is in the version written last.
+    assert_eq!(as_of(SCHEMA_VERSION), as_of(u16::MAX));
+}
+
+/// Appended means behind everything older, in messages as in enumerations.
+#[test]
+fn fields_and_values_are_only_appended() {
+    let ordered = |mut since: Vec<u16>, what: &str| {
+        let before = since.clone();
+        since.sort_unstable();
+        assert_eq!(since, before, "{what}: what is younger stands behind what is older");
+    };
+    for message in inbound::MESSAGES.iter().chain(outbound::MESSAGES) {
+        ordered(message.fields.iter().map(|field| field.since).collect(), message.name);
+        if let Some(group) = message.group {
+            // Entries of signed groups never grow.
+            assert!(group.fields.iter().all(|field| field.since == 0), "{}", message.name);
+        }
+        for field in message.fields {
+            if let Kind::Composite(inner) = field.ty.kind {
+                assert!(inner.iter().all(|field| field.since == 0), "{}", field.ty.name);
+            }
+        }
+    }
+    for message in inbound::MESSAGES {
+        assert!(message.fields.iter().all(|field| field.since == 0), "{}", message.name);
     }
 }
 

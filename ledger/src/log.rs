@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use wattbook_types::ChainId;
 
@@ -42,13 +43,13 @@ pub(crate) struct Frame<'a> {
     pub(crate) end: u64,
 }
 
-/// The mapped segments of one ledger.
+/// The segments of one ledger, each mapped when it is first needed.
 #[derive(Debug)]
 pub(crate) struct Log {
     dir: PathBuf,
     chain: ChainId,
     segment_size: u64,
-    segments: Vec<Segment>,
+    segments: Vec<OnceLock<Segment>>,
 }
 
 /// Segment size of the ledger in `dir`, after checking that its genesis is the one given.
@@ -75,10 +76,58 @@ impl Log {
     pub(crate) fn map(&mut self, count: u64, writable: bool) -> Result<(), Fault> {
         for index in self.segments.len() as u64..count {
             let path = segment_path(&self.dir, index);
-            self.segments
-                .push(Segment::open(&path, index, self.segment_size, self.chain, writable)?);
+            let segment = Segment::open(&path, index, self.segment_size, self.chain, writable)?;
+            self.segments.push(OnceLock::from(segment));
         }
         Ok(())
+    }
+
+    /// Promises `count` segments for reading; a frame's segment is opened, and checked, when the frame is read.
+    ///
+    /// The last one must be there, so a wrong count is found before room is made for it.
+    pub(crate) fn promise(&mut self, count: u64) -> Result<(), Fault> {
+        let known = self.segments.len() as u64;
+        if count <= known {
+            return Ok(());
+        }
+        let is_there = |index: &u64| segment_path(&self.dir, *index).exists();
+        if !is_there(&(count - 1)) {
+            let missing = (known..count).find(|index| !is_there(index)).unwrap_or(count - 1);
+            return Err(Fault::new(FaultKind::Missing, segment_path(&self.dir, missing), 0));
+        }
+        self.segments.resize_with(count as usize, OnceLock::new);
+        Ok(())
+    }
+
+    /// Opens the promised segment that holds a log offset.
+    fn reach(&self, at: u64) -> Result<(), Fault> {
+        let index = at / self.segment_size;
+        let Some(slot) = self.segments.get(index as usize) else {
+            return Ok(());
+        };
+        if slot.get().is_none() {
+            let path = segment_path(&self.dir, index);
+            let segment = Segment::open(&path, index, self.segment_size, self.chain, false)?;
+            // Another thread may have been first; both mappings show the same bytes.
+            let _ = slot.set(segment);
+        }
+        Ok(())
+    }
+
+    /// The segment that holds a log offset, which has been reached.
+    fn segment(&self, at: u64) -> &Segment {
+        match self.segments[(at / self.segment_size) as usize].get() {
+            Some(segment) => segment,
+            None => unreachable!("a segment is reached before it is read"),
+        }
+    }
+
+    /// The segment that holds a log offset, to be written.
+    fn segment_mut(&mut self, at: u64) -> &mut Segment {
+        match self.segments[(at / self.segment_size) as usize].get_mut() {
+            Some(segment) => segment,
+            None => unreachable!("a store maps every segment"),
+        }
     }
 
     /// Number of mapped segments.
@@ -123,7 +172,7 @@ impl Log {
 
     /// `len` bytes at a log offset; they must lie in one mapped segment.
     pub(crate) fn bytes(&self, at: u64, len: u64) -> &[u8] {
-        self.segments[(at / self.segment_size) as usize].bytes(at % self.segment_size, len as usize)
+        self.segment(at).bytes(at % self.segment_size, len as usize)
     }
 
     /// Bytes left in the segment where a log of length `at` ends.
@@ -171,6 +220,7 @@ impl Log {
         if from >= self.capacity() {
             return Err(fault(FaultKind::Truncated, from));
         }
+        self.reach(from)?;
         let (mut at, mut skipped) = (from, None);
         if left >= FRAME_HEADER_SIZE && limit - from < FRAME_HEADER_SIZE {
             return Err(fault(FaultKind::FrameLength, from));
@@ -189,6 +239,7 @@ impl Log {
             if limit - at < FRAME_HEADER_SIZE {
                 return Err(fault(FaultKind::FrameLength, at));
             }
+            self.reach(at)?;
             if self.is_blank(at) {
                 return match self.first_nonzero(at, self.left(at).min(limit - at)) {
                     Some(bad) => Err(fault(FaultKind::Padding, bad)),
@@ -237,15 +288,15 @@ impl Log {
             let path = segment_path(&self.dir, index);
             let segment = Segment::create(&path, index, self.segment_size, self.chain)?;
             sync_dir(&self.dir)?;
-            self.segments.push(segment);
+            self.segments.push(OnceLock::from(segment));
         }
         Ok(())
     }
 
     /// Writes a frame where `place` put it; the bytes there must be zero.
     pub(crate) fn write_frame(&mut self, at: u64, head: &RawFrameHeader, payload: &[u8]) {
-        let (index, offset) = ((at / self.segment_size) as usize, at % self.segment_size);
-        let segment = &mut self.segments[index];
+        let offset = at % self.segment_size;
+        let segment = self.segment_mut(at);
         segment.write(offset, bytemuck::bytes_of(head));
         segment.write(offset + FRAME_HEADER_SIZE, payload);
     }
@@ -254,7 +305,7 @@ impl Log {
     pub(crate) fn zero_rest(&mut self, at: u64) -> Result<(), Error> {
         let (left, offset) = (self.left(at), at % self.segment_size);
         if left > 0 {
-            let segment = &mut self.segments[(at / self.segment_size) as usize];
+            let segment = self.segment_mut(at);
             segment.zero(offset, left as usize);
             segment
                 .sync(offset, left as usize)
@@ -269,7 +320,7 @@ impl Log {
         while at < to {
             let offset = at % self.segment_size;
             let len = (self.segment_size - offset).min(to - at);
-            let segment = &self.segments[(at / self.segment_size) as usize];
+            let segment = self.segment(at);
             segment
                 .sync(offset, len as usize)
                 .map_err(Error::io("sync the segment", segment.path()))?;

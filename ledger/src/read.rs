@@ -98,7 +98,7 @@ impl Reader {
             .ok_or_else(|| Fault::new(FaultKind::Unfinished, self.dir.join(COMMITS_FILE), 0))?;
         let newer = self.committed.is_none_or(|known| known.height < newest.height);
         if newer {
-            self.log.map(self.log.segments_of(newest.length), false)?;
+            self.log.promise(self.log.segments_of(newest.length))?;
             self.committed = Some(newest);
             self.end = End::Published(newest.length);
         }

@@ -1,5 +1,6 @@
 //! One contract's book: order life from acceptance to departure.
 
+mod restore;
 mod sweep;
 mod terms;
 
@@ -7,6 +8,7 @@ use crate::ladder::{EMPTY, Ladder, NONE, key_of, price_of};
 use crate::places::{Places, Standing};
 use crate::record::{Kind, Party, Reason, Record, Tape};
 use crate::slab::{Handle, Order, Owner, Row, Slab};
+pub use restore::Stood;
 use sweep::{Scratch, Swept};
 pub use terms::{Amended, Incoming, Outcome, Probe, Rest, Rules};
 use wattbook_types::{RangeMode, Side, TimeInForce};

@@ -16,7 +16,7 @@
 //! * Every change of what a book shows is on the tape: a [`View`] made of records alone equals it after every command.
 //!
 //! # Map
-//! `book` order life, `sweep` matching and `terms` questions and answers below it · `ladder` levels · `slab` orders · `places`
+//! `book` order life, `sweep` matching, `terms` questions and answers and `restore` a book built again below it · `ladder` levels · `slab` orders · `places`
 //! ranges, `owned` an owner's orders and `tree` a level's owners below it · `record` what is said · `relay` records to any number of readers · `publish` the book at its writing end · `view` the book at a reading end.
 
 mod book;
@@ -28,7 +28,7 @@ mod relay;
 mod slab;
 mod view;
 
-pub use book::{Amended, Book, Incoming, Outcome, PlainBook, Probe, RangedBook, Rest, Rules};
+pub use book::{Amended, Book, Incoming, Outcome, PlainBook, Probe, RangedBook, Rest, Rules, Stood};
 pub use places::{Standing, matchable_range};
 pub use publish::Publisher;
 pub use record::{Kind, Party, Reason, Record, Ring, Silent, Tape, Told};

@@ -234,6 +234,16 @@ impl Slab {
         }
     }
 
+    /// Makes an empty slab one of so many rows, of which these are free, to be taken in this order.
+    pub(crate) fn lay_out(&mut self, rows: usize, free: &[Handle]) {
+        debug_assert!(self.orders.is_empty());
+        self.orders.resize(rows, Order::FREE);
+        self.free = NONE;
+        for handle in free.iter().rev() {
+            self.disclaim(handle.0);
+        }
+    }
+
     /// Writes a row that was claimed, behind the order `prev`.
     #[inline(always)]
     pub(crate) fn fill(&mut self, handle: u32, row: &Row, stamp: u64, prev: u32) {

@@ -70,7 +70,11 @@ const _: () = assert!(size_of::<Account>() == 128);
 impl Account {
     /// An account that holds nothing yet.
     pub(crate) fn new(registration: &Registration, group: u32, seq: u64) -> Self {
-        let profile = Profile {
+        let export = registration.meters.iter().map(|meter| meter.export_cap.get()).sum();
+        let mut account = Self::bare(registration.roles, registration.not_after, 1);
+        account.export_capacity = Energy::new(export);
+        account.group = group;
+        *account.profile = Profile {
             public_key: registration.public_key,
             group: registration.group,
             registered: seq,
@@ -79,17 +83,30 @@ impl Account {
             window: Window::default(),
             client_high: 0,
         };
-        let export = registration.meters.iter().map(|meter| meter.export_cap.get()).sum();
+        account
+    }
+
+    /// An account of nobody yet, to be filled.
+    pub(crate) fn bare(roles: Roles, not_after: TimeNs, key_version: u32) -> Self {
+        let profile = Profile {
+            public_key: [0; 96],
+            group: Hash::ZERO,
+            registered: 0,
+            meters: Vec::new(),
+            locked: Money::ZERO,
+            window: Window::default(),
+            client_high: 0,
+        };
         Self {
             free: Money::ZERO,
             reserved: Money::ZERO,
             escrow: Money::ZERO,
             bonds: Money::ZERO,
-            export_capacity: Energy::new(export),
-            not_after: registration.not_after,
-            roles: registration.roles,
-            key_version: 1,
-            group,
+            export_capacity: Energy::ZERO,
+            not_after,
+            roles,
+            key_version,
+            group: 0,
             suspended: false,
             touched: false,
             sent: Sent::default(),

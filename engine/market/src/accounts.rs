@@ -150,6 +150,13 @@ impl Accounts {
     /// Opens an account that holds nothing yet.
     pub(crate) fn open(&mut self, id: ParticipantId, account: Account) -> AccountIndex {
         debug_assert!(account.total() == 0 && self.index(id).is_none());
+        let at = self.put(id, account);
+        self.at_mut(at);
+        at
+    }
+
+    /// Puts an account behind all others; its pages are marked.
+    pub(crate) fn put(&mut self, id: ParticipantId, account: Account) -> AccountIndex {
         let at = AccountIndex(u32::try_from(self.list.len()).expect("INVARIANT: fewer than 2^32 accounts"));
         if id.get() < SERIALS_DIRECT {
             let serial = id.get() as usize;
@@ -161,7 +168,7 @@ impl Accounts {
         self.ids.push(id);
         self.list.push(account);
         self.profiles.mark(at.slot());
-        self.at_mut(at);
+        self.changed.mark_account(at.slot());
         at
     }
 

@@ -7,11 +7,12 @@
 //! # Invariants
 //! * `Book::changed` marks the page of every row that changed, the free ones with it.
 
-use crate::accounts::AccountIndex;
+use crate::accounts::{AccountIndex, Accounts};
 use crate::names::Names;
 use crate::page::Marks;
+use crate::restore::{BookRow, free_list, names_differ};
 use crate::trade::spread_min;
-use wattbook_book::{Amended, Handle, Incoming, Outcome, Owner, RangedBook, Reason, Record, Rules, Silent};
+use wattbook_book::{Amended, Handle, Incoming, Outcome, Owner, RangedBook, Reason, Record, Rules, Silent, Stood};
 use wattbook_types::units::PPM_ONE;
 use wattbook_types::{Energy, OrderId, Param, Params, Ppm, Price, SelfTrade, Side, TimeInForce, TimeNs};
 
@@ -355,6 +356,55 @@ impl Book {
         self.hot.amend(handle, &amended, &mut Silent);
         self.forget(handle);
         self.name(handle, new);
+    }
+
+    /// Fills an empty book with the rows it had, from the first free one on, and the next stamp; `false`, and the book is
+    /// of no use, if no book had them.
+    #[must_use]
+    pub(crate) fn restore(
+        &mut self,
+        rows: Vec<BookRow>,
+        free: Option<u32>,
+        next_stamp: u64,
+        standing: &[Standing],
+        accounts: &Accounts,
+    ) -> bool {
+        let Some(free) = free_list(&rows, free) else {
+            return false;
+        };
+        let mut stood = Vec::with_capacity(rows.len() - free.len());
+        for (handle, row) in (0..).map(Handle::new).zip(&rows) {
+            let Ok(order) = row else { continue };
+            let Some(at) = accounts.index(order.id.participant) else {
+                return false;
+            };
+            if !self.knows(at) {
+                self.know(at, standing, |at| accounts.at(at).group);
+            }
+            stood.push(Stood {
+                handle,
+                owner: owner(at),
+                side: order.side,
+                price: order.price.get(),
+                leaves: wh(order.shown),
+                hidden: wh(order.hidden()),
+                min_fill: wh(order.min_fill),
+                display: wh(order.display),
+                covered: self.is_covered(order.side, order.charge_cap),
+                stamp: order.stamp,
+            });
+        }
+        let free: Vec<Handle> = free.into_iter().map(Handle::new).collect();
+        if !names_differ(&rows) || !self.hot.restore(stood, &free, next_stamp) {
+            return false;
+        }
+        for (handle, row) in (0..).map(Handle::new).zip(&rows) {
+            match row {
+                Ok(order) => self.name(handle, order),
+                Err(_) => self.mark(handle),
+            }
+        }
+        true
     }
 
     /// Rows, free ones included.

@@ -367,6 +367,14 @@ impl Contract {
         &self.stakes
     }
 
+    /// Puts back the stakes of accounts, which have none yet.
+    pub(crate) fn restore_stakes(&mut self, stakes: Vec<Stake>) {
+        if let Some(last) = stakes.len().checked_sub(1) {
+            self.changed.stakes.mark_rows(0, last);
+        }
+        self.stakes = stakes;
+    }
+
     /// An account's position, to change.
     pub(crate) fn position_mut(&mut self, at: AccountIndex) -> &mut Position {
         self.stake_mut(at).position.get_or_insert_default()

@@ -16,7 +16,7 @@
 //! `cycle` the timetable · `sealed` seals, reveals, rounds · `settle` meters, settlement, ratings · `round` one sealed round,
 //! `snapshot` one about to be matched ·
 //! `book` the continuous book · `reputation` Eq 4 · `cep` the equilibrium price · `account`, `accounts`, `nonce` who
-//! takes part · `contract`, `contracts` what is traded · `state`, `page` the root · `lookup` places by key · `names` orders by name.
+//! takes part · `contract`, `contracts` what is traded · `state`, `page` the root · `image` every page at one block, `restore` the state from one · `lookup` places by key · `names` orders by name.
 
 pub mod account;
 pub mod accounts;
@@ -26,12 +26,14 @@ pub mod cep;
 pub mod contract;
 pub mod contracts;
 mod cycle;
+pub mod image;
 mod lookup;
 mod market;
 mod names;
 pub mod nonce;
 mod page;
 pub mod reputation;
+mod restore;
 pub mod round;
 mod sealed;
 mod settle;
@@ -40,5 +42,7 @@ pub mod state;
 mod trade;
 
 pub use cycle::TICK_MAX_NS;
+pub use image::Image;
 pub use market::{Genesis, Market, Refusal};
+pub use restore::Unfit;
 pub use state::State;

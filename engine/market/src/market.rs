@@ -71,14 +71,7 @@ impl Market {
             return Err(Reject::MalformedItem);
         }
         let state = State::new(genesis.chain, genesis.area, genesis.time, genesis.params);
-        let mut market = Self {
-            state,
-            out: Vec::new(),
-            seq: 0,
-            records: Vec::new(),
-            ticked: genesis.time,
-            block: 0,
-        };
+        let mut market = Self::of_state(state);
         let first_open = genesis.time.plus_secs(market.state.params.get(Param::GateOpenS)).get();
         market.state.next_period = (first_open / (PERIOD_S * wattbook_types::units::NS_PER_S)) as u32 + 1;
         for registration in &genesis.accounts {
@@ -87,6 +80,19 @@ impl Market {
         market.out.clear();
         market.assert_conserved_by_touched(0);
         Ok(market)
+    }
+
+    /// The market of a state at a block's end.
+    pub(crate) fn of_state(state: State) -> Self {
+        let ticked = state.time;
+        Self {
+            state,
+            out: Vec::new(),
+            seq: 0,
+            records: Vec::new(),
+            ticked,
+            block: 0,
+        }
     }
 
     /// What is known.

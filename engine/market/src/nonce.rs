@@ -125,6 +125,46 @@ impl Nonces {
             .map(|(nonce, record)| (nonce, record - 1))
     }
 
+    /// What it remembers of every nonce from the first of its memory to the highest used: the record plus one, or 0.
+    pub(crate) fn remembered(&self) -> impl ExactSizeIterator<Item = u64> {
+        let from = self.remembered_from();
+        // BOUND: at most two windows.
+        let len = (self.highest + 1).saturating_sub(from) as usize;
+        (0..len).map(move |at| self.record(from + at as u64))
+    }
+
+    /// The window with this base that remembers these records; `None` if no window does.
+    pub(crate) fn restore(base: u64, remembered: &[u64]) -> Option<Self> {
+        let mut nonces = Self {
+            base,
+            ..Self::default()
+        };
+        let from = nonces.remembered_from();
+        let highest = from.checked_add(remembered.len() as u64)?.checked_sub(1)?;
+        let fits = base < u64::MAX >> 1 && (base..=base + NONCE_WINDOW).contains(&highest);
+        // Everything up to the base is used, and so is the highest, but not the one above the base.
+        let known = (base - base.saturating_sub(NONCE_WINDOW)) as usize;
+        let below = remembered.iter().take(known).all(|record| *record != 0);
+        let above = remembered.get(known).is_none_or(|record| *record == 0);
+        let last = remembered.last().is_none_or(|record| *record != 0);
+        if remembered.is_empty() && base == 0 {
+            return Some(nonces);
+        }
+        if !(fits && below && above && last) {
+            return None;
+        }
+        nonces.highest = highest;
+        for (nonce, record) in (from..).zip(remembered) {
+            let (number, slot) = place(nonce);
+            while nonces.first() + (nonces.chunks.len() as u64) <= number {
+                nonces.chunks.push_back([0; CHUNK_LEN]);
+            }
+            let first = nonces.first();
+            nonces.chunks[(number - first) as usize][slot] = *record;
+        }
+        Some(nonces)
+    }
+
     /// The highest nonce that has been used.
     pub const fn highest(&self) -> u64 {
         self.highest
@@ -229,6 +269,12 @@ mod tests {
             let above = (nonces.base() + 1..).zip(nonces.above().flat_map(bits));
             let used = above.filter_map(|(nonce, used)| used.then_some(nonce));
             assert!(used.eq(model.used.range(model.base + 1..).map(|(nonce, _)| *nonce)));
+            let remembered: Vec<u64> = nonces.remembered().collect();
+            let again = Nonces::restore(nonces.base(), &remembered).unwrap();
+            assert!(again.used().eq(nonces.used()) && again.highest() == nonces.highest());
+            for nonce in from.saturating_sub(70)..nonces.highest() + 1_100 {
+                assert_eq!(again.check(nonce), nonces.check(nonce));
+            }
         }
     }
 }

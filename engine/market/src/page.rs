@@ -10,9 +10,9 @@ use wattbook_types::tree::{self, CachedTree};
 use wattbook_types::{ContractId, Hash, Money, OrderId, Param, Price};
 
 /// Rows of a page of every section but the accounts'.
-const ROWS_PER_PAGE: usize = 64;
+pub(crate) const ROWS_PER_PAGE: usize = 64;
 /// Accounts in a page: few, as most commands touch an account that no other of the block does.
-const ACCOUNTS_PER_PAGE: usize = 16;
+pub(crate) const ACCOUNTS_PER_PAGE: usize = 16;
 
 /// Which pages of a section changed since the last root.
 #[derive(Clone, Debug, Default)]
@@ -178,7 +178,8 @@ fn alone(kept: &mut Option<Hash>, changed: bool, leaf: impl FnOnce() -> Hash) ->
 }
 
 /// Appends little-endian fields.
-struct Page(Vec<u8>);
+#[derive(Debug)]
+pub(crate) struct Page(pub(crate) Vec<u8>);
 
 impl Page {
     fn new(tag: u8, key: u64, number: usize) -> Self {
@@ -186,47 +187,47 @@ impl Page {
         page.begin(tag, key, number);
         page
     }
-    fn begin(&mut self, tag: u8, key: u64, number: usize) -> &mut Self {
+    pub(crate) fn begin(&mut self, tag: u8, key: u64, number: usize) -> &mut Self {
         self.u8(tag).u64(key).len(number)
     }
     fn leaf(&self) -> Hash {
         tree::leaf_hash(&self.0)
     }
-    fn u8(&mut self, value: u8) -> &mut Self {
+    pub(crate) fn u8(&mut self, value: u8) -> &mut Self {
         self.bytes(&[value])
     }
-    fn flag(&mut self, value: bool) -> &mut Self {
+    pub(crate) fn flag(&mut self, value: bool) -> &mut Self {
         self.u8(value.into())
     }
-    fn u16(&mut self, value: u16) -> &mut Self {
+    pub(crate) fn u16(&mut self, value: u16) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
-    fn u32(&mut self, value: u32) -> &mut Self {
+    pub(crate) fn u32(&mut self, value: u32) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
-    fn u64(&mut self, value: u64) -> &mut Self {
+    pub(crate) fn u64(&mut self, value: u64) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
-    fn i64(&mut self, value: i64) -> &mut Self {
+    pub(crate) fn i64(&mut self, value: i64) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
     fn i128(&mut self, value: i128) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
-    fn hash(&mut self, value: &Hash) -> &mut Self {
+    pub(crate) fn hash(&mut self, value: &Hash) -> &mut Self {
         self.bytes(&value.0)
     }
-    fn bytes(&mut self, value: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.0.extend_from_slice(value);
         self
     }
-    fn len(&mut self, len: usize) -> &mut Self {
+    pub(crate) fn len(&mut self, len: usize) -> &mut Self {
         self.u64(len as u64)
     }
-    fn money(&mut self, value: Money) -> &mut Self {
+    pub(crate) fn money(&mut self, value: Money) -> &mut Self {
         self.i64(value.get())
     }
-    fn price(&mut self, value: Price) -> &mut Self {
+    pub(crate) fn price(&mut self, value: Price) -> &mut Self {
         self.bytes(&value.get().to_le_bytes())
     }
     fn option(&mut self, value: Option<i64>) -> &mut Self {
@@ -260,8 +261,8 @@ impl State {
             })
             .collect();
         tree::root_of_hashes([
-            self.globals_page(),
-            self.params_page(),
+            self.globals_page().leaf(),
+            self.params_page().leaf(),
             trees.accounts.root(
                 accounts.len().div_ceil(ACCOUNTS_PER_PAGE),
                 &accounts.changed,
@@ -272,7 +273,7 @@ impl State {
                 .meters
                 .root(pages(self.meters.list().len()), &self.meters.changed, of_meters),
             tree::root_of_hashes(contracts),
-            alone(&mut trees.lows, self.lows_changed, || self.lows_page()),
+            alone(&mut trees.lows, self.lows_changed, || self.lows_page().leaf()),
             trees
                 .groups
                 .root(pages(self.groups.len()), &self.groups.changed, of_groups),
@@ -292,7 +293,7 @@ impl State {
         }
     }
 
-    fn globals_page(&self) -> Hash {
+    pub(crate) fn globals_page(&self) -> Page {
         let mut page = Page::new(1, 0, 0);
         page.hash(&self.chain.0)
             .u16(self.area)
@@ -308,10 +309,10 @@ impl State {
             page.i128(*minted);
         }
         page.i128(supply.burned).u64(supply.epoch);
-        page.leaf()
+        page
     }
 
-    fn params_page(&self) -> Hash {
+    pub(crate) fn params_page(&self) -> Page {
         let mut page = Page::new(2, 0, 0);
         for param in Param::ALL {
             page.u32(*param as u32).i64(self.params.get(*param));
@@ -320,30 +321,30 @@ impl State {
         for (param, value) in &self.pending_params {
             page.u32(*param as u32).i64(*value);
         }
-        page.leaf()
+        page
     }
 
-    fn lows_page(&self) -> Hash {
+    pub(crate) fn lows_page(&self) -> Page {
         let mut page = Page::new(7, 0, 0);
         for (id, low) in &self.lows {
             page.u64(id.get()).i64(low.get());
         }
-        page.leaf()
+        page
     }
 }
 
 /// Pages that `len` rows take.
-const fn pages(len: usize) -> usize {
+pub(crate) const fn pages(len: usize) -> usize {
     len.div_ceil(ROWS_PER_PAGE)
 }
 
 /// The rows of a page.
-fn rows<T>(all: &[T], page: usize) -> &[T] {
+pub(crate) fn rows<T>(all: &[T], page: usize) -> &[T] {
     let from = page * ROWS_PER_PAGE;
     &all[from..all.len().min(from + ROWS_PER_PAGE)]
 }
 
-fn accounts_page(page: &mut Page, number: usize, accounts: &Accounts) {
+pub(crate) fn accounts_page(page: &mut Page, number: usize, accounts: &Accounts) {
     page.begin(3, 0, number);
     let from = number * ACCOUNTS_PER_PAGE;
     for at in from..accounts.len().min(from + ACCOUNTS_PER_PAGE) {
@@ -365,7 +366,7 @@ fn accounts_page(page: &mut Page, number: usize, accounts: &Accounts) {
     }
 }
 
-fn profile_page(page: &mut Page, at: usize, accounts: &Accounts) {
+pub(crate) fn profile_page(page: &mut Page, at: usize, accounts: &Accounts) {
     let at = AccountIndex::new(at as u32);
     let profile = accounts.at(at).profile();
     page.begin(4, at.get().into(), 0);
@@ -390,7 +391,7 @@ fn profile_page(page: &mut Page, at: usize, accounts: &Accounts) {
     }
 }
 
-fn meters_page(page: &mut Page, number: usize, meters: &[MeterState]) {
+pub(crate) fn meters_page(page: &mut Page, number: usize, meters: &[MeterState]) {
     page.begin(9, 0, number);
     for state in meters {
         page.u64(state.meter.meter)
@@ -401,7 +402,7 @@ fn meters_page(page: &mut Page, number: usize, meters: &[MeterState]) {
     }
 }
 
-fn groups_page(page: &mut Page, number: usize, groups: &[(Hash, bool)]) {
+pub(crate) fn groups_page(page: &mut Page, number: usize, groups: &[(Hash, bool)]) {
     page.begin(8, 0, number);
     for (group, minted) in groups {
         page.hash(group).flag(*minted);
@@ -416,20 +417,20 @@ fn contract_root(c: &Contract, trees: &mut ContractTrees) -> Hash {
     let of_book = |page: &mut Page, number| book_page(page.begin(22, id, number), number, &c.book);
     let of_deals = |page: &mut Page, number| deals_page(page.begin(23, id, number), rows(&c.deals, number));
     tree::root_of_hashes([
-        header_page(c),
+        header_page(c).leaf(),
         trees
             .standing
             .root(pages(c.standing_by_account().len()), &changed.standing, of_standing),
         trees.stakes.root(pages(c.stakes().len()), &changed.stakes, of_stakes),
-        alone(&mut trees.seals, changed.seals, || seals_page(c)),
-        alone(&mut trees.places, changed.places, || places_page(c)),
-        alone(&mut trees.readings, changed.readings, || readings_page(c)),
+        alone(&mut trees.seals, changed.seals, || seals_page(c).leaf()),
+        alone(&mut trees.places, changed.places, || places_page(c).leaf()),
+        alone(&mut trees.readings, changed.readings, || readings_page(c).leaf()),
         trees.book.root(pages(c.book.rows()), &c.book.changed, of_book),
         trees.deals.root(pages(c.deals.len()), &changed.deals, of_deals),
     ])
 }
 
-fn header_page(c: &Contract) -> Hash {
+pub(crate) fn header_page(c: &Contract) -> Page {
     let mut page = Page::new(16, c.id.get(), 0);
     page.u8(c.phase as u8).u16(c.round).flag(c.halted);
     for param in Param::ALL {
@@ -457,16 +458,16 @@ fn header_page(c: &Contract) -> Hash {
     for (price, energy) in &c.trail {
         page.i64(price.get()).u64(energy.get());
     }
-    page.leaf()
+    page
 }
 
-fn standing_page(page: &mut Page, rows: &[Standing]) {
+pub(crate) fn standing_page(page: &mut Page, rows: &[Standing]) {
     for standing in rows {
         page.u32(standing.reputation.get()).u32(standing.percentile.get());
     }
 }
 
-fn stakes_page(page: &mut Page, rows: &[Stake]) {
+pub(crate) fn stakes_page(page: &mut Page, rows: &[Stake]) {
     for stake in rows {
         page.flag(stake.position.is_some());
         if let Some(p) = &stake.position {
@@ -479,7 +480,7 @@ fn stakes_page(page: &mut Page, rows: &[Stake]) {
     }
 }
 
-fn seals_page(c: &Contract) -> Hash {
+pub(crate) fn seals_page(c: &Contract) -> Page {
     let mut page = Page::new(19, c.id.get(), 0);
     for (who, seal) in &c.seals {
         page.u64(who.get())
@@ -491,10 +492,10 @@ fn seals_page(c: &Contract) -> Hash {
         page.flag(seal.reveal.is_some())
             .hash(&seal.reveal.as_ref().map_or(Hash::ZERO, |reveal| reveal.salt));
     }
-    page.leaf()
+    page
 }
 
-fn places_page(c: &Contract) -> Hash {
+pub(crate) fn places_page(c: &Contract) -> Page {
     let mut page = Page::new(20, c.id.get(), 0);
     page.len(c.salts.len()).bytes(&c.salts);
     for places in &c.places {
@@ -503,10 +504,10 @@ fn places_page(c: &Contract) -> Hash {
             page.u64(who.get()).u32(place.pos).u32(place.range);
         }
     }
-    page.leaf()
+    page
 }
 
-fn readings_page(c: &Contract) -> Hash {
+pub(crate) fn readings_page(c: &Contract) -> Page {
     let mut page = Page::new(21, c.id.get(), 0);
     for (meter, reading) in &c.readings {
         page.u64(*meter)
@@ -514,12 +515,12 @@ fn readings_page(c: &Contract) -> Hash {
             .u64(reading.import.get())
             .u64(reading.export.get());
     }
-    page.leaf()
+    page
 }
 
 /// 64 rows of a book; queue order follows from prices and stamps. A free row names the free row after it; the last four
 /// fields stand only where one of them is not zero.
-fn book_page(page: &mut Page, number: usize, book: &Book) {
+pub(crate) fn book_page(page: &mut Page, number: usize, book: &Book) {
     let from = number * ROWS_PER_PAGE;
     for row in from..book.rows().min(from + ROWS_PER_PAGE) {
         let order = match book.row_state(row) {
@@ -550,7 +551,7 @@ fn book_page(page: &mut Page, number: usize, book: &Book) {
     }
 }
 
-fn deals_page(page: &mut Page, deals: &[DealState]) {
+pub(crate) fn deals_page(page: &mut Page, deals: &[DealState]) {
     for state in deals {
         page.hash(&state.id).u8(state.status as u8);
         page.money(state.buyer_escrow).money(state.seller_escrow);

@@ -55,6 +55,13 @@ impl Window {
         self.expire(cycle, window);
     }
 
+    /// The window of these records, oldest first.
+    pub(crate) fn restore(records: Vec<CycleRecord>) -> Self {
+        Self {
+            records: records.into(),
+        }
+    }
+
     /// Whether something lies outside the window that ends at `cycle`.
     pub fn expires(&self, cycle: u64, window: u64) -> bool {
         self.records.front().is_some_and(|r| r.cycle + window <= cycle)

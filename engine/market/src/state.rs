@@ -37,6 +37,7 @@
 
 use crate::accounts::Accounts;
 use crate::contracts::Contracts;
+use crate::image::{Capture, Image};
 use crate::page::{Marks, Trees};
 use std::collections::{BTreeMap, BTreeSet};
 use wattbook_types::digest::Prefix;
@@ -219,6 +220,9 @@ pub struct State {
     /// Whether `lows` changed since the last root.
     pub(crate) lows_changed: bool,
     trees: Trees,
+    /// An image under way, and one that is whole.
+    pub(crate) capture: Option<Box<Capture>>,
+    pub(crate) image: Option<Image>,
 }
 
 impl State {
@@ -246,6 +250,8 @@ impl State {
             deal_prefix: Prefix::of_digest(chain, "deal"),
             lows_changed: false,
             trees: Trees::new(true),
+            capture: None,
+            image: None,
         }
     }
 
@@ -254,6 +260,7 @@ impl State {
         let mut trees = core::mem::replace(&mut self.trees, Trees::new(true));
         let root = self.root_over(&mut trees);
         self.trees = trees;
+        self.take_image_part();
         self.clear_marks();
         root
     }

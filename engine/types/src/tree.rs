@@ -2,6 +2,10 @@
 
 use crate::digest::{Hash, sha256};
 
+mod path;
+
+pub use path::{consistency_path, inclusion_path, root_at, verify_consistency};
+
 /// `SHA-256(0x00 || leaf)`.
 pub fn leaf_hash(leaf: &[u8]) -> Hash {
     sha256(&[&[0], leaf])

@@ -1,6 +1,6 @@
 //! The inbound messages: what participants send.
 
-use super::{GroupHeader, HEADER_SIZE, MessageHeader, SCHEMA_ID, SCHEMA_VERSION};
+use super::{GroupHeader, HEADER_SIZE, MessageHeader, SCHEMA_ID, SCHEMA_VERSION, SCHEMA_VERSION_FIRST};
 use crate::layout::types::*;
 use crate::layout::{GroupSpec, Layout, MessageSpec, Type};
 use crate::signed::leaf::AnyLeaf;
@@ -171,7 +171,7 @@ impl RevealRef<'_> {
 pub fn decode_inbound(bytes: &[u8]) -> Result<Inbound<'_>, Reject> {
     let (header, rest) = bytes.split_at_checked(HEADER_SIZE).ok_or(Reject::ShortFrame)?;
     let header: MessageHeader = bytemuck::pod_read_unaligned(header);
-    if header.schema_id != SCHEMA_ID || header.version != SCHEMA_VERSION {
+    if header.schema_id != SCHEMA_ID || !(SCHEMA_VERSION_FIRST..=SCHEMA_VERSION).contains(&header.version) {
         return Err(Reject::UnknownMessage);
     }
     match header.template_id {

@@ -5,9 +5,9 @@
 //! group: `blockLength u16, numInGroup u16` and its entries.
 //!
 //! # Invariants
-//! * Inbound messages have exactly the lengths of version 2 and nothing after them.
+//! * Inbound messages have exactly the lengths of the schema and nothing after them.
 //! * Outbound messages have no groups and at most [`OUTBOUND_MAX`] bytes; a later version may only append fields to
-//!   the block, which this decoder skips.
+//!   the block, which this decoder skips, and what an earlier version lacks reads as zero.
 //! * A public event message names nobody: participants are pseudonyms, orders are references.
 
 mod encode;
@@ -32,6 +32,8 @@ use wattbook_types::{CloseReason, Phase};
 pub const SCHEMA_ID: u16 = 1;
 /// Version of the schema.
 pub const SCHEMA_VERSION: u16 = 2;
+/// Earliest version that is understood; what later ones appended reads as zero there.
+pub const SCHEMA_VERSION_FIRST: u16 = 2;
 /// Greatest size of an outbound message with its header, in bytes.
 pub const OUTBOUND_MAX: usize = 1_400;
 /// Size of the message header.

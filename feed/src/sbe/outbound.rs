@@ -1,7 +1,9 @@
 //! The outbound messages by template id, and their decoder.
 
-use super::{HEADER_SIZE, MessageHeader, OUTBOUND_MAX, SCHEMA_ID, SCHEMA_VERSION, event, session};
-use crate::layout::{Layout, MessageSpec};
+use super::{
+    HEADER_SIZE, MessageHeader, OUTBOUND_MAX, SCHEMA_ID, SCHEMA_VERSION, SCHEMA_VERSION_FIRST, event, session,
+};
+use crate::layout::{Layout, MessageSpec, size_at};
 
 /// An outbound message: a block, no groups.
 pub trait Message: Layout {
@@ -18,7 +20,7 @@ pub enum DecodeError {
     /// Bytes follow the message.
     #[error("bytes follow the message of template {0}")]
     Trailing(u16),
-    /// Another schema, or an earlier version.
+    /// Another schema, or a version before the first.
     #[error("schema {0} version {1} is not schema 1 version 2 or later")]
     Schema(u16, u16),
     /// An unknown template.
@@ -44,14 +46,17 @@ pub fn encode_outbound<M: Message>(message: &M, out: &mut Vec<u8>) {
 
 fn read<M: Message>(header: &MessageHeader, block: &[u8]) -> Result<M, DecodeError> {
     let malformed = DecodeError::Malformed(M::TEMPLATE);
-    // Later versions append fields; ours are the first ones.
-    let fits = header.version != SCHEMA_VERSION || block.len() == size_of::<M>();
-    let known = block.get(..size_of::<M>()).filter(|_| fits).ok_or(malformed)?;
-    M::read(known).ok_or(malformed)
+    let size = size_at(M::FIELDS, header.version);
+    // Versions append fields: of a later one ours are the first ones, of an earlier one it has the first ones of ours.
+    let fits = header.version > SCHEMA_VERSION || block.len() == size;
+    let known = block.get(..size).filter(|_| fits).ok_or(malformed)?;
+    let mut whole = M::zeroed();
+    bytemuck::bytes_of_mut(&mut whole)[..size].copy_from_slice(known);
+    M::read(whole.bytes()).ok_or(malformed)
 }
 
 macro_rules! outbound {
-    ($($id:literal $module:ident::$layout:ident as $name:ident;)*) => {
+    ($($id:literal $module:ident::$layout:ident as $name:ident $(, since $since:literal)?;)*) => {
         $(impl Message for $module::$layout {
             const TEMPLATE: u16 = $id;
         })*
@@ -64,18 +69,18 @@ macro_rules! outbound {
 
         /// Every outbound message.
         pub const MESSAGES: &[MessageSpec] =
-            &[$(MessageSpec::of::<$module::$layout>($id, stringify!($name), None),)*];
+            &[$(MessageSpec::of::<$module::$layout>($id, stringify!($name), None)$(.since($since))?,)*];
 
         /// Decodes one message, which the bytes fill exactly.
         pub fn decode_outbound(bytes: &[u8]) -> Result<Outbound, DecodeError> {
             let (header, rest) = bytes.split_at_checked(HEADER_SIZE).ok_or(DecodeError::Short(bytes.len()))?;
             let header: MessageHeader = bytemuck::pod_read_unaligned(header);
-            if header.schema_id != SCHEMA_ID || header.version < SCHEMA_VERSION {
+            if header.schema_id != SCHEMA_ID || header.version < SCHEMA_VERSION_FIRST {
                 return Err(DecodeError::Schema(header.schema_id, header.version));
             }
             let length = usize::from(header.block_length);
             let block = rest.get(..length).ok_or(DecodeError::Short(bytes.len()))?;
-            if rest.len() > length && header.version == SCHEMA_VERSION {
+            if rest.len() > length && header.version <= SCHEMA_VERSION {
                 return Err(DecodeError::Trailing(header.template_id));
             }
             match header.template_id {

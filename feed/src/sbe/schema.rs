@@ -1,4 +1,9 @@
 //! The schema as SBE 1.0 XML, written from the same tables as the structs.
+//!
+//! # Invariants
+//! * A composite consists of integers, a message of named types, and reserved bytes are no array of integers: decoders
+//!   that know neither `ref` nor arrays nor bare primitives as fields take the right number of bytes.
+//! * What came after the first version says so in `sinceVersion`.
 
 use super::{GroupHeader, MessageHeader, SCHEMA_ID, SCHEMA_VERSION, inbound, outbound};
 use crate::layout::{Field, GroupSpec, Kind, Layout, MessageSpec, Type};
@@ -46,15 +51,88 @@ fn text(description: &str) -> String {
 
 type Types = BTreeMap<&'static str, Type>;
 
-/// Every type that these fields are made of.
+/// The attribute of what came after the first version.
+fn since(version: u16) -> String {
+    if version == 0 {
+        String::new()
+    } else {
+        format!(r#" sinceVersion="{version}""#)
+    }
+}
+
+/// An integer of a composite.
+struct Part {
+    name: String,
+    primitive: &'static str,
+    offset: usize,
+    description: String,
+}
+
+/// A field of a composite as integers, each aligned as far as its bytes allow.
+fn parts(prefix: &str, base: usize, field: &Field) -> Vec<Part> {
+    let name = match prefix {
+        "" => camel(field.name),
+        _ => camel(&format!("{prefix}_{}", field.name)),
+    };
+    let (start, description) = (base + field.offset, text(field.description));
+    let primitive = match field.ty.kind {
+        Kind::Composite(fields) => return fields.iter().flat_map(|inner| parts(&name, start, inner)).collect(),
+        Kind::Int(primitive) => Some((primitive, description.clone())),
+        Kind::Enum(primitive, _) => Some((primitive, format!("{description} As {}.", field.ty.name))),
+        Kind::Bytes | Kind::Zero | Kind::Hash => None,
+    };
+    if let Some((primitive, description)) = primitive {
+        return vec![Part {
+            name,
+            primitive,
+            offset: start,
+            description,
+        }];
+    }
+    let mut cut = Vec::new();
+    let mut offset = start;
+    while offset < start + field.ty.size {
+        let left = start + field.ty.size - offset;
+        let (primitive, size) = [("uint64", 8), ("uint32", 4), ("uint16", 2), ("uint8", 1)]
+            .into_iter()
+            .find(|(_, size)| *size <= left && offset.is_multiple_of(*size))
+            .unwrap_or(("uint8", 1));
+        cut.push((primitive, offset));
+        offset += size;
+    }
+    let whole = cut.len() == 1;
+    (0usize..)
+        .zip(cut)
+        .map(|(word, (primitive, offset))| Part {
+            name: if whole { name.clone() } else { format!("{name}W{word}") },
+            primitive,
+            offset,
+            description: if whole {
+                description.clone()
+            } else {
+                format!("{description} Word {word}.")
+            },
+        })
+        .collect()
+}
+
+/// Name of a field's type: integers have named types of their own.
+fn type_name(ty: &Type) -> &'static str {
+    match ty.kind {
+        Kind::Int("uint8") => "u8",
+        Kind::Int("uint16") => "u16",
+        Kind::Int("uint32") => "u32",
+        Kind::Int("int32") => "i32",
+        Kind::Int("int64") => "i64",
+        Kind::Int(_) => "u64",
+        _ => ty.name,
+    }
+}
+
+/// Every type that these fields are made of, but for what stands in composites.
 fn collect(fields: &[Field], types: &mut Types) {
     for field in fields {
-        if let Kind::Composite(inner) = field.ty.kind {
-            collect(inner, types);
-        }
-        if !matches!(field.ty.kind, Kind::Int(_)) {
-            types.insert(field.ty.name, *field.ty);
-        }
+        types.insert(type_name(field.ty), *field.ty);
     }
 }
 
@@ -84,7 +162,12 @@ fn write_types(xml: &mut String) -> core::fmt::Result {
         }
     }
     for (_, _, fields) in leaf::LAYOUTS {
-        collect(fields, &mut types);
+        // The enumerations that their integers stand for.
+        for field in *fields {
+            if matches!(field.ty.kind, Kind::Enum(..)) {
+                types.insert(field.ty.name, *field.ty);
+            }
+        }
     }
     // A type stands before its use.
     let (composites, plain): (Vec<&Type>, Vec<&Type>) =
@@ -107,11 +190,11 @@ fn write_types(xml: &mut String) -> core::fmt::Result {
 }
 
 fn write_plain(xml: &mut String, ty: &Type) -> core::fmt::Result {
-    let (name, size, description) = (ty.name, ty.size, text(ty.description));
+    let (name, size, description) = (type_name(ty), ty.size, text(ty.description));
     match ty.kind {
         Kind::Bytes | Kind::Zero => writeln!(
             xml,
-            r#"    <type name="{name}" primitiveType="uint8" length="{size}" description="{description}"/>"#
+            r#"    <type name="{name}" primitiveType="char" length="{size}" description="{description}"/>"#
         ),
         Kind::Hash => {
             writeln!(xml, r#"    <composite name="{name}" description="{description}">"#)?;
@@ -133,15 +216,20 @@ fn write_plain(xml: &mut String, ty: &Type) -> core::fmt::Result {
             for value in values {
                 writeln!(
                     xml,
-                    r#"      <validValue name="{}" description="{}">{}</validValue>"#,
+                    r#"      <validValue name="{}" description="{}"{}>{}</validValue>"#,
                     value.name,
                     text(value.description),
+                    since(value.since),
                     value.value
                 )?;
             }
             writeln!(xml, "    </enum>")
         }
-        Kind::Int(_) | Kind::Composite(_) => Ok(()),
+        Kind::Int(primitive) => writeln!(
+            xml,
+            r#"    <type name="{name}" primitiveType="{primitive}" description="{description}"/>"#
+        ),
+        Kind::Composite(_) => Ok(()),
     }
 }
 
@@ -151,19 +239,17 @@ fn write_composite(xml: &mut String, name: &str, description: &str, fields: &[Fi
         r#"    <composite name="{name}" description="{}">"#,
         text(description)
     )?;
-    for field in fields {
-        let (name, offset, description) = (camel(field.name), field.offset, text(field.description));
-        match field.ty.kind {
-            Kind::Int(primitive) => writeln!(
-                xml,
-                r#"      <type name="{name}" primitiveType="{primitive}" offset="{offset}" description="{description}"/>"#
-            )?,
-            _ => writeln!(
-                xml,
-                r#"      <ref name="{name}" type="{}" offset="{offset}" description="{description}"/>"#,
-                field.ty.name
-            )?,
-        }
+    for Part {
+        name,
+        primitive,
+        offset,
+        description,
+    } in fields.iter().flat_map(|field| parts("", 0, field))
+    {
+        writeln!(
+            xml,
+            r#"      <type name="{name}" primitiveType="{primitive}" offset="{offset}" description="{description}"/>"#
+        )?;
     }
     writeln!(xml, "    </composite>")
 }
@@ -172,11 +258,12 @@ fn write_fields(xml: &mut String, indent: &str, first: u16, fields: &[Field]) ->
     for (id, field) in (first..).zip(fields) {
         writeln!(
             xml,
-            r#"{indent}<field name="{}" id="{id}" type="{}" offset="{}" description="{}"/>"#,
+            r#"{indent}<field name="{}" id="{id}" type="{}" offset="{}" description="{}"{}/>"#,
             camel(field.name),
-            field.ty.name,
+            type_name(field.ty),
             field.offset,
-            text(field.description)
+            text(field.description),
+            since(field.since)
         )?;
     }
     Ok(())
@@ -190,11 +277,13 @@ fn write_message(xml: &mut String, message: &MessageSpec) -> core::fmt::Result {
         block_length,
         fields,
         group,
+        since: version,
     } = message;
     writeln!(
         xml,
-        r#"  <sbe:message name="{name}" id="{id}" blockLength="{block_length}" description="{}">"#,
-        text(description)
+        r#"  <sbe:message name="{name}" id="{id}" blockLength="{block_length}" description="{}"{}>"#,
+        text(description),
+        since(*version)
     )?;
     write_fields(xml, "    ", 1, fields)?;
     if let Some(GroupSpec {

@@ -1,5 +1,9 @@
 //! One sample of every event.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub(crate) mod samples;
+
 use wattbook_feed::signed::Alias;
 use wattbook_types::{
     ChainId, CloseReason, ContractId, Deal, DealPrice, Energy, Event, Hash, MicroPrice, Money, OrderId, Param,

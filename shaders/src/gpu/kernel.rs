@@ -6,7 +6,8 @@
 //!
 //! # Repetition
 //! A WGSL compiler need not unroll, and arrays indexed by a loop cost registers. So layers may repeat lines:
-//! `//% for i in 0..13` up to its `//% end` stands for 13 copies with `{i}`, `{i+1}`, `{i-1}` and the like replaced.
+//! `//% for i in 0..13` up to its `//% end` stands for 13 copies with `{i}`, `{i+1}`, `{i+j-1}` and the like replaced; the
+//! bounds may name the variables of loops around.
 
 /// A piece of WGSL and the layers it stands on.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ fn repeat(lines: &[&str], bound: &[(&str, usize)], out: &mut String) {
             continue;
         };
         let (name, from, to) =
-            parse_header(header).unwrap_or_else(|| panic!("a loop reads `//% for i in 0..13`: {line}"));
+            parse_header(header, bound).unwrap_or_else(|| panic!("a loop reads `//% for i in 0..13`: {line}"));
         let mut depth = 1;
         let mut end = at + 1;
         while depth > 0 {
@@ -88,10 +89,10 @@ fn repeat(lines: &[&str], bound: &[(&str, usize)], out: &mut String) {
     }
 }
 
-fn parse_header(header: &str) -> Option<(&str, usize, usize)> {
+fn parse_header<'a>(header: &'a str, bound: &[(&str, usize)]) -> Option<(&'a str, usize, usize)> {
     let (name, range) = header.split_once(" in ")?;
     let (from, to) = range.split_once("..")?;
-    Some((name, from.parse().ok()?, to.parse().ok()?))
+    Some((name, value_of(from, bound)?, value_of(to, bound)?))
 }
 
 fn replace(line: &str, bound: &[(&str, usize)], out: &mut String) {
@@ -116,13 +117,22 @@ fn replace(line: &str, bound: &[(&str, usize)], out: &mut String) {
     out.push_str(rest);
 }
 
+/// A sum or difference of numbers and variables, from left to right.
 fn value_of(expression: &str, bound: &[(&str, usize)]) -> Option<usize> {
-    let split = expression.find(['+', '-']).unwrap_or(expression.len());
-    let (_, value) = bound.iter().find(|(name, _)| *name == &expression[..split])?;
-    match expression[split..].split_at_checked(1) {
-        None => Some(*value),
-        Some(("+", more)) => Some(value + more.parse::<usize>().ok()?),
-        Some((_, less)) => value.checked_sub(less.parse().ok()?),
+    let term = |text: &str| {
+        let variable = bound.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        variable.or_else(|| text.parse().ok())
+    };
+    match expression.rfind(['+', '-']) {
+        None => term(expression),
+        Some(at) => {
+            let (left, right) = (value_of(&expression[..at], bound)?, term(&expression[at + 1..])?);
+            if expression[at..].starts_with('+') {
+                left.checked_add(right)
+            } else {
+                left.checked_sub(right)
+            }
+        }
     }
 }
 
@@ -136,15 +146,15 @@ mod tests {
         let lines = [
             "a {x}",
             "//% for i in 1..3",
-            "//% for j in 0..2",
-            "t{i+1}{j} {k}",
+            "//% for j in i-1..2",
+            "t{i+1}{i+j} {k}",
             "//% end",
             "v{i-1}",
             "//% end",
             "z",
         ];
         repeat(&lines, &[], &mut out);
-        assert_eq!(out, "a {x}\nt20 {k}\nt21 {k}\nv0\nt30 {k}\nt31 {k}\nv1\nz\n");
+        assert_eq!(out, "a {x}\nt21 {k}\nt22 {k}\nv0\nt33 {k}\nv1\nz\n");
     }
 
     #[test]

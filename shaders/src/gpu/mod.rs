@@ -17,7 +17,7 @@
 mod curve;
 mod device;
 mod digits;
-mod field;
+pub mod field;
 mod kernel;
 mod points;
 mod sums;
@@ -27,7 +27,7 @@ pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, Ke
 pub use kernel::{Kernel, Layer};
 
 /// Every kernel of the crate, in the order in which a device builds them.
-pub static KERNELS: &[&Kernel] = &[];
+pub static KERNELS: &[&Kernel] = &[&points::SUMS, &digits::DIGITS, &digits::SCAN];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]
