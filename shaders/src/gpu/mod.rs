@@ -22,6 +22,9 @@ mod kernel;
 mod points;
 mod sums;
 mod trusted;
+pub(crate) mod verify;
+
+use digits::NO_SLOT;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
