@@ -5,10 +5,12 @@
 mod common;
 
 mod foreign {
+    pub(crate) mod environment;
     pub(crate) mod pcap;
 }
 
 use common::samples;
+use foreign::environment;
 use foreign::pcap::Capture;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -23,24 +25,6 @@ use wattbook_feed::signed::leaf::LAYOUTS;
 use wattbook_feed::soupbin::{self, LoginAccepted, LoginRequest, SESSION_PRIVATE};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// The Python of an environment with the decoders, made if it can be.
-fn python() -> Option<PathBuf> {
-    let made = Command::new("bash")
-        .arg(format!("{ROOT}/../.ci/readers"))
-        .arg(format!("{}/readers", env!("CARGO_TARGET_TMPDIR")))
-        .output()
-        .unwrap();
-    if made.status.success() {
-        return Some(PathBuf::from(String::from_utf8(made.stdout).unwrap().trim()));
-    }
-    let why = String::from_utf8_lossy(&made.stderr);
-    println!(
-        "SKIPPED: the decoders from PyPI cannot be installed: {}",
-        why.lines().last().unwrap_or("no reason given")
-    );
-    None
-}
 
 fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |raw, byte| raw << 8 | u64::from(*byte))
@@ -129,7 +113,9 @@ fn expected(message: &[u8]) -> Value {
 }
 
 fn decoded_by(decoder: &str) {
-    let Some(python) = python() else { return };
+    let Some(python) = environment::python(env!("CARGO_TARGET_TMPDIR")) else {
+        return;
+    };
     let messages = samples::outbound();
     let mut child = Command::new(python)
         .args([
@@ -174,7 +160,9 @@ fn tshark() -> bool {
         .output()
         .is_ok_and(|out| out.status.success());
     if !there {
-        println!("SKIPPED: tshark is not installed (apt-get install tshark)");
+        // Past the capture of a passing test's output.
+        let why = "tshark is not installed (apt-get install tshark)";
+        writeln!(std::io::stderr(), "\nSKIPPED: {why}").expect("stderr");
     }
     there
 }

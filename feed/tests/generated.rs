@@ -7,6 +7,7 @@ mod common;
 mod generated {
     pub(crate) mod lua;
     pub(crate) mod page;
+    pub(crate) mod python;
 }
 
 use std::path::{Path, PathBuf};
@@ -110,4 +111,13 @@ fn lua_is_current() {
 #[test]
 fn page_is_current() {
     current("docs/schema.md", &generated::page::page(), None);
+}
+
+#[test]
+fn python_is_current() {
+    current(
+        "feed/python/src/wattbook/messages.py",
+        &generated::python::module(),
+        None,
+    );
 }

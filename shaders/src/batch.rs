@@ -1,19 +1,14 @@
-//! Signatures of many envelopes at once: one equation over the batch, and bisection when it does not hold.
-//!
-//! `e(sum r_i S_i, g2) = prod_k e(sum_{i in k} r_i H(m_i), pk_k)`: per signature work in G1 only, per key one Miller
-//! loop, per check one final exponentiation.
+//! Signatures of many envelopes at once: one check over the batch, and bisection when it does not hold.
 //!
 //! # Invariants
-//! * No signature enters the equation before blst has decompressed it and found it in G1: the pairing cannot see
-//!   components outside the subgroup.
-//! * An item is called valid by an equation over fresh scalars that holds, or by blst alone; it is called invalid by
+//! * An item is called valid by a check over fresh coefficients that holds, or by blst alone; it is called invalid by
 //!   blst alone.
+//! * Bisection works on points already computed, ordered by source, so that the first split isolates a sender.
 
-use crate::curve;
+use crate::cpu::{Path, Points};
 use crate::key::{PublicKey, decompress, verify_alone};
-use crate::scalars;
+use crate::rlc::{self, Coefficients};
 use crate::{Policy, SignatureError, Stats};
-use blst::{blst_p1, blst_p1_affine, blst_p2_affine};
 use core::ops::Range;
 use wattbook_feed::signed::SIGNATURE_SIZE;
 use wattbook_types::Hash;
@@ -38,6 +33,7 @@ pub(crate) fn check_items(
     items: &[Item<'_>],
     dst: &[u8],
     policy: Policy,
+    path: &mut Path,
     stats: &mut Stats,
 ) -> Vec<Result<(), SignatureError>> {
     stats.signatures_checked += items.len() as u64;
@@ -47,25 +43,19 @@ pub(crate) fn check_items(
         Policy::Batch => false,
     };
     if !alone {
-        return check_batch(items, dst, stats);
+        return check_batch(items, dst, path, stats);
     }
-    let check = |item: &Item<'_>| {
-        let point = decompress(item.signature)?;
-        stats.pairings += 2;
-        verify_alone(item.key, item.message, &point, dst)
-    };
-    items.iter().map(check).collect()
+    items.iter().map(|item| check_alone(item, dst, stats)).collect()
 }
 
-/// An item whose signature is a point of G1.
+/// An item whose signature is a point of the curve.
 struct Prepared {
     /// Position in the batch.
     index: usize,
     /// Position of its key among the batch's keys, ascending by encoding.
     key: usize,
     source: u64,
-    signature: blst_p1_affine,
-    hash: blst_p1_affine,
+    points: Points,
 }
 
 /// What every check of one batch shares.
@@ -74,46 +64,49 @@ struct Batch<'a> {
     dst: &'a [u8],
     keys: Vec<&'a PublicKey>,
     transcript: Hash,
+    path: &'a mut Path,
 }
 
-fn check_batch(items: &[Item<'_>], dst: &[u8], stats: &mut Stats) -> Vec<Result<(), SignatureError>> {
+/// blst's verdict on one item.
+fn check_alone(item: &Item<'_>, dst: &[u8], stats: &mut Stats) -> Result<(), SignatureError> {
+    let point = decompress(item.signature)?;
+    stats.pairings += 2;
+    verify_alone(item.key, item.message, &point, dst)
+}
+
+fn check_batch(items: &[Item<'_>], dst: &[u8], path: &mut Path, stats: &mut Stats) -> Vec<Result<(), SignatureError>> {
     // An item nobody calls valid is refused.
     let mut verdicts = vec![Err(SignatureError::Mismatch); items.len()];
     let mut keys: Vec<&PublicKey> = items.iter().map(|item| item.key).collect();
     keys.sort_unstable_by_key(|key| key.as_bytes());
     keys.dedup();
 
-    let (mut prepared, mut hashes) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
-    for (index, item) in items.iter().enumerate() {
-        match decompress(item.signature) {
-            Err(error) => verdicts[index] = Err(error),
-            Ok(signature) => {
+    let mut prepared = Vec::with_capacity(items.len());
+    for (index, (item, points)) in items.iter().zip(path.prepare(items, dst)).enumerate() {
+        match points {
+            None => verdicts[index] = check_alone(item, dst, stats),
+            Some(points) => {
                 let key = keys.partition_point(|key| key.as_bytes() < item.key.as_bytes());
-                let hash = blst_p1_affine::default();
                 prepared.push(Prepared {
                     index,
                     key,
                     source: item.source,
-                    signature,
-                    hash,
+                    points,
                 });
-                hashes.push(curve::hash_to_g1(item.message, dst));
             }
         }
-    }
-    for (item, hash) in prepared.iter_mut().zip(curve::to_affine(&hashes)) {
-        item.hash = hash;
     }
     if prepared.is_empty() {
         return verdicts;
     }
     stats.batches += 1;
-    let transcript = scalars::transcript(items.iter().map(|i| (i.key.as_bytes(), i.message, i.signature)));
-    let batch = Batch {
+    let transcript = rlc::transcript(items.iter().map(|i| (i.key.as_bytes(), i.message, i.signature)));
+    let mut batch = Batch {
         items,
         dst,
         keys,
         transcript,
+        path,
     };
     prepared.sort_by_key(|item| item.source);
     batch.resolve(&prepared, &mut verdicts, stats);
@@ -130,7 +123,7 @@ enum Suspicion {
 
 impl Batch<'_> {
     /// Gives every item of `prepared`, ordered by source, its verdict.
-    fn resolve(&self, prepared: &[Prepared], verdicts: &mut [Result<(), SignatureError>], stats: &mut Stats) {
+    fn resolve(&mut self, prepared: &[Prepared], verdicts: &mut [Result<(), SignatureError>], stats: &mut Stats) {
         // BOUND: a part is at most split at every second level off the middle, so the stack stays logarithmic.
         let mut parts: Vec<(Range<usize>, Suspicion)> = vec![(0..prepared.len(), Suspicion::Open)];
         while let Some((range, suspicion)) = parts.pop() {
@@ -161,38 +154,32 @@ impl Batch<'_> {
 
     fn one_by_one(&self, part: &[Prepared], verdicts: &mut [Result<(), SignatureError>], stats: &mut Stats) {
         for item in part {
-            let Item { key, message, .. } = self.items[item.index];
-            stats.pairings += 2;
-            verdicts[item.index] = verify_alone(key, message, &item.signature, self.dst);
+            verdicts[item.index] = check_alone(&self.items[item.index], self.dst, stats);
         }
     }
 
-    /// Whether the equation over `part` holds under fresh scalars. Without randomness nothing holds, so that every
-    /// item ends at blst alone.
-    fn holds(&self, part: &[Prepared], stats: &mut Stats) -> bool {
+    /// Whether `part` holds under fresh coefficients. Without randomness nothing holds, so that every item ends at blst
+    /// alone.
+    fn holds(&mut self, part: &[Prepared], stats: &mut Stats) -> bool {
         let mut grouped: Vec<&Prepared> = part.iter().collect();
         grouped.sort_by_key(|item| item.key);
-        let Some(scalars) = scalars::draw(&self.transcript, grouped.iter().map(|item| item.index)) else {
-            return false;
-        };
-        self.equation_holds(&grouped, &scalars, stats)
+        match Coefficients::draw(&self.transcript, grouped.iter().map(|item| item.index)) {
+            Some(coefficients) => self.holds_under(&grouped, &coefficients, stats),
+            None => false,
+        }
     }
 
-    /// The equation of the module documentation; `grouped` is ordered by key.
-    fn equation_holds(&self, grouped: &[&Prepared], scalars: &[[u8; curve::SCALAR_SIZE]], stats: &mut Stats) -> bool {
-        let signatures: Vec<blst_p1_affine> = grouped.iter().map(|item| item.signature).collect();
-        let hashes: Vec<blst_p1_affine> = grouped.iter().map(|item| item.hash).collect();
-        let mut left: Vec<blst_p1> = vec![curve::negate(curve::msm(&signatures, scalars))];
-        let mut right: Vec<blst_p2_affine> = vec![curve::g2_generator()];
-        let mut start = 0;
+    /// Whether `grouped`, ordered by key, holds under these coefficients.
+    fn holds_under(&mut self, grouped: &[&Prepared], coefficients: &Coefficients, stats: &mut Stats) -> bool {
+        let points: Vec<Points> = grouped.iter().map(|item| item.points).collect();
+        let (mut groups, mut keys, mut start) = (Vec::new(), Vec::new(), 0);
         for group in grouped.chunk_by(|a, b| a.key == b.key) {
-            let end = start + group.len();
-            left.push(curve::msm(&hashes[start..end], &scalars[start..end]));
-            right.push(*self.keys[group[0].key].point());
-            start = end;
+            groups.push(start..start + group.len());
+            keys.push(self.keys[group[0].key]);
+            start += group.len();
         }
-        stats.pairings += left.len() as u64;
-        curve::pairing_product_is_one(&left, &right)
+        stats.pairings += 1 + keys.len() as u64;
+        self.path.holds(&points, coefficients, &groups, &keys)
     }
 }
 
@@ -215,16 +202,19 @@ fn split(part: &[Prepared]) -> usize {
 mod tests {
     use super::*;
     use crate::SIGNATURE_DST;
+    use crate::cpu::Affine;
     use blst::min_sig::SecretKey;
 
     fn sources(list: &[u64]) -> Vec<Prepared> {
-        let point = blst_p1_affine::default();
+        let points = Points {
+            signature: Affine::INFINITY,
+            message: Affine::INFINITY,
+        };
         let item = |(index, source): (usize, &u64)| Prepared {
             index,
             key: 0,
             source: *source,
-            signature: point,
-            hash: point,
+            points,
         };
         list.iter().enumerate().map(item).collect()
     }
@@ -240,41 +230,54 @@ mod tests {
         assert_eq!(split(&sources(&[1, 2])), 1);
     }
 
-    /// With equal scalars exchanged signatures cancel: what keeps them out is that the scalars are unknown.
+    /// With equal coefficients exchanged signatures cancel: what keeps them out is that coefficients are unknown.
     #[test]
-    fn exchanged_signatures_cancel_under_equal_scalars_only() {
+    fn exchanged_signatures_cancel_under_equal_coefficients_only() {
         let secret = SecretKey::key_gen(&[1; 32], &[]).unwrap();
         let key = PublicKey::new(&secret.sk_to_pk().to_bytes()).unwrap();
         let messages = [[1u8; 32], [2; 32]];
         let signatures = messages.map(|message| secret.sign(&message, SIGNATURE_DST, &[]).to_bytes());
-        let hashes = curve::to_affine(&messages.map(|message| curve::hash_to_g1(&message, SIGNATURE_DST)));
-        let prepared = |index: usize, of: usize| Prepared {
-            index,
-            key: 0,
-            source: 0,
-            signature: decompress(&signatures[of]).unwrap(),
-            hash: hashes[index],
+        let items = |swap: usize| {
+            [0, 1].map(|i| Item {
+                key: &key,
+                message: &messages[i],
+                signature: &signatures[i ^ swap],
+                source: 0,
+            })
         };
-        let items = [0, 1].map(|i| Item {
-            key: &key,
-            message: &messages[i],
-            signature: &signatures[1 - i],
-            source: 0,
+        let mut path = Path::new(1);
+        let prepared = [0, 1].map(|swap| {
+            let points = path.prepare(&items(swap), SIGNATURE_DST);
+            let prepared = |(index, points): (usize, Option<Points>)| Prepared {
+                index,
+                key: 0,
+                source: 0,
+                points: points.unwrap(),
+            };
+            points.into_iter().enumerate().map(prepared).collect::<Vec<_>>()
         });
-        let batch = Batch {
+        let items = items(0);
+        let mut batch = Batch {
             items: &items,
             dst: SIGNATURE_DST,
             keys: vec![&key],
             transcript: Hash::ZERO,
+            path: &mut path,
         };
-        let (good, exchanged) = ([prepared(0, 0), prepared(1, 1)], [prepared(0, 1), prepared(1, 0)]);
-        let holds = |part: &[Prepared; 2], scalars: [u128; 2]| {
+        let [good, exchanged] = prepared;
+        let mut holds = |part: &[Prepared], top: [i32; 2]| {
             let part: Vec<&Prepared> = part.iter().collect();
-            batch.equation_holds(&part, &scalars.map(u128::to_le_bytes), &mut Stats::default())
+            let trit = |item: usize, j: usize| match j {
+                0 => 1,
+                89 => top[item],
+                _ => j as i32 % 3 - 1,
+            };
+            let coefficients = Coefficients::from_trits(2, trit);
+            batch.holds_under(&part, &coefficients, &mut Stats::default())
         };
-        assert!(holds(&good, [3, 3]) && holds(&good, [3, 4]) && holds(&good, [0, u128::MAX]));
-        assert!(holds(&exchanged, [3, 3]));
-        assert!(!holds(&exchanged, [3, 4]) && !holds(&exchanged, [0, 1]));
+        assert!(holds(&good, [1, 1]) && holds(&good, [1, -1]) && holds(&good, [0, -1]));
+        assert!(holds(&exchanged, [1, 1]) && holds(&exchanged, [-1, -1]));
+        assert!(!holds(&exchanged, [1, 0]) && !holds(&exchanged, [0, -1]));
         assert!(!batch.holds(&exchanged, &mut Stats::default()));
         assert!(batch.holds(&good, &mut Stats::default()));
     }

@@ -1,20 +1,21 @@
-//! The G1 arithmetic and the pairing product of blst that its safe interface offers only on its global thread pool.
+//! The arithmetic of blst that its safe interface lacks, or offers only on its global thread pool.
 //!
 //! # Invariants
-//! * Only this file calls blst's C interface; everything runs on the calling thread.
+//! * Everything runs on the calling thread.
 //! * Every [`blst_p2_affine`] that comes in is in its subgroup of order r. A point of the curve of G1 need not be: every
 //!   formula used here holds on a curve of odd order, and a component outside the subgroup is invisible to the pairing.
 #![allow(unsafe_code)]
 
-use blst::{blst_fp12, blst_p1, blst_p1_affine, blst_p2_affine};
+use blst::{blst_p1, blst_p1_affine, blst_p2_affine};
 use core::ptr;
 
 /// Size of a scalar of [`msm`].
-pub(crate) const SCALAR_SIZE: usize = 16;
+pub(crate) const SCALAR_SIZE: usize = 18;
 /// Width of a scalar of [`msm`].
 const SCALAR_BITS: usize = SCALAR_SIZE * 8;
 
 /// `hash_to_curve` of RFC 9380 into G1 for the suite of `dst`.
+#[cfg(test)]
 pub(crate) fn hash_to_g1(message: &[u8], dst: &[u8]) -> blst_p1 {
     let mut out = blst_p1::default();
     // SAFETY: pointer and length pairs come from live slices; the augmentation is empty, so its pointer is not read;
@@ -101,27 +102,37 @@ pub(crate) fn double(a: &blst_p1) -> blst_p1 {
     out
 }
 
-/// `factor * a` for any point of the curve; the factor is in two's complement, least significant limb first.
-#[cfg(test)]
-pub(crate) fn times(a: &blst_p1, factor: [u64; 3]) -> blst_p1 {
-    let is_negative = (factor[2] as i64) < 0;
+/// Sign and magnitude of a two's complement number, least significant limb first.
+pub(crate) fn magnitude(value: [u64; 3]) -> (bool, [u64; 3]) {
+    let is_negative = (value[2] as i64) < 0;
     let mut carry = is_negative;
-    let magnitude = factor.map(|limb| {
-        let (limb, overflow) = (limb ^ (is_negative as u64).wrapping_neg()).overflowing_add(u64::from(carry));
+    let magnitude = value.map(|limb| {
+        let (limb, overflow) = (limb ^ u64::from(is_negative).wrapping_neg()).overflowing_add(u64::from(carry));
         carry = overflow;
         limb
     });
-    let bits = (0..3)
-        .rev()
-        .flat_map(|limb| (0..64).rev().map(move |bit| magnitude[limb] >> bit & 1 == 1));
-    let product = bits.fold(blst_p1::default(), |sum, bit| {
-        let twice = double(&sum);
-        if bit { add(&twice, a) } else { twice }
-    });
-    if is_negative { negate(product) } else { product }
+    (is_negative, magnitude)
 }
 
-#[allow(dead_code, reason = "the paths that test combinations come after it")]
+/// The low bytes of a number below 2^144.
+pub(crate) fn scalar_bytes(magnitude: [u64; 3]) -> [u8; SCALAR_SIZE] {
+    let bytes = magnitude.map(u64::to_le_bytes);
+    core::array::from_fn(|at| bytes[at / 8][at % 8])
+}
+
+/// `h^-1 * a` for a point of the subgroup, h = 0xd201000000010001 being the effective cofactor of RFC 9380 8.8.1.
+pub(crate) fn divide_by_cofactor(a: &blst_p1) -> blst_p1 {
+    /// The inverse of h modulo r, little-endian.
+    const INVERSE: [u8; 32] = [
+        0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00, 0x00, 0xfd, 0x89, 0x01, 0x48, 0x00, 0x14, 0x35, 0xd3,
+        0x9e, 0x93, 0x39, 0x0b, 0xe8, 0xa5, 0x47, 0x7d, 0x9d, 0x29, 0x53, 0xa7, 0xed, 0x73,
+    ];
+    let mut out = blst_p1::default();
+    // SAFETY: the pointers are those of live values; 255 bits are read of 256.
+    unsafe { blst::blst_p1_mult(&mut out, a, INVERSE.as_ptr(), 255) };
+    out
+}
+
 /// Whether a point of the curve is of the subgroup of order r; infinity is.
 pub(crate) fn is_in_g1(a: &blst_p1) -> bool {
     // SAFETY: the pointer is that of a live value.
@@ -134,37 +145,12 @@ pub(crate) fn g2_generator() -> blst_p2_affine {
     unsafe { *blst::blst_p2_affine_generator() }
 }
 
-/// Whether `prod e(p[i], q[i]) = 1`; pairs with `p[i]` at infinity count as one.
-///
-/// # Panics
-/// If the lengths differ.
-pub(crate) fn pairing_product_is_one(p: &[blst_p1], q: &[blst_p2_affine]) -> bool {
-    assert_eq!(p.len(), q.len(), "points pair up");
-    // blst's loop over several pairs does not treat infinity.
-    let (mut left, mut right) = (Vec::with_capacity(p.len()), Vec::with_capacity(q.len()));
-    for (p, q) in to_affine(p).into_iter().zip(q) {
-        if p != blst_p1_affine::default() {
-            left.push(p);
-            right.push(*q);
-        }
-    }
-    if left.is_empty() {
-        return true;
-    }
-    let lefts = [left.as_ptr(), ptr::null()];
-    let rights = [right.as_ptr(), ptr::null()];
-    let mut product = blst_fp12::default();
-    // SAFETY: `left` and `right` hold `left.len()` elements each, one behind the other, and at least one.
-    unsafe { blst::blst_miller_loop_n(&mut product, rights.as_ptr(), lefts.as_ptr(), left.len()) };
-    product.final_exp() == blst_fp12::default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn scalar(value: u128) -> [u8; SCALAR_SIZE] {
-        value.to_le_bytes()
+        scalar_bytes([value as u64, (value >> 64) as u64, 0])
     }
 
     #[test]
@@ -194,24 +180,5 @@ mod tests {
         }
         assert_eq!(msm(&[], &[]), blst_p1::default());
         assert_eq!(msm(&pair[..1], &[scalar(0)]), blst_p1::default());
-    }
-
-    #[test]
-    fn products_of_pairings() {
-        let h = hash_to_g1(b"a point", b"WATTBOOK-TEST");
-        let g2 = g2_generator();
-        assert!(pairing_product_is_one(&[], &[]));
-        assert!(pairing_product_is_one(&[blst_p1::default()], &[g2]));
-        assert!(!pairing_product_is_one(&[h], &[g2]));
-        assert!(pairing_product_is_one(
-            &[h, blst_p1::default(), negate(h)],
-            &[g2, g2, g2]
-        ));
-        // Longer than one inner run of blst's loop.
-        for n in [15usize, 16, 17, 33, 48] {
-            let points: Vec<_> = (0..2 * n).map(|i| if i % 2 == 0 { h } else { negate(h) }).collect();
-            assert!(pairing_product_is_one(&points, &vec![g2; 2 * n]));
-            assert!(!pairing_product_is_one(&points[1..], &vec![g2; 2 * n - 1]));
-        }
     }
 }

@@ -14,40 +14,40 @@
 //!
 //! # Paths
 //! * *One by one*: blst's verification of each signature.
-//! * *Batch*: per signature decompression, subgroup check, hash to G1 and two additions into sums; per key one Miller
-//!   loop; per batch one final exponentiation. When the equation fails the batch is split, between sources first, and
-//!   checked again over the points already computed, down to single signatures, which blst decides. A fault costs a few
-//!   checks of parts; what a sender of faults pays for them is the session layer's matter.
+//! * *Batch*: per signature a decompression, two maps to the curve and its share of two sums; per key one Miller loop;
+//!   per batch ninety subgroup tests and one final exponentiation. Isogeny and cofactor are deferred to the sums. When
+//!   the check fails the batch is split, between sources first, and checked again over the points already computed,
+//!   down to single signatures, which blst decides. A fault costs a few checks of parts; what a sender of faults pays
+//!   for them is the session layer's matter.
 //!
-//! Everything runs on the calling thread. A node that has cores to spare gives each a `Verifier`.
+//! [`Verifier::new`] computes on the calling thread, [`Verifier::with_threads`] on a pool of its own.
 //!
 //! # Invariants
-//! * [`PublicKey`] is never outside G2 and never infinity; no signature reaches the equation outside G1.
-//! * Scalars are fresh for every check and secret until it is over; nothing but the operating system chooses them. When
-//!   it gives none, every signature is checked by itself.
-//! * Verdicts are a function of the input. Scalars and, with faults, the counters of [`Stats`] need not repeat.
-//! * Only `curve` (blst's C interface) and `gpu/trusted.rs` (unchecked shaders) hold unsafe code.
+//! * [`PublicKey`] is never outside G2 and never infinity. A signature outside G1 reaches the equation only if all
+//!   ninety combinations of its batch are in G1.
+//! * Coefficients are fresh for every check and secret until it is over; nothing but the operating system chooses them.
+//!   When it gives none, every signature is checked by itself.
+//! * Verdicts are a function of the input. Coefficients and, with faults, the counters of [`Stats`] need not repeat.
+//! * Unsafe code stands in `curve` and in `cpu`'s `field`, `sswu` and `lines`, which call blst's C interface, and where
+//!   `gpu` says so.
 //!
 //! # Error bound
-//! A valid signature is never refused. With `d_i` the discrete logarithm of `e(S_i, g2) / e(H(m_i), pk_i)`, which is zero
-//! exactly for valid items, the equation is `sum r_i d_i = 0` in the field of r elements; one `d_i` that is not zero
-//! leaves at most one `r_i` of 2^128 that satisfies it. Each check therefore accepts an invalid signature with
-//! probability at most 2^-128. A batch of n makes fewer than 2n checks, each over fresh scalars.
+//! A valid signature is never refused. A check accepts a batch that is not good with probability at most 3^-90, about
+//! 2^-142: the module `rlc` has the argument. A batch of n makes fewer than 2n checks, each over fresh coefficients.
 //!
 //! # Another path
 //! A path on other hardware takes a batch's items, returns the same verdicts, and keeps four things: either each
-//! signature is tested for its subgroup or the batch is (the trits of PROTOCOL 5, error 3^-90); scalars are drawn here,
-//! after the batch is fixed, by no device and no driver; an item is refused by blst alone, on the CPU; and a device that
-//! fails leaves the batch to the paths above. Its arithmetic is trusted as the CPU's is, so its sums are tested against
-//! those of this crate.
+//! signature is tested for its subgroup or the batch is (the trits of PROTOCOL 5, error 3^-90); coefficients are drawn
+//! here, after the batch is fixed, by no device and no driver; an item is refused by blst alone, on the CPU; and a
+//! device that fails leaves the batch to the paths above. Its arithmetic is trusted as the CPU's is, so its sums are
+//! tested against those of this crate.
 
 mod batch;
+mod cpu;
 mod curve;
 pub mod gpu;
 mod key;
-#[allow(dead_code, reason = "the paths that draw trits come after it")]
 mod rlc;
-mod scalars;
 mod stats;
 #[cfg(test)]
 mod suites;

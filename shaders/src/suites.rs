@@ -1,6 +1,7 @@
 //! Published vectors of the `NUL` suite through both paths, and the equation with chosen scalars.
 
 use crate::batch::{Item, check_items};
+use crate::cpu::Path;
 use crate::{Policy, PublicKey, SignatureError, Stats, verify_one};
 use serde_json::Value;
 use wattbook_types::{Hash, sha256};
@@ -14,8 +15,11 @@ fn bytes<const N: usize>(text: &str) -> [u8; N] {
 /// Both paths' verdicts, which must be the same.
 fn verdicts(items: &[Item<'_>]) -> Vec<Result<(), SignatureError>> {
     let mut stats = Stats::default();
-    let alone = check_items(items, NUL_DST, Policy::OneByOne, &mut stats);
-    assert_eq!(check_items(items, NUL_DST, Policy::Batch, &mut stats), alone);
+    let alone = check_items(items, NUL_DST, Policy::OneByOne, &mut Path::new(1), &mut stats);
+    for threads in [1, 2] {
+        let mut path = Path::new(threads);
+        assert_eq!(check_items(items, NUL_DST, Policy::Batch, &mut path, &mut stats), alone);
+    }
     alone
 }
 

@@ -1,6 +1,7 @@
 //! Envelopes in, verdicts out.
 
 use crate::batch::{self, Item};
+use crate::cpu::Path;
 use crate::key::{PublicKey, SIGNATURE_DST};
 use crate::{SignatureError, Stats};
 use wattbook_feed::signed::{EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
@@ -46,18 +47,25 @@ pub enum Policy {
     Batch,
 }
 
-/// A batch verifier: a policy and counters; no state of it bears on a verdict.
+/// A batch verifier: a policy, threads, lines of keys seen lately and counters; no state of it bears on a verdict.
 #[derive(Clone, Debug, Default)]
 pub struct Verifier {
     policy: Policy,
+    path: Path,
     stats: Stats,
 }
 
 impl Verifier {
     /// A verifier with its counters at zero.
     pub fn new(policy: Policy) -> Self {
+        Self::with_threads(policy, 1)
+    }
+
+    /// A verifier that computes on `threads` threads of its own; with one, on the calling thread.
+    pub fn with_threads(policy: Policy, threads: usize) -> Self {
         Self {
             policy,
+            path: Path::new(threads),
             stats: Stats::default(),
         }
     }
@@ -90,7 +98,7 @@ impl Verifier {
                 source: candidate.source,
             })
             .collect();
-        let checked = batch::check_items(&items, SIGNATURE_DST, self.policy, &mut self.stats);
+        let checked = batch::check_items(&items, SIGNATURE_DST, self.policy, &mut self.path, &mut self.stats);
         assert_eq!(checked.len(), items.len(), "one verdict per signature");
         let mut signatures = checked.into_iter();
         let verdict = |fault: Option<Verdict>| match fault {

@@ -1,0 +1,143 @@
+"""Bytes and signatures against the vectors of the Rust tests, some of which code made that is nobody's here."""
+
+from __future__ import annotations
+
+import json
+import unittest
+from pathlib import Path
+from typing import Any
+
+from wattbook import messages, orders, signing, soupbin
+from wattbook.messages import DecodeError, Side, decode, to_json
+
+GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
+
+
+def load(name: str) -> Any:
+    return json.loads((GOLDEN / name).read_text())
+
+
+class Signed(unittest.TestCase):
+    def test_roots_digests_and_signatures_are_those_of_another_implementation(self) -> None:
+        for row in load("wire.json"):
+            leaves = [bytes.fromhex(leaf) for leaf in row["leaves"]]
+            self.assertEqual(signing.tree_root(leaves).hex(), row["root"])
+            chain = bytes.fromhex(row["chain_id"])
+            digest = signing.digest(chain, "envelope", bytes.fromhex(row["envelope"]))
+            self.assertEqual(digest.hex(), row["envelope_digest"])
+        # One signature is enough to hold the curve to them; each takes a while in pure Python.
+        key = signing.SigningKey(int(row["sk"], 16))
+        self.assertEqual(key.sign(digest).hex(), row["signature"])
+
+    def test_an_envelope_has_the_golden_header_and_leaves(self) -> None:
+        for row in load("wire.json"):
+            header = bytes.fromhex(row["envelope"])
+            leaves = [bytes.fromhex(leaf) for leaf in row["leaves"]]
+            made = orders.envelope_header(
+                row["participant"],
+                int.from_bytes(header[16:20], "little"),
+                int.from_bytes(header[24:32], "little"),
+                int.from_bytes(header[32:40], "little"),
+                leaves,
+            )
+            self.assertEqual(made, header)
+            for index, leaf in enumerate(leaves):
+                if leaf[0] == 1 and leaf[2:4] == b"\0\0":
+                    self.assertEqual(quote_of(leaf).leaf(index), leaf)
+                elif leaf[0] == 2:
+                    self.assertEqual(cancel_of(leaf).leaf(index), leaf)
+
+    def test_a_key_does_not_show_its_secret(self) -> None:
+        key = signing.SigningKey.from_seed(bytes(32), 4)
+        self.assertEqual(repr(key), "SigningKey(...)")
+        with self.assertRaises(ValueError):
+            signing.SigningKey(0)
+        with self.assertRaises(ValueError):
+            signing.SigningKey.from_seed(bytes(31), 4)
+
+
+def u(leaf: bytes, at: int, size: int, signed: bool = False) -> int:
+    return int.from_bytes(leaf[at : at + size], "little", signed=signed)
+
+
+def quote_of(leaf: bytes) -> orders.Quote:
+    flags = leaf[1]
+    return orders.Quote(
+        contract=u(leaf, 8, 8),
+        client_order_id=u(leaf, 16, 8),
+        price=u(leaf, 24, 4, True),
+        charge_cap=u(leaf, 28, 4, True),
+        energy_wh=u(leaf, 32, 4),
+        min_fill_wh=u(leaf, 36, 4),
+        display_wh=u(leaf, 40, 4),
+        valid_until_s=u(leaf, 44, 4),
+        side=Side(flags & 3),
+        time_in_force=orders.TimeInForce(flags >> 2 & 7),
+        market_to_limit=bool(flags >> 5 & 1),
+        self_trade=orders.SelfTrade(flags >> 6),
+    )
+
+
+def cancel_of(leaf: bytes) -> orders.Cancel:
+    return orders.Cancel(u(leaf, 8, 8), u(leaf, 16, 8), u(leaf, 24, 4))
+
+
+class Messages(unittest.TestCase):
+    def forms(self) -> list[tuple[str, bytes]]:
+        return [(name, bytes.fromhex(form)) for name, row in load("events.json").items() for form in row if form]
+
+    def test_every_form_of_every_event_is_read(self) -> None:
+        seen = set()
+        for name, form in self.forms():
+            message = decode(form)
+            self.assertEqual(type(message).__name__, name)
+            self.assertEqual(to_json(message, 3)["fields"]["seq"], int.from_bytes(form[8:16], "little"))
+            seen.add(message.TEMPLATE)
+        self.assertEqual(seen, {template for template in messages._MESSAGES if template >= 100})
+
+    def test_cut_changed_and_longer_messages(self) -> None:
+        for _, form in self.forms():
+            for length in range(len(form)):
+                self.assertRaises(DecodeError, decode, form[:length])
+            self.assertRaises(DecodeError, decode, form + b"\0")
+            for at in range(len(form)):
+                changed = bytearray(form)
+                changed[at] ^= 0x55
+                try:
+                    decode(bytes(changed))
+                except DecodeError:
+                    pass
+            # A later version has more, which is skipped.
+            later = bytearray(form + b"\1" * 8)
+            later[0:2] = (len(form) - 8 + 8).to_bytes(2, "little")
+            later[6] += 1
+            self.assertEqual(decode(bytes(later)), decode(form))
+
+
+class Framing(unittest.TestCase):
+    def test_packets_come_back_whatever_the_pieces(self) -> None:
+        stream = soupbin.encode("S", b"abc") + soupbin.encode("H") + soupbin.encode("U", bytes(300)) + soupbin.encode("Z")
+        for size in (1, 2, 3, 7, len(stream)):
+            decoder = soupbin.Decoder()
+            packets: list[soupbin.Packet] = []
+            for at in range(0, len(stream), size):
+                decoder.feed(stream[at : at + size])
+                packets += decoder.packets()
+            self.assertEqual([packet.kind for packet in packets], list("SHUZ"))
+            self.assertEqual([len(packet.payload) for packet in packets], [3, 0, 300, 0])
+
+    def test_what_no_server_sends_is_refused(self) -> None:
+        for stream in (b"\0\0S", b"\0\1L", b"\0\1\xff"):
+            decoder = soupbin.Decoder()
+            decoder.feed(stream)
+            with self.assertRaises(soupbin.FramingError):
+                list(decoder.packets())
+        for payload in (b"", b"PRIVATE   " + b" " * 20, b"PRIVATE   " + b"-1".rjust(20), b"\xff" * 30):
+            with self.assertRaises(soupbin.FramingError):
+                soupbin.login_accepted(payload)
+        with self.assertRaises(ValueError):
+            soupbin.encode("U", bytes(65_535))
+
+
+if __name__ == "__main__":
+    unittest.main()

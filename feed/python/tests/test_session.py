@@ -1,0 +1,113 @@
+"""The session against a server of a few lines: what goes over the wire, drops, heartbeats, the end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import unittest
+from pathlib import Path
+from typing import Callable
+
+from wattbook import Disconnected, LoginRefused, Session, follow, soupbin
+from wattbook.messages import decode
+
+EVENTS = Path(__file__).resolve().parents[2] / "tests" / "golden" / "events.json"
+MESSAGES = [bytes.fromhex(row[3]) for row in json.loads(EVENTS.read_text()).values()]
+
+Script = Callable[[socket.socket, bytes], None]
+
+
+def accept(session: str, seq: int) -> bytes:
+    return soupbin.encode("A", f"{session:>10}{seq:>20}".encode())
+
+
+class Server:
+    """Takes a connection for each script, one after the other."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.logins: list[bytes] = []
+        self.thread = threading.Thread(target=self.serve, args=(scripts,), daemon=True)
+        self.thread.start()
+
+    def serve(self, scripts: tuple[Script, ...]) -> None:
+        for script in scripts:
+            connection, _ = self.listener.accept()
+            with connection:
+                login = self.read(connection, 49)
+                self.logins.append(login)
+                script(connection, login)
+
+    @staticmethod
+    def read(connection: socket.socket, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = connection.recv(size - len(data))
+            if not piece:
+                break
+            data += piece
+        return data
+
+    def close(self) -> None:
+        self.thread.join(30)
+        self.listener.close()
+
+
+def sequenced(messages: list[bytes]) -> bytes:
+    return b"".join(soupbin.encode("S", message) for message in messages)
+
+
+class Sessions(unittest.TestCase):
+    def test_a_feed_goes_on_after_drops_without_gap_or_repetition(self) -> None:
+        first, second = MESSAGES[:10], MESSAGES[10:]
+
+        def cut(connection: socket.socket, login: bytes) -> None:
+            connection.sendall(accept("PUBLIC", 1) + sequenced(first) + sequenced(second)[:7])
+
+        def nothing(connection: socket.socket, login: bytes) -> None:
+            connection.sendall(b"")
+
+        def rest(connection: socket.socket, login: bytes) -> None:
+            connection.sendall(accept("PUBLIC", 11) + sequenced(second) + soupbin.encode("Z"))
+
+        server = Server(cut, nothing, rest)
+        heard = list(follow(server.address, 1, pause_s=0.0))
+        server.close()
+        self.assertEqual([received.seq for received in heard], list(range(1, len(MESSAGES) + 1)))
+        self.assertEqual([received.message for received in heard], [decode(message) for message in MESSAGES])
+        wanted = [int(login[-20:]) for login in server.logins]
+        self.assertEqual(wanted, [1, 11, 11])
+
+    def test_a_lost_server_is_an_error_and_not_the_end(self) -> None:
+        server = Server(lambda connection, login: connection.sendall(accept("PUBLIC", 4)))
+        with Session.public(server.address, 4) as session:
+            with self.assertRaisesRegex(Disconnected, "resume with 4"):
+                next(iter(session))
+        server.close()
+
+    def test_a_refused_login_says_so(self) -> None:
+        server = Server(lambda connection, login: connection.sendall(soupbin.encode("J", b"S")))
+        with self.assertRaises(LoginRefused):
+            Session.public(server.address, 99)
+        server.close()
+
+    def test_a_silent_client_sends_heartbeats(self) -> None:
+        beats: list[bytes] = []
+
+        def listen(connection: socket.socket, login: bytes) -> None:
+            connection.sendall(accept("PUBLIC", 1))
+            beats.append(Server.read(connection, 3))
+            connection.sendall(soupbin.encode("H") + soupbin.encode("+", b"text") + soupbin.encode("Z"))
+
+        server = Server(listen)
+        with Session.public(server.address, 1) as session:
+            self.assertEqual(list(session), [])
+            self.assertTrue(session.ended)
+        server.close()
+        self.assertEqual(beats, [soupbin.encode("R")])
+
+
+if __name__ == "__main__":
+    unittest.main()

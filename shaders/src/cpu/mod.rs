@@ -1,0 +1,195 @@
+//! The batch path on the CPU: own arithmetic where blst keeps its internals to itself, blst's pairing at the end.
+//!
+//! # Method
+//! * [`Path::prepare`]: per signature one decompression without subgroup check and the two SWU maps of its message to
+//!   E1', whose powers are taken together.
+//! * [`Path::holds`]: for signatures `S_i` and mapped messages `P_i = Q0_i + Q1_i` the ninety combinations of the `S_i`
+//!   and their total `R = sum r_i S_i`, and for each key k the sum `R_k = sum_{i in k} r_i P_i` on E1'. The equation is
+//!   `e(h^-1 R, g2) = prod_k e(iso(R_k), pk_k)`, h being the effective cofactor.
+//!
+//! Deferral is exact: `h iso(sum r_i P_i) = sum r_i H(m_i)`, since isogeny and multiplication are homomorphisms. What h
+//! would clear is invisible to the reduced pairing, so the one point R takes h^-1 modulo r for all keys.
+//!
+//! # Invariants
+//! * Short parts test each signature for its subgroup, long ones the ninety combinations, one by one.
+//! * The answer is a function of the points and the coefficients, whatever the number of threads.
+
+mod combine;
+mod decompress;
+mod exponent;
+pub(crate) mod field;
+pub(crate) mod isogeny;
+mod lines;
+mod msm;
+mod point;
+mod pool;
+mod sswu;
+
+use crate::batch::Item;
+use crate::curve;
+use crate::key::PublicKey;
+use crate::rlc::{self, Coefficients};
+use blst::{blst_p1, blst_p1_affine};
+use core::ops::Range;
+use decompress::Compressed;
+use field::Fp;
+use lines::LineCache;
+pub(crate) use point::Affine;
+use point::{Adder, Curve, Step};
+use pool::Pool;
+use sswu::Map;
+use std::sync::Arc;
+
+/// Up to so many signatures each is tested for its subgroup: the combinations are ninety tests.
+const TESTED_EACH_MAX: usize = rlc::TRITS;
+/// Most items prepared together.
+const RUN_MAX: usize = 128;
+/// Keys whose lines are kept: about 80 MB.
+const CACHED_KEYS: usize = 4_096;
+
+/// The points of an item whose signature is a point of the curve.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Points {
+    /// The signature, on E1, perhaps outside the subgroup.
+    pub(crate) signature: Affine,
+    /// The message on E1', before isogeny and cofactor.
+    pub(crate) message: Affine,
+}
+
+/// Threads and what is kept between batches.
+#[derive(Clone, Debug)]
+pub(crate) struct Path {
+    pool: Pool,
+    lines: LineCache,
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
+impl Path {
+    /// A path on so many threads; one is the calling thread.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self {
+            pool: Pool::new(threads),
+            lines: LineCache::new(CACHED_KEYS),
+        }
+    }
+
+    /// The points of every item; `None` where the signature is no encoding of a point other than infinity.
+    pub(crate) fn prepare(&self, items: &[Item<'_>], dst: &[u8]) -> Vec<Option<Points>> {
+        self.pool
+            .map_runs(items.len(), RUN_MAX, |run| prepare(&items[run], dst))
+            .concat()
+    }
+
+    /// Whether every item of a part holds, but for the error of the coefficients; the part lies key by key, in `groups`.
+    pub(crate) fn holds(
+        &mut self,
+        points: &[Points],
+        coefficients: &Coefficients,
+        groups: &[Range<usize>],
+        keys: &[&PublicKey],
+    ) -> bool {
+        assert_eq!(points.len(), coefficients.len(), "a coefficient per item");
+        assert_eq!(groups.len(), keys.len(), "a group per key");
+        let signatures: Vec<Affine> = points.iter().map(|points| points.signature).collect();
+        let Some(total) = self.total(&signatures, coefficients) else {
+            return false;
+        };
+        let messages: Vec<Affine> = points.iter().map(|points| points.message).collect();
+        let scalars: Vec<[u64; 3]> = (0..points.len()).map(|item| coefficients.scalar(item)).collect();
+        let sums = msm::sums(&messages, &scalars, groups, &self.pool);
+        let images = self.pool.map(sums.len(), |at| isogeny::image(&sums[at]));
+        self.pairing_holds(total, images, keys)
+    }
+
+    /// `sum r_i S_i`, unless something is found outside the subgroup.
+    fn total(&self, signatures: &[Affine], coefficients: &Coefficients) -> Option<blst_p1> {
+        if signatures.len() > TESTED_EACH_MAX {
+            let combinations = combine::combinations(signatures, coefficients, &self.pool);
+            let tests = self
+                .pool
+                .map(combinations.len(), |at| curve::is_in_g1(&combinations[at]));
+            return tests.into_iter().all(|is_in| is_in).then(|| rlc::total(&combinations));
+        }
+        let tests = self
+            .pool
+            .map(signatures.len(), |at| curve::is_in_g1(&signatures[at].into()));
+        if !tests.into_iter().all(|is_in| is_in) {
+            return None;
+        }
+        let (points, factors): (Vec<blst_p1_affine>, Vec<[u8; curve::SCALAR_SIZE]>) = signatures
+            .iter()
+            .enumerate()
+            .map(|(item, point)| {
+                let (is_negative, magnitude) = curve::magnitude(coefficients.scalar(item));
+                (
+                    blst_p1_affine::from(point.negated_if(is_negative)),
+                    curve::scalar_bytes(magnitude),
+                )
+            })
+            .unzip();
+        Some(curve::msm(&points, &factors))
+    }
+
+    /// `e(h^-1 total, g2) = prod_k e(images[k], keys[k])`.
+    pub(crate) fn pairing_holds(&mut self, total: blst_p1, mut images: Vec<blst_p1>, keys: &[&PublicKey]) -> bool {
+        let mut lines = self.lines.of(keys, &self.pool);
+        images.push(curve::negate(curve::divide_by_cofactor(&total)));
+        lines.push(Arc::clone(&lines::GENERATOR));
+        let pairs: Vec<_> = curve::to_affine(&images).into_iter().zip(lines).collect();
+        lines::product_is_one(&pairs, &self.pool)
+    }
+}
+
+fn prepare(items: &[Item<'_>], dst: &[u8]) -> Vec<Option<Points>> {
+    let mut powers = Vec::with_capacity(3 * items.len());
+    let begun: Vec<(Option<Compressed>, [Map; 2])> = items
+        .iter()
+        .map(|item| {
+            let compressed = Compressed::read(item.signature);
+            powers.push(compressed.as_ref().map_or(Fp::ONE, Compressed::base));
+            let maps = sswu::hash_to_field(item.message, dst).map(|u| {
+                let (map, base) = Map::new(u);
+                powers.push(base);
+                map
+            });
+            (compressed, maps)
+        })
+        .collect();
+    exponent::raise_all(&mut powers);
+
+    let mut denominators = Vec::with_capacity(2 * items.len());
+    let mut mapped = Vec::with_capacity(2 * items.len());
+    let mut signatures = Vec::with_capacity(items.len());
+    for ((compressed, maps), powers) in begun.iter().zip(powers.as_chunks::<3>().0) {
+        signatures.push(compressed.as_ref().and_then(|compressed| compressed.finish(powers[0])));
+        for (map, power) in maps.iter().zip(&powers[1..]) {
+            let (x_num, x_den, y) = map.finish(*power);
+            denominators.push(x_den);
+            mapped.push(Affine { x: x_num, y });
+        }
+    }
+    field::invert_all(&mut denominators);
+    for (point, inverse) in mapped.iter_mut().zip(&denominators) {
+        point.x *= *inverse;
+    }
+    let plan: Vec<Step> = (0..items.len() as u32)
+        .map(|at| Step {
+            a: 2 * at,
+            b: 2 * at + 1,
+            to: at,
+        })
+        .collect();
+    Adder::default().add(Curve::ISOGENOUS, &mut mapped, &plan);
+    let points = |(signature, message): (Option<Affine>, &Affine)| {
+        signature.map(|signature| Points {
+            signature,
+            message: *message,
+        })
+    };
+    signatures.into_iter().zip(&mapped).map(points).collect()
+}
