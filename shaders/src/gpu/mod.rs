@@ -23,6 +23,8 @@ mod points;
 mod sums;
 mod trusted;
 pub(crate) mod verify;
+#[cfg(test)]
+mod verify_tests;
 
 use digits::NO_SLOT;
 
