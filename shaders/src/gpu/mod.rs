@@ -18,9 +18,13 @@ mod curve;
 mod device;
 mod digits;
 pub mod field;
+pub mod hash;
 mod kernel;
 mod points;
 mod sums;
+pub mod tree;
+#[cfg(test)]
+mod tree_vectors;
 mod trusted;
 pub(crate) mod verify;
 #[cfg(test)]
@@ -32,7 +36,16 @@ pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, Ke
 pub use kernel::{Kernel, Layer};
 
 /// Every kernel of the crate, in the order in which a device builds them.
-pub static KERNELS: &[&Kernel] = &[&points::SUMS, &digits::DIGITS, &digits::SCAN];
+pub static KERNELS: &[&Kernel] = &[
+    &hash::ENVELOPE,
+    &hash::EXPAND,
+    &tree::LEAVES,
+    &tree::LEVEL,
+    &tree::INCLUSION,
+    &points::SUMS,
+    &digits::DIGITS,
+    &digits::SCAN,
+];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]
