@@ -19,13 +19,19 @@ mod curve;
 mod device;
 #[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
 mod digits;
+pub mod exponent;
 pub mod field;
+mod formula;
 pub mod hash;
 mod kernel;
+mod lines;
+pub mod miller;
 #[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
 mod points;
+pub mod program;
 #[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
 mod sums;
+mod tower;
 pub mod tree;
 #[cfg(test)]
 mod tree_vectors;
@@ -50,6 +56,12 @@ pub static KERNELS: &[&Kernel] = &[
     &points::SUMS,
     &digits::DIGITS,
     &digits::SCAN,
+    &miller::LINES,
+    &miller::MILLER,
+    &miller::PRODUCT,
+    &exponent::EXPONENT,
+    &program::PROGRAM,
+    &program::PROGRAM_LARGE,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
