@@ -20,6 +20,9 @@ pub mod field;
 pub mod hash;
 mod kernel;
 pub mod program;
+pub mod roots;
+#[cfg(test)]
+mod roots_tests;
 pub mod tree;
 #[cfg(test)]
 mod tree_vectors;
@@ -35,6 +38,7 @@ pub static KERNELS: &[&Kernel] = &[
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
+    &roots::UNPACK,
     &exponent::EXPONENT,
     &program::PROGRAM,
     &program::PROGRAM_LARGE,
