@@ -17,12 +17,16 @@
 mod device;
 pub mod exponent;
 pub mod field;
+mod formula;
 pub mod hash;
 mod kernel;
+mod lines;
+pub mod miller;
 pub mod program;
 pub mod roots;
 #[cfg(test)]
 mod roots_tests;
+mod tower;
 pub mod tree;
 #[cfg(test)]
 mod tree_vectors;
@@ -39,9 +43,11 @@ pub static KERNELS: &[&Kernel] = &[
     &tree::LEVEL,
     &tree::INCLUSION,
     &roots::UNPACK,
+    &miller::LINES,
+    &miller::MILLER,
+    &miller::PRODUCT,
     &exponent::EXPONENT,
     &program::PROGRAM,
-    &program::PROGRAM_LARGE,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.

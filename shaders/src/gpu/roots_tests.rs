@@ -11,12 +11,10 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 
 type Coordinates = (Fp, Fp, Fp);
+type Found = (Vec<Class>, Vec<Coordinates>, Vec<Coordinates>);
 
 /// Classes and points (Montgomery) of signatures, points of messages on E1', first and second.
-fn run(
-    signatures: &[[u8; 48]],
-    uniform: &[[u8; 128]],
-) -> Result<(Vec<Class>, Vec<Coordinates>, Vec<Coordinates>), Error> {
+fn run(signatures: &[[u8; 48]], uniform: &[[u8; 128]]) -> Result<Found, Error> {
     assert_eq!(signatures.len(), uniform.len());
     let (device, n) = (test_device(), signatures.len());
     let words: Vec<u32> = signatures
@@ -128,7 +126,7 @@ fn signatures_are_what_blst_says() -> Result<(), Error> {
         let mut bytes = [0; 48];
         rng.fill_bytes(&mut bytes);
         if i % 8 != 0 {
-            bytes[0] = bytes[0] % 0x1a | 0x80 | (i as u8 & 1) << 5;
+            bytes[0] = (bytes[0] % 0x1a) | 0x80 | (i as u8 & 1) << 5;
         }
         signatures.push(bytes);
     }
