@@ -31,21 +31,30 @@
 //!   must say; it is then written again. Any other wrong entry is damage.
 //! * [`Recovery`] says in one sentence what was done.
 
+mod anchor;
 mod block;
 mod check;
+pub mod checkpoints;
 mod commits;
 mod error;
 mod files;
 #[cfg(test)]
 mod format_doc;
 mod frame;
+mod index;
 mod log;
+mod note;
+mod proof;
 mod read;
 mod recover;
 mod scan;
+mod scrub;
 mod segment;
+mod snapshot;
 mod store;
+mod tiles;
 
+pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
 pub use check::{CheckError, Checked, check, check_with};
 pub use commits::{COMMIT_SIZE, Commit};
@@ -54,8 +63,16 @@ pub use files::{COMMITS_FILE, GENESIS_FILE, LOCK_FILE};
 pub use frame::{
     FRAME_ALIGN, FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, Record, RecordRef, frame_size, record_leaf_hash, record_root,
 };
+pub use index::{HeaderIndex, INDEX_DIR};
+pub use note::{
+    Checkpoint, KeyKind, NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX, Note, NoteError, NoteKey, SignatureLine, origin,
+};
+pub use proof::{ProofError, Proven, RecordProof, check_consistency};
 pub use read::{Blocks, Reader};
 pub use recover::Recovery;
 pub use scan::Block;
+pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+pub use snapshot::{SNAPSHOTS_DIR, Snapshot};
 pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};
+pub use tiles::{TilesExported, export_tiles};
