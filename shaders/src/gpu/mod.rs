@@ -29,6 +29,9 @@ pub mod miller;
 #[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
 mod points;
 pub mod program;
+pub mod roots;
+#[cfg(test)]
+mod roots_tests;
 #[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
 mod sums;
 mod tower;
@@ -56,12 +59,12 @@ pub static KERNELS: &[&Kernel] = &[
     &points::SUMS,
     &digits::DIGITS,
     &digits::SCAN,
+    &roots::UNPACK,
     &miller::LINES,
     &miller::MILLER,
     &miller::PRODUCT,
     &exponent::EXPONENT,
     &program::PROGRAM,
-    &program::PROGRAM_LARGE,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
