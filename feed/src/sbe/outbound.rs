@@ -164,6 +164,7 @@ outbound! {
 }
 
 #[cfg(test)]
+#[allow(unreachable_pub, reason = "the macro's structs are public")]
 mod tests {
     use super::*;
     use crate::layout::types::*;
