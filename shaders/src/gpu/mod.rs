@@ -14,14 +14,21 @@
 //! A device that fails never panics and never gives a wrong answer for a right one: every [`Ticket::wait`] after the
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
+mod curve;
 mod device;
+mod digits;
 pub mod field;
 pub mod hash;
 mod kernel;
+mod points;
+mod sums;
 pub mod tree;
 #[cfg(test)]
 mod tree_vectors;
 mod trusted;
+pub(crate) mod verify;
+
+use digits::NO_SLOT;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
@@ -30,6 +37,9 @@ pub use kernel::{Kernel, Layer};
 pub static KERNELS: &[&Kernel] = &[
     &hash::ENVELOPE,
     &hash::EXPAND,
+    &points::SUMS,
+    &digits::DIGITS,
+    &digits::SCAN,
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
