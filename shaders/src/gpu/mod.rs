@@ -27,6 +27,8 @@ pub mod tree;
 mod tree_vectors;
 mod trusted;
 pub(crate) mod verify;
+#[cfg(test)]
+mod verify_tests;
 
 use digits::NO_SLOT;
 
@@ -43,6 +45,9 @@ pub static KERNELS: &[&Kernel] = &[
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
+    &points::SUMS,
+    &digits::DIGITS,
+    &digits::SCAN,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.

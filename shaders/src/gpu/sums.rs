@@ -203,7 +203,6 @@ mod tests {
     use super::super::{Error, test_device};
     use super::*;
     use crate::SIGNATURE_DST;
-    use crate::cpu::field::Fp;
     use crate::cpu::{Affine, Path, isogeny};
     use crate::curve;
     use crate::rlc::{self, Coefficients};

@@ -256,8 +256,7 @@ impl<'a> Check<'a> {
 
     /// Whether the batch holds: every combination in the subgroup, and the pairing equation.
     fn holds(&self, path: &mut Path) -> bool {
-        let tests = path.pool().map(TRITS, |at| curve::is_in_g1(&self.combinations[at]));
-        tests.into_iter().all(|is_in| is_in)
+        path.are_in_g1(&self.combinations)
             && path.pairing_holds(rlc::total(&self.combinations), self.images.clone(), &self.keys)
     }
 
