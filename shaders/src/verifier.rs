@@ -3,6 +3,7 @@
 use crate::batch::{self, ALONE_MAX, Item};
 use crate::calibration;
 use crate::cpu::Path;
+use crate::gpu::tree::LeafKind;
 use crate::gpu::{self, Device};
 use crate::key::{PUBLIC_KEY_SIZE, PublicKey, SIGNATURE_DST};
 use crate::policy::{Policy, Rates, Route};
@@ -11,6 +12,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use wattbook_feed::signed::{EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
 use wattbook_types::{ChainId, Hash, tree};
+
+/// Leaves of a batch from which hashing them on a device is worth the way there.
+const LEAVES_FOR_DEVICE: usize = 1 << 15;
 
 /// An envelope to verify, with the key its participant registered.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +123,7 @@ impl Verifier {
     pub fn verify(&mut self, chain: ChainId, batch: &[Candidate<'_>]) -> Vec<Verdict> {
         self.stats.envelopes += batch.len() as u64;
         // Hashing a leaf costs a thousandth of checking a signature, so trees go first.
-        let trees: Vec<Option<Verdict>> = batch.iter().map(|candidate| self.fault_of_tree(candidate)).collect();
+        let trees = self.faults_of_trees(batch);
         let digests: Vec<Hash> = batch.iter().map(|candidate| candidate.header.digest(chain)).collect();
         let items: Vec<Item<'_>> = batch
             .iter()
@@ -173,10 +177,9 @@ impl Verifier {
             }
             None => {
                 // The device is gone and so is what it counted; the batch is whole.
+                self.lose_device();
                 stats = self.stats;
-                stats.devices_lost += u64::from(self.device.take().is_some());
                 stats.routed[Route::Batch as usize] += len as u64;
-                self.rates.gpu = None;
                 batch::check_items(items, SIGNATURE_DST, Policy::Batch, &mut self.path, &mut stats)
             }
         };
@@ -202,13 +205,62 @@ impl Verifier {
         Some(batch::check_items(items, SIGNATURE_DST, policy, &mut self.path, stats))
     }
 
-    /// What is wrong with an envelope's leaves, if anything.
-    fn fault_of_tree(&mut self, candidate: &Candidate<'_>) -> Option<Verdict> {
-        let (leaves, rest) = candidate.leaves.as_chunks::<LEAF_SIZE>();
-        if leaves.is_empty() || !rest.is_empty() || leaves.len() as u64 != u64::from(candidate.header.count) {
-            return Some(Verdict::BadCount);
+    /// What is wrong with each envelope's leaves, if anything.
+    fn faults_of_trees(&mut self, batch: &[Candidate<'_>]) -> Vec<Option<Verdict>> {
+        let mut faults: Vec<Option<Verdict>> = batch
+            .iter()
+            .map(|candidate| {
+                let (leaves, rest) = candidate.leaves.as_chunks::<LEAF_SIZE>();
+                let is_counted = rest.is_empty() && leaves.len() as u64 == u64::from(candidate.header.count);
+                (leaves.is_empty() || !is_counted).then_some(Verdict::BadCount)
+            })
+            .collect();
+        let counted: Vec<usize> = (0..batch.len()).filter(|i| faults[*i].is_none()).collect();
+        let sizes: Vec<u32> = counted.iter().map(|i| batch[*i].header.count).collect();
+        let leaves: usize = sizes.iter().map(|size| *size as usize).sum();
+        self.stats.leaves_hashed += leaves as u64;
+        let roots = self.roots_by_device(batch, &counted, &sizes, leaves);
+        for (place, index) in counted.into_iter().enumerate() {
+            let candidate = &batch[index];
+            let root = match &roots {
+                Some(roots) => roots[place],
+                None => tree::root(candidate.leaves.as_chunks::<LEAF_SIZE>().0),
+            };
+            if root.0 != candidate.header.root {
+                faults[index] = Some(Verdict::BadRoot);
+            }
         }
-        self.stats.leaves_hashed += leaves.len() as u64;
-        (tree::root(leaves).0 != candidate.header.root).then_some(Verdict::BadRoot)
+        faults
+    }
+
+    /// The roots over the leaves of `counted`, if a device is there for them.
+    fn roots_by_device(
+        &mut self,
+        batch: &[Candidate<'_>],
+        counted: &[usize],
+        sizes: &[u32],
+        leaves: usize,
+    ) -> Option<Vec<Hash>> {
+        let device = self.device.as_deref()?;
+        let is_wanted = match self.policy {
+            Policy::Gpu => leaves > 0,
+            Policy::Auto => leaves >= LEAVES_FOR_DEVICE && !device.is_software(),
+            Policy::OneByOne | Policy::Batch => false,
+        };
+        if !is_wanted {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(leaves * LEAF_SIZE);
+        counted.iter().for_each(|i| bytes.extend_from_slice(batch[*i].leaves));
+        let roots = gpu::tree::roots(device, &bytes, LeafKind::Long, sizes).ok();
+        if roots.is_none() {
+            self.lose_device();
+        }
+        roots
+    }
+
+    fn lose_device(&mut self) {
+        self.stats.devices_lost += u64::from(self.device.take().is_some());
+        self.rates.gpu = None;
     }
 }

@@ -45,9 +45,6 @@ pub static KERNELS: &[&Kernel] = &[
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
-    &points::SUMS,
-    &digits::DIGITS,
-    &digits::SCAN,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
