@@ -17,11 +17,17 @@
 mod curve;
 mod device;
 mod digits;
+pub mod exponent;
 pub mod field;
+mod formula;
 pub mod hash;
 mod kernel;
+mod lines;
+pub mod miller;
 mod points;
+pub mod program;
 mod sums;
+mod tower;
 pub mod tree;
 #[cfg(test)]
 mod tree_vectors;
@@ -45,6 +51,12 @@ pub static KERNELS: &[&Kernel] = &[
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
+    &miller::LINES,
+    &miller::MILLER,
+    &miller::PRODUCT,
+    &exponent::EXPONENT,
+    &program::PROGRAM,
+    &program::PROGRAM_LARGE,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
