@@ -26,6 +26,9 @@ mod lines;
 pub mod miller;
 mod points;
 pub mod program;
+pub mod roots;
+#[cfg(test)]
+mod roots_tests;
 mod sums;
 mod tower;
 pub mod tree;
@@ -51,12 +54,12 @@ pub static KERNELS: &[&Kernel] = &[
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
+    &roots::UNPACK,
     &miller::LINES,
     &miller::MILLER,
     &miller::PRODUCT,
     &exponent::EXPONENT,
     &program::PROGRAM,
-    &program::PROGRAM_LARGE,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
