@@ -234,7 +234,7 @@ fn trees(rounds: usize, chain: ChainId, key: &PublicKey) {
     const LEAVES: usize = 1 << 17;
     // One per leaf, two per node above.
     const COMPRESSIONS: usize = 3 * LEAVES - 2;
-    let leaves: Vec<u8> = (0..LEAVES * LEAF_SIZE).map(|at| (at * 7 >> 3) as u8).collect();
+    let leaves: Vec<u8> = (0..LEAVES * LEAF_SIZE).map(|at| ((at * 7) >> 3) as u8).collect();
     let header = EnvelopeHeader {
         version: ENVELOPE_VERSION,
         reserved0: 0,

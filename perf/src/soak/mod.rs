@@ -11,7 +11,6 @@
 
 mod book;
 pub(crate) mod dice;
-mod envelopes;
 mod flips;
 pub(crate) mod fuzz;
 mod kills;

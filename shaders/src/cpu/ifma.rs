@@ -233,7 +233,7 @@ mod tests {
             self.wrapping_add((u128::from(a & MASK) * u128::from(b & MASK)) as u64 & MASK)
         }
         fn add_high(self, a: Self, b: Self) -> Self {
-            self.wrapping_add((u128::from(a & MASK) * u128::from(b & MASK) >> BITS) as u64)
+            self.wrapping_add(((u128::from(a & MASK) * u128::from(b & MASK)) >> BITS) as u64)
         }
         fn add(self, other: Self) -> Self {
             self.checked_add(other).unwrap()
