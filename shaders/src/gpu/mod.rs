@@ -19,6 +19,7 @@ pub mod exponent;
 pub mod field;
 mod formula;
 pub mod hash;
+mod isogeny;
 mod kernel;
 mod lines;
 pub mod miller;
@@ -39,6 +40,7 @@ pub static KERNELS: &[&Kernel] = &[
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
+    &isogeny::ISOGENY,
     &miller::LINES,
     &miller::MILLER,
     &miller::PRODUCT,
