@@ -23,7 +23,7 @@ mod lines;
 mod msm;
 mod point;
 mod pool;
-mod sswu;
+pub(crate) mod sswu;
 
 use crate::batch::Item;
 use crate::curve;
@@ -85,6 +85,23 @@ impl Path {
             .concat()
     }
 
+    /// A message on E1'.
+    #[cfg(test)]
+    pub(crate) fn mapped(message: &[u8], dst: &[u8]) -> Affine {
+        let mut points = sswu::hash_to_field(message, dst).map(|u| {
+            let (map, base) = Map::new(u);
+            let mut powers = [base];
+            exponent::raise_all(&mut powers);
+            let (x_num, x_den, y) = map.finish(powers[0]);
+            Affine {
+                x: x_num * x_den.inverse(),
+                y,
+            }
+        });
+        Adder::default().add(Curve::ISOGENOUS, &mut points, &[Step { a: 0, b: 1, to: 0 }]);
+        points[0]
+    }
+
     /// Whether every item of a part holds, but for the error of the coefficients; the part lies key by key, in `groups`.
     pub(crate) fn holds(
         &mut self,
@@ -106,19 +123,20 @@ impl Path {
         self.pairing_holds(total, images, keys)
     }
 
+    /// Whether every point is of the subgroup.
+    pub(crate) fn are_in_g1(&self, points: &[blst_p1]) -> bool {
+        let tests = self.pool.map(points.len(), |at| curve::is_in_g1(&points[at]));
+        tests.into_iter().all(|is_in| is_in)
+    }
+
     /// `sum r_i S_i`, unless something is found outside the subgroup.
     fn total(&self, signatures: &[Affine], coefficients: &Coefficients) -> Option<blst_p1> {
         if signatures.len() > TESTED_EACH_MAX {
             let combinations = combine::combinations(signatures, coefficients, &self.pool);
-            let tests = self
-                .pool
-                .map(combinations.len(), |at| curve::is_in_g1(&combinations[at]));
-            return tests.into_iter().all(|is_in| is_in).then(|| rlc::total(&combinations));
+            return self.are_in_g1(&combinations).then(|| rlc::total(&combinations));
         }
-        let tests = self
-            .pool
-            .map(signatures.len(), |at| curve::is_in_g1(&signatures[at].into()));
-        if !tests.into_iter().all(|is_in| is_in) {
+        let points: Vec<blst_p1> = signatures.iter().map(|point| (*point).into()).collect();
+        if !self.are_in_g1(&points) {
             return None;
         }
         let (points, factors): (Vec<blst_p1_affine>, Vec<[u8; curve::SCALAR_SIZE]>) = signatures

@@ -14,7 +14,9 @@
 //! A device that fails never panics and never gives a wrong answer for a right one: every [`Ticket::wait`] after the
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
+mod curve;
 mod device;
+mod digits;
 pub mod exponent;
 pub mod field;
 mod formula;
@@ -23,12 +25,19 @@ mod isogeny;
 mod kernel;
 mod lines;
 pub mod miller;
+mod points;
 pub mod program;
+mod sums;
 mod tower;
 pub mod tree;
 #[cfg(test)]
 mod tree_vectors;
 mod trusted;
+pub(crate) mod verify;
+#[cfg(test)]
+mod verify_tests;
+
+use digits::NO_SLOT;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
@@ -47,6 +56,9 @@ pub static KERNELS: &[&Kernel] = &[
     &exponent::EXPONENT,
     &program::PROGRAM,
     &program::PROGRAM_LARGE,
+    &points::SUMS,
+    &digits::DIGITS,
+    &digits::SCAN,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
