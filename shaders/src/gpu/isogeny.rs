@@ -3,7 +3,8 @@
 //! # Invariants
 //! Homogeneous in, homogeneous out; infinity and the kernel come out with Z = 0.
 
-use super::field::{self, LIMBS};
+use super::curve::POINT_LEN;
+use super::field;
 use super::formula::Formula;
 use super::miller::FORMULA;
 use super::{Buffer, Commands, Device, Dispatch, Kernel, Layer};
@@ -20,9 +21,6 @@ pub(super) static ISOGENY: Kernel = Kernel {
     },
     group: 64,
 };
-
-/// Words of a homogeneous point.
-const POINT_LEN: usize = 3 * LIMBS;
 
 /// What the kernel reads, on the device.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ mod isogeny;
 mod kernel;
 mod lines;
 pub mod miller;
+pub(crate) mod pairing;
 mod points;
 pub mod program;
 mod sums;

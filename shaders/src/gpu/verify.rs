@@ -13,6 +13,8 @@
 //! * When the equation fails, bisection goes on over the points that the device computed.
 
 use super::curve::{E1, ISOGENOUS, points_of, words_of};
+use super::miller::{self, Accumulators};
+use super::pairing::{self, Pairings};
 use super::sums::{Batch, SCALED_LEN_MAX, SLOT_LEN_MAX};
 use super::{Buffer, Commands, Device, Download, Error, NO_SLOT, Ticket};
 use crate::batch::{Item, check_alone, check_points};
@@ -20,7 +22,7 @@ use crate::cpu::{Affine, Path, Points, isogeny};
 use crate::key::PublicKey;
 use crate::rlc::{self, Coefficients, TRITS, Width};
 use crate::{SignatureError, Stats, curve};
-use blst::blst_p1;
+use blst::{blst_fp12, blst_p1};
 use core::ops::Range;
 use std::collections::VecDeque;
 use wattbook_types::Hash;
@@ -38,6 +40,7 @@ pub(crate) fn check_items(
     items: &[Item<'_>],
     dst: &[u8],
     path: &mut Path,
+    pairings: Option<&mut Pairings>,
     stats: &mut Stats,
 ) -> Result<Vec<Result<(), SignatureError>>, Error> {
     stats.signatures_checked += items.len() as u64;
@@ -46,6 +49,10 @@ pub(crate) fn check_items(
     }
     stats.batches += 1;
     let mut check = Check::new(device, items, dst);
+    if let Some(pairings) = pairings {
+        check.numbers = pairings.numbers(device, &check.keys)?;
+        check.pairings = Some(pairings);
+    }
     let mut in_flight = VecDeque::new();
     for start in (0..items.len()).step_by(CHUNK_LEN_MAX) {
         let range = start..items.len().min(start + CHUNK_LEN_MAX);
@@ -86,6 +93,10 @@ struct Check<'a> {
     /// Sums so far: of the combinations, and of the messages of each key, on E1.
     combinations: Vec<blst_p1>,
     images: Vec<blst_p1>,
+    /// Where pairings are made on the device: the numbers that keys have there, and the product so far.
+    pairings: Option<&'a Pairings>,
+    numbers: Option<Vec<u32>>,
+    product: blst_fp12,
     /// Which items' signatures are points.
     is_point: Vec<bool>,
     /// Where the points of finished chunks lie.
@@ -108,6 +119,8 @@ struct Chunk {
     combinations: Download,
     /// Sums of messages with the keys of their slots.
     sums: Vec<(Download, Vec<usize>)>,
+    /// Pairings made instead.
+    loops: Vec<Accumulators>,
 }
 
 impl<'a> Check<'a> {
@@ -123,6 +136,9 @@ impl<'a> Check<'a> {
             combinations: vec![blst_p1::default(); TRITS],
             images: vec![blst_p1::default(); keys.len()],
             keys,
+            pairings: None,
+            numbers: None,
+            product: blst_fp12::default(),
             is_point: vec![false; items.len()],
             kept: Vec::new(),
         }
@@ -157,7 +173,7 @@ impl<'a> Check<'a> {
             batch(E1, &front.signatures, len.div_ceil(SLOT_LEN_MAX)).combinations(&mut commands, &slot_of, width);
         let combinations = whole(&mut commands, &combinations);
 
-        let mut sums = Vec::new();
+        let (mut sums, mut loops) = (Vec::new(), Vec::new());
         for Class { width, slots } in classes {
             let batch = batch(ISOGENOUS, &front.messages, slots.len());
             let totals = match width {
@@ -181,8 +197,14 @@ impl<'a> Check<'a> {
                     batch.totals(&mut commands, &combinations)
                 }
             };
-            let keys = slots.iter().map(|slot| slot.key).collect();
-            sums.push((whole(&mut commands, &totals), keys));
+            let keys = slots.iter().map(|slot| slot.key);
+            match (self.pairings, &self.numbers) {
+                (Some(pairings), Some(numbers)) => {
+                    let numbers = keys.map(|key| numbers[key]);
+                    loops.push(pairings.enqueue(self.device, &mut commands, &totals, numbers));
+                }
+                _ => sums.push((whole(&mut commands, &totals), keys.collect())),
+            }
         }
         Some(Chunk {
             ticket: commands.submit(),
@@ -194,6 +216,7 @@ impl<'a> Check<'a> {
             is_point: front.is_point,
             combinations,
             sums,
+            loops,
         })
     }
 
@@ -247,6 +270,9 @@ impl<'a> Check<'a> {
                 self.images[key] = curve::add(&self.images[key], &isogeny::image(point));
             }
         }
+        for accumulators in chunk.loops {
+            self.product *= miller::finish(accumulators, &mut outcome);
+        }
         for (at, is_point) in chunk.kept.order.iter().zip(chunk.is_point) {
             self.is_point[*at] = is_point;
         }
@@ -256,8 +282,14 @@ impl<'a> Check<'a> {
 
     /// Whether the batch holds: every combination in the subgroup, and the pairing equation.
     fn holds(&self, path: &mut Path) -> bool {
-        path.are_in_g1(&self.combinations)
-            && path.pairing_holds(rlc::total(&self.combinations), self.images.clone(), &self.keys)
+        if !path.are_in_g1(&self.combinations) {
+            return false;
+        }
+        let total = rlc::total(&self.combinations);
+        match self.numbers {
+            Some(_) => pairing::holds(&total, self.product),
+            None => path.pairing_holds(total, self.images.clone(), &self.keys),
+        }
     }
 
     /// The points of every item, from the device.
