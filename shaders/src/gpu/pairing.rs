@@ -38,6 +38,12 @@ impl Pairings {
         }
     }
 
+    /// Keys on the device.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// Puts the lines of `keys` on the device where they are not yet, and gives the keys' numbers there; `None` if they do
     /// not fit.
     pub(super) fn numbers(&mut self, device: &Device, keys: &[&PublicKey]) -> Result<Option<Vec<u32>>, Error> {
