@@ -111,7 +111,6 @@ pub(super) const ISOGENOUS: Curve = Curve {
 };
 
 /// The words of a buffer of points.
-#[cfg_attr(not(test), expect(dead_code, reason = "points are computed on the device"))]
 pub(super) fn words_of(curve: &Curve, points: &[Affine]) -> Vec<u32> {
     let mut out = vec![0; points.len() * POINT_LEN];
     let (x_scale, y_scale) = curve.scales[0];

@@ -53,7 +53,7 @@ pub(super) fn sort(
     let counts = device.buffer("counts", buckets + 1);
     let list = device.buffer("list", (len * width.windows()).max(1));
     let nothing = device.buffer("nothing", 1);
-    let mut pass = |commands: &mut Commands<'_>, offsets: &Buffer, places: bool| {
+    let pass = |commands: &mut Commands<'_>, offsets: &Buffer, places: bool| {
         let per_wide = 10 / width.trits();
         commands.run(&Dispatch {
             kernel: &DIGITS,

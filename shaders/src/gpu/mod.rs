@@ -28,6 +28,9 @@ pub mod miller;
 pub(crate) mod pairing;
 mod points;
 pub mod program;
+pub mod roots;
+#[cfg(test)]
+mod roots_tests;
 mod sums;
 mod tower;
 pub mod tree;
@@ -47,6 +50,13 @@ pub use kernel::{Kernel, Layer};
 pub static KERNELS: &[&Kernel] = &[
     &hash::ENVELOPE,
     &hash::EXPAND,
+    &roots::UNPACK,
+    &exponent::EXPONENT,
+    &program::PROGRAM,
+    &program::PROGRAM_LARGE,
+    &points::SUMS,
+    &digits::DIGITS,
+    &digits::SCAN,
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
@@ -54,12 +64,6 @@ pub static KERNELS: &[&Kernel] = &[
     &miller::LINES,
     &miller::MILLER,
     &miller::PRODUCT,
-    &exponent::EXPONENT,
-    &program::PROGRAM,
-    &program::PROGRAM_LARGE,
-    &points::SUMS,
-    &digits::DIGITS,
-    &digits::SCAN,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.

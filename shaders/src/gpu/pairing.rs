@@ -13,6 +13,8 @@ use crate::key::{PUBLIC_KEY_SIZE, PublicKey};
 use blst::{blst_fp12, blst_p1};
 use std::collections::HashMap;
 
+/// What a pairing more costs a core, ns.
+const PAIRING_NS: u64 = 145_000;
 /// Accumulators on a device with thousands of lanes, and on the CPU's.
 const LANES_MAX: [usize; 2] = [1 << 15, 64];
 
@@ -24,6 +26,8 @@ pub(crate) struct Pairings {
     numbers: HashMap<[u8; PUBLIC_KEY_SIZE], u32>,
     keys_max: usize,
     lanes_max: usize,
+    /// Signatures that the device checks while a core makes one pairing.
+    signatures_per_pairing: usize,
 }
 
 impl Pairings {
@@ -35,7 +39,19 @@ impl Pairings {
             numbers: HashMap::new(),
             keys_max,
             lanes_max: LANES_MAX[usize::from(device.is_software())],
+            signatures_per_pairing: usize::MAX,
         }
+    }
+
+    /// Sets what pairings of the CPU are weighed against: the device's time per signature, and the CPU's threads.
+    pub(crate) fn weigh(&mut self, signature_ns: u64, threads: usize) {
+        let pairing_ns = PAIRING_NS / threads.max(1) as u64;
+        self.signatures_per_pairing = usize::try_from(pairing_ns / signature_ns.max(1)).unwrap_or(usize::MAX);
+    }
+
+    /// Whether the CPU's pairings would take longer than the device's other work.
+    pub(super) fn are_worth_it(&self, len: usize, keys: usize) -> bool {
+        keys.saturating_mul(self.signatures_per_pairing) > len
     }
 
     /// Keys on the device.

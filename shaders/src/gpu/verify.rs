@@ -49,7 +49,9 @@ pub(crate) fn check_items(
     }
     stats.batches += 1;
     let mut check = Check::new(device, items, dst);
-    if let Some(pairings) = pairings {
+    if let Some(pairings) = pairings
+        && pairings.are_worth_it(items.len(), check.keys.len())
+    {
         check.numbers = pairings.numbers(device, &check.keys)?;
         check.pairings = Some(pairings);
     }
