@@ -53,7 +53,6 @@ pub static KERNELS: &[&Kernel] = &[
     &roots::UNPACK,
     &exponent::EXPONENT,
     &program::PROGRAM,
-    &program::PROGRAM_LARGE,
     &points::SUMS,
     &digits::DIGITS,
     &digits::SCAN,
