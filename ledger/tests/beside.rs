@@ -36,11 +36,11 @@ fn reader_process() {
             }
         }
         assert!(blocks.next().is_none());
-        if seen > 0 {
+        let last = index.header(&reader, seen).unwrap().0.next_seq().unwrap() - 1;
+        if last > 0 {
             let origin = origin("10YTEST", reader.chain());
             let checkpoint = index.checkpoint(&reader, seen + 1, origin).unwrap();
             let note = Note::sign(checkpoint, &key());
-            let last = index.header(&reader, seen).unwrap().0.next_seq().unwrap() - 1;
             let proof = index.prove(&reader, 1 + looks % last, &note).unwrap();
             RecordProof::parse(&proof.to_string()).unwrap().check().unwrap();
         }
