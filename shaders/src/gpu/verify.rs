@@ -1,0 +1,381 @@
+//! A whole batch on the device: items in, the points of its equation out.
+//!
+//! # Method
+//! Items lie on the device key by key, in *slots* of at most [`SLOT_LEN_MAX`]. From the signatures come the ninety
+//! combinations of trits, from the mapped messages a sum per slot; what the CPU adds, tests and pairs afterwards grows
+//! with the number of slots, not of items. Long batches go in chunks: while the device computes one, the CPU draws the
+//! coefficients of the next and adds up the sums of the last.
+//!
+//! # Guarantees
+//! * An item is called valid if the equation holds over fresh coefficients, and refused by blst alone; a device that
+//!   computes wrongly costs time and nothing else, but for the error bound of [`crate::rlc`].
+//! * Coefficients are drawn here, after the batch is fixed, by no device and no driver.
+//! * When the equation fails, bisection goes on over the points that the device computed.
+
+use super::curve::{E1, ISOGENOUS, POINT_LEN, points_of};
+use super::hash::{EXPANDED_LEN, Suite};
+use super::points::{Mode, Sums};
+use super::roots::{self, Class, POINT_FLAGS, Roots, SIGNATURE_LEN};
+use super::sums::{Batch, SCALED_LEN_MAX, SLOT_LEN_MAX};
+use super::{Buffer, Commands, Device, Download, Error, NO_SLOT, Ticket};
+use crate::batch::{Item, check_alone, check_points};
+use crate::cpu::{Path, Points, isogeny};
+use crate::key::PublicKey;
+use crate::rlc::{self, Coefficients, TRITS, Width};
+use crate::{SignatureError, Stats, curve};
+use blst::blst_p1;
+use core::ops::Range;
+use std::collections::VecDeque;
+use wattbook_types::Hash;
+
+/// Items of a chunk at most.
+const CHUNK_LEN_MAX: usize = 1 << 17;
+/// Chunks on their way at once.
+const IN_FLIGHT: usize = 2;
+/// Points of a slot from which five trits a window make fewer additions than two.
+const FIVE_FROM: usize = 512;
+
+/// blst's verdict on every item, in order, or what went wrong on the device.
+pub(crate) fn check_items(
+    device: &Device,
+    items: &[Item<'_>],
+    dst: &[u8],
+    path: &mut Path,
+    stats: &mut Stats,
+) -> Result<Vec<Result<(), SignatureError>>, Error> {
+    stats.signatures_checked += items.len() as u64;
+    if items.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(suite) = Suite::new(device, dst) else {
+        // Tags of other sizes are hashed on the CPU.
+        return Ok(check_points(items, dst, path.prepare(items, dst), false, path, stats));
+    };
+    let mut check = Check::new(device, items, suite);
+    let mut in_flight = VecDeque::new();
+    for start in (0..items.len()).step_by(CHUNK_LEN_MAX) {
+        let range = start..items.len().min(start + CHUNK_LEN_MAX);
+        let Some(chunk) = check.begin(range) else {
+            // Without randomness nothing holds, so that every item ends at blst alone.
+            return Ok(items.iter().map(|item| check_alone(item, dst, stats)).collect());
+        };
+        in_flight.push_back(chunk);
+        if in_flight.len() >= IN_FLIGHT
+            && let Some(chunk) = in_flight.pop_front()
+        {
+            check.finish(chunk)?;
+        }
+    }
+    for chunk in in_flight {
+        check.finish(chunk)?;
+    }
+    stats.pairings += 1 + check.keys.len() as u64;
+    if check.holds(path) {
+        stats.batches += 1;
+        let verdict = |(item, is_point): (&Item<'_>, &bool)| match is_point {
+            true => Ok(()),
+            false => check_alone(item, dst, stats),
+        };
+        return Ok(items.iter().zip(&check.is_point).map(verdict).collect());
+    }
+    let points = check.points()?;
+    Ok(check_points(items, dst, points, true, path, stats))
+}
+
+/// The check of one batch.
+struct Check<'a> {
+    device: &'a Device,
+    items: &'a [Item<'a>],
+    transcript: Hash,
+    suite: Suite,
+    roots: Roots,
+    /// Ascending by encoding.
+    keys: Vec<&'a PublicKey>,
+    /// Sums so far: of the combinations, and of the messages of each key, on E1.
+    combinations: Vec<blst_p1>,
+    images: Vec<blst_p1>,
+    /// Which items' signatures are points.
+    is_point: Vec<bool>,
+    /// Where the points of finished chunks lie.
+    kept: Vec<Kept>,
+}
+
+/// The points of a chunk, on the device.
+struct Kept {
+    /// Item of every position.
+    order: Vec<usize>,
+    signatures: Buffer,
+    messages: Buffer,
+}
+
+/// A chunk on its way.
+struct Chunk {
+    ticket: Ticket,
+    kept: Kept,
+    flags: Download,
+    combinations: Download,
+    /// Sums of messages with the keys of their slots.
+    sums: Vec<(Download, Vec<usize>)>,
+}
+
+impl<'a> Check<'a> {
+    fn new(device: &'a Device, items: &'a [Item<'a>], suite: Suite) -> Self {
+        let mut keys: Vec<&PublicKey> = items.iter().map(|item| item.key).collect();
+        keys.sort_unstable_by_key(|key| key.as_bytes());
+        keys.dedup();
+        Self {
+            device,
+            items,
+            suite,
+            roots: Roots::new(device, ISOGENOUS.scale()),
+            transcript: rlc::transcript(items.iter().map(|i| (i.key.as_bytes(), i.message, i.signature))),
+            combinations: vec![blst_p1::default(); TRITS],
+            images: vec![blst_p1::default(); keys.len()],
+            keys,
+            is_point: vec![false; items.len()],
+            kept: Vec::new(),
+        }
+    }
+
+    /// Starts the items of `range`; `None` if the operating system gives no randomness.
+    fn begin(&self, range: Range<usize>) -> Option<Chunk> {
+        let layout = Layout::new(range, |item| {
+            let bytes = self.items[item].key.as_bytes();
+            self.keys.partition_point(|key| key.as_bytes() < bytes)
+        });
+        let Layout { order, kinds } = layout;
+        let len = order.len();
+        let coefficients = Coefficients::draw(&self.transcript, order.iter().copied())?;
+        let wide = self.device.upload("coefficients", &coefficients.words());
+        let mut commands = self.device.commands();
+        let front = self.front(&mut commands, &order);
+
+        let whole = |commands: &mut Commands<'_>, buffer: &Buffer| commands.download(buffer, 0, buffer.len());
+        let batch = |curve, points, slots| Batch {
+            device: self.device,
+            curve,
+            points,
+            wide: &wide,
+            len,
+            slots,
+        };
+        let slot_of: Vec<u32> = (0..len).map(|at| (at / SLOT_LEN_MAX) as u32).collect();
+        let slot_of = self.device.upload("slots", &slot_of);
+        let width = if len < FIVE_FROM { Width::Two } else { Width::Five };
+        let combinations =
+            batch(E1, &front.signatures, len.div_ceil(SLOT_LEN_MAX)).combinations(&mut commands, &slot_of, width);
+        let combinations = whole(&mut commands, &combinations);
+        let flags = whole(&mut commands, &front.flags);
+
+        let mut sums = Vec::new();
+        for Kind { width, slots } in kinds {
+            let batch = batch(ISOGENOUS, &front.messages, slots.len());
+            let totals = match width {
+                None => {
+                    let ends = slots.iter().map(|slot| slot.positions.end as u32);
+                    let bounds: Vec<u32> = slots
+                        .first()
+                        .map(|slot| slot.positions.start as u32)
+                        .into_iter()
+                        .chain(ends)
+                        .collect();
+                    batch.scaled(&mut commands, &self.device.upload("bounds", &bounds))
+                }
+                Some(width) => {
+                    let mut slot_of = vec![NO_SLOT; len];
+                    for (number, slot) in (0u32..).zip(&slots) {
+                        slot_of[slot.positions.clone()].fill(number);
+                    }
+                    let slot_of = self.device.upload("slots", &slot_of);
+                    let combinations = batch.combinations(&mut commands, &slot_of, width);
+                    batch.totals(&mut commands, &combinations)
+                }
+            };
+            let keys = slots.iter().map(|slot| slot.key).collect();
+            sums.push((whole(&mut commands, &totals), keys));
+        }
+        Some(Chunk {
+            ticket: commands.submit(),
+            kept: Kept {
+                order,
+                signatures: front.signatures,
+                messages: front.messages,
+            },
+            flags,
+            combinations,
+            sums,
+        })
+    }
+
+    /// The points of the items in `order`: signatures on E1, messages on E1', infinity both where a signature is none.
+    fn front(&self, commands: &mut Commands<'_>, order: &[usize]) -> Front {
+        let n = order.len();
+        let device = self.device;
+        let mut signatures = Vec::with_capacity(n * SIGNATURE_LEN);
+        let mut messages = Vec::with_capacity(n);
+        for at in order {
+            let item = &self.items[*at];
+            signatures.extend(
+                item.signature
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|word| u32::from_le_bytes(*word)),
+            );
+            messages.push(item.message);
+        }
+        let uniform = device.buffer("uniform bytes", n * EXPANDED_LEN);
+        let digests = messages.iter().map(|message| <&[u8; 32]>::try_from(*message).ok());
+        match digests.collect::<Option<Vec<_>>>() {
+            Some(digests) => {
+                let words: Vec<u32> = digests
+                    .iter()
+                    .flat_map(|digest| digest.as_chunks::<4>().0)
+                    .map(|word| u32::from_le_bytes(*word))
+                    .collect();
+                self.suite
+                    .expand(commands, &device.upload("messages", &words), &uniform, n);
+            }
+            None => self.suite.expand_any(device, commands, &messages, &uniform),
+        }
+        let front = Front {
+            signatures: device.buffer("signatures", n * POINT_LEN),
+            messages: device.buffer("messages", n * POINT_LEN),
+            flags: device.buffer("flags", n),
+        };
+        let mapped = device.buffer("mapped messages", 2 * n * POINT_LEN);
+        self.roots.run(
+            commands,
+            &roots::Batch {
+                n,
+                signatures: &device.upload("encodings", &signatures),
+                uniform: &uniform,
+                working: &device.buffer("roots", Roots::working_len(n)),
+                points: &front.signatures,
+                flags: &front.flags,
+                mapped: &mapped,
+            },
+        );
+        let (mask, wanted) = POINT_FLAGS;
+        Sums {
+            curve: ISOGENOUS,
+            mode: Mode::Paired {
+                distance: n,
+                mask,
+                wanted,
+            },
+            source: &mapped,
+            bounds: &front.flags,
+            list: &front.flags,
+            sums: &front.messages,
+            into: 0,
+            stride: 1,
+            groups: n,
+            places: 1,
+            additions: 2,
+        }
+        .run(commands);
+        front
+    }
+
+    /// Adds the sums of a chunk.
+    fn finish(&mut self, chunk: Chunk) -> Result<(), Error> {
+        let mut outcome = chunk.ticket.wait()?;
+        let combinations = points_of(&E1, &outcome.take(chunk.combinations));
+        for (at, point) in combinations.into_iter().enumerate() {
+            let sum = &mut self.combinations[at % TRITS];
+            *sum = curve::add(sum, &point.into());
+        }
+        for (sums, keys) in chunk.sums {
+            for (point, key) in points_of(&ISOGENOUS, &outcome.take(sums)).iter().zip(keys) {
+                self.images[key] = curve::add(&self.images[key], &isogeny::image(point));
+            }
+        }
+        for (at, flags) in chunk.kept.order.iter().zip(outcome.take(chunk.flags)) {
+            self.is_point[*at] = Class::from_flags(flags) == Class::Point;
+        }
+        self.kept.push(chunk.kept);
+        Ok(())
+    }
+
+    /// Whether the batch holds: every combination in the subgroup, and the pairing equation.
+    fn holds(&self, path: &mut Path) -> bool {
+        path.are_in_g1(&self.combinations)
+            && path.pairing_holds(rlc::total(&self.combinations), self.images.clone(), &self.keys)
+    }
+
+    /// The points of every item, from the device.
+    fn points(&self) -> Result<Vec<Option<Points>>, Error> {
+        let mut out = vec![None; self.items.len()];
+        for kept in &self.kept {
+            let mut commands = self.device.commands();
+            let signatures = commands.download(&kept.signatures, 0, kept.signatures.len());
+            let messages = commands.download(&kept.messages, 0, kept.messages.len());
+            let mut outcome = commands.submit().wait()?;
+            let signatures = points_of(&E1, &outcome.take(signatures));
+            let messages = points_of(&ISOGENOUS, &outcome.take(messages));
+            for (at, (signature, message)) in kept.order.iter().zip(signatures.into_iter().zip(messages)) {
+                out[*at] = self.is_point[*at].then_some(Points { signature, message });
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Points of a chunk in the order of its positions.
+struct Front {
+    signatures: Buffer,
+    messages: Buffer,
+    /// What the encodings are, for [`Class::from_flags`].
+    flags: Buffer,
+}
+
+/// How the items of a chunk lie: kind by kind, key by key, slot by slot.
+struct Layout {
+    /// Item of every position.
+    order: Vec<usize>,
+    kinds: Vec<Kind>,
+}
+
+/// Slots whose sums are found the same way.
+struct Kind {
+    /// Trits of a window; none where points are multiplied one by one.
+    width: Option<Width>,
+    slots: Vec<Slot>,
+}
+
+struct Slot {
+    key: usize,
+    positions: Range<usize>,
+}
+
+impl Layout {
+    fn new(items: Range<usize>, key_of: impl Fn(usize) -> usize) -> Self {
+        let mut by_key: Vec<(usize, usize)> = items.map(|item| (key_of(item), item)).collect();
+        by_key.sort_unstable();
+        let slots = by_key
+            .chunk_by(|a, b| a.0 == b.0)
+            .flat_map(|items| items.chunks(SLOT_LEN_MAX));
+        let (mut order, mut kinds) = (Vec::with_capacity(by_key.len()), Vec::new());
+        let lens = [
+            (None, 0..=SCALED_LEN_MAX),
+            (Some(Width::Two), SCALED_LEN_MAX + 1..=FIVE_FROM - 1),
+            (Some(Width::Five), FIVE_FROM..=SLOT_LEN_MAX),
+        ];
+        for (width, lens) in lens {
+            let mut of_kind = Vec::new();
+            for slot in slots.clone().filter(|slot| lens.contains(&slot.len())) {
+                let start = order.len();
+                order.extend(slot.iter().map(|(_, item)| item));
+                of_kind.push(Slot {
+                    key: slot[0].0,
+                    positions: start..order.len(),
+                });
+            }
+            if !of_kind.is_empty() {
+                kinds.push(Kind { width, slots: of_kind });
+            }
+        }
+        Self { order, kinds }
+    }
+}
