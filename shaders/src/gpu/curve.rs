@@ -103,7 +103,16 @@ pub(super) const ISOGENOUS: Curve = Curve {
     ],
 };
 
+impl Curve {
+    /// What x and y are multiplied by on the way to the device.
+    pub(super) fn scale(&self) -> (field::Fp, field::Fp) {
+        let (x, y) = self.scales[0];
+        (field::Fp::from_blst(&x.into()), field::Fp::from_blst(&y.into()))
+    }
+}
+
 /// The words of a buffer of points.
+#[cfg(test)]
 pub(super) fn words_of(curve: &Curve, points: &[Affine]) -> Vec<u32> {
     let mut out = vec![0; points.len() * POINT_LEN];
     let (x_scale, y_scale) = curve.scales[0];
