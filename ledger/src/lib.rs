@@ -34,13 +34,17 @@
 mod anchor;
 mod block;
 mod check;
+pub mod checkpoints;
 mod commits;
 mod error;
 mod files;
 #[cfg(test)]
 mod format_doc;
 mod frame;
+mod index;
 mod log;
+mod note;
+mod proof;
 mod read;
 mod recover;
 mod scan;
@@ -48,6 +52,7 @@ mod scrub;
 mod segment;
 mod snapshot;
 mod store;
+mod tiles;
 
 pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
@@ -58,6 +63,11 @@ pub use files::{COMMITS_FILE, GENESIS_FILE, LOCK_FILE};
 pub use frame::{
     FRAME_ALIGN, FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, Record, RecordRef, frame_size, record_leaf_hash, record_root,
 };
+pub use index::{HeaderIndex, INDEX_DIR};
+pub use note::{
+    Checkpoint, KeyKind, NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX, Note, NoteError, NoteKey, SignatureLine, origin,
+};
+pub use proof::{ProofError, Proven, RecordProof, check_consistency};
 pub use read::{Blocks, Reader};
 pub use recover::Recovery;
 pub use scan::Block;
@@ -65,3 +75,4 @@ pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 pub use snapshot::{SNAPSHOTS_DIR, Snapshot};
 pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};
+pub use tiles::{TilesExported, export_tiles};

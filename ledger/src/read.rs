@@ -10,7 +10,7 @@ use crate::anchor::Anchor;
 use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, lock_shared, read_genesis};
-use crate::log::{End, LOG_START, Log, recorded_segment_size};
+use crate::log::{End, Frame, LOG_START, Log, recorded_segment_size};
 use crate::scan::{Block, Head};
 
 /// A ledger open for reading. Signatures are not checked here; [`check`](crate::check()) does that.
@@ -138,6 +138,30 @@ impl Reader {
             head: Head::new(self.chain),
             done: false,
         }
+    }
+
+    /// The blocks that follow `head`.
+    pub(crate) const fn blocks_after(&self, head: Head) -> Blocks<'_> {
+        Blocks {
+            reader: self,
+            head,
+            done: false,
+        }
+    }
+
+    /// The frame that follows a log of length `from`.
+    pub(crate) fn frame_at(&self, from: u64, height: u64) -> Result<Option<Frame<'_>>, Fault> {
+        self.log.frame_at(from, self.end, height)
+    }
+
+    /// A fault at a log offset.
+    pub(crate) fn fault(&self, kind: FaultKind, at: u64, height: u64) -> Fault {
+        self.log.fault(kind, at, height)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 }
 

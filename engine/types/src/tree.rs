@@ -63,6 +63,18 @@ impl Frontier {
         }
     }
 
+    /// The tree of the first `size` leaves of one whose nodes are kept (see [`root_at`]).
+    ///
+    /// # Errors
+    /// What `node` says.
+    pub fn at<E>(size: u64, mut node: impl FnMut(u32, u64) -> Result<Hash, E>) -> Result<Self, E> {
+        let levels = (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1);
+        let peaks = levels
+            .map(|level| node(level, (size >> level) - 1))
+            .collect::<Result<_, E>>()?;
+        Ok(Self { size, peaks })
+    }
+
     /// Number of leaves.
     pub const fn size(&self) -> u64 {
         self.size

@@ -15,15 +15,30 @@
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
 mod device;
+pub mod exponent;
 pub mod field;
+pub mod hash;
 mod kernel;
+pub mod program;
+pub mod tree;
+#[cfg(test)]
+mod tree_vectors;
 mod trusted;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
 
 /// Every kernel of the crate, in the order in which a device builds them.
-pub static KERNELS: &[&Kernel] = &[];
+pub static KERNELS: &[&Kernel] = &[
+    &hash::ENVELOPE,
+    &hash::EXPAND,
+    &tree::LEAVES,
+    &tree::LEVEL,
+    &tree::INCLUSION,
+    &exponent::EXPONENT,
+    &program::PROGRAM,
+    &program::PROGRAM_LARGE,
+];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]
