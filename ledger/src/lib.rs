@@ -47,6 +47,7 @@ mod note;
 mod proof;
 mod read;
 mod recover;
+mod repair;
 mod scan;
 mod scrub;
 mod segment;
@@ -70,6 +71,7 @@ pub use note::{
 pub use proof::{ProofError, Proven, RecordProof, check_consistency};
 pub use read::{Blocks, Reader};
 pub use recover::Recovery;
+pub use repair::{DAMAGED_DIR, RepairError, Repaired, genesis_of, recorded_chain, repair};
 pub use scan::Block;
 pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};

@@ -157,6 +157,11 @@ impl Publish {
         self.take_block(header, digest);
     }
 
+    /// What a snapshot of a block holds of the streams: at most `keep` messages of each.
+    pub fn streams(&self, height: u64, keep: usize) -> Streams {
+        Streams::of(height, &self.public, &self.private, keep)
+    }
+
     /// Runs until matching and seal are gone.
     pub fn run(mut self) {
         while let Ok(publication) = self.input.recv() {
