@@ -269,7 +269,9 @@ fn ten_thousand_changed_bytes() {
         poke(path, at as u64, byte);
         let fault = check(dir.path(), &key().verifying_key()).expect_err("a changed byte is found");
         assert!(fault.file.starts_with(dir.path()), "change {change}: {fault}");
-        if let Ok(reader) = Reader::open(dir.path()) {
+        if change % 8 == 0
+            && let Ok(reader) = Reader::open(dir.path())
+        {
             let found: Vec<_> = reader
                 .blocks()
                 .map_while(Result::ok)
