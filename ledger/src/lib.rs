@@ -30,6 +30,8 @@
 //! * A commit entry is torn only if it is the last, its block is there, and each of its bytes is zero or what the entry
 //!   must say; it is then written again. Any other wrong entry is damage.
 //! * [`Recovery`] says in one sentence what was done.
+//! * [`Store::open_from`] does the same from an [`Anchor`] on, which a [`Snapshot`] gives: blocks below it are taken as they
+//!   stand until a [`Scrub`] has read them. [`repair`] takes damaged blocks from a copy, by what the log key has signed.
 
 mod anchor;
 mod block;
