@@ -20,6 +20,12 @@
 //!   down to single signatures, which blst decides. A fault costs a few checks of parts; what a sender of faults pays
 //!   for them is the session layer's matter.
 //!
+//! * *Device*: the batch path with everything but Miller loops, subgroup tests and bisection on a GPU ([`gpu`]), in
+//!   chunks, so that the CPU adds up one while the device computes the next. A device that is lost gives its batch back
+//!   whole; the CPU checks it, and all later ones.
+//!
+//! [`Policy`] says which; left to itself a verifier takes the cheapest by rates it measured ([`Verifier::calibrate`]).
+//!
 //! [`Verifier::new`] computes on the calling thread, [`Verifier::with_threads`] on a pool of its own.
 //!
 //! # Invariants
@@ -28,8 +34,8 @@
 //! * Coefficients are fresh for every check and secret until it is over; nothing but the operating system chooses them.
 //!   When it gives none, every signature is checked by itself.
 //! * Verdicts are a function of the input. Coefficients and, with faults, the counters of [`Stats`] need not repeat.
-//! * Unsafe code stands in `curve` and in `cpu`'s `field`, `sswu` and `lines`, which call blst's C interface, and where
-//!   `gpu` says so.
+//! * Unsafe code stands in `curve` and in `cpu`'s `field`, `sswu` and `lines`, which call blst's C interface, in its
+//!   `avx2`, and where `gpu` says so.
 //!
 //! # Error bound
 //! A valid signature is never refused. A check accepts a batch that is not good with probability at most 3^-90, about
@@ -43,10 +49,12 @@
 //! tested against those of this crate.
 
 mod batch;
+mod calibration;
 mod cpu;
 mod curve;
 pub mod gpu;
 mod key;
+mod policy;
 mod rlc;
 mod stats;
 #[cfg(test)]
@@ -56,5 +64,6 @@ mod verifier;
 pub use key::{
     KeyError, POSSESSION_DST, PUBLIC_KEY_SIZE, PublicKey, SIGNATURE_DST, SignatureError, verify_one, verify_possession,
 };
+pub use policy::{Cost, Policy, Rates, Route};
 pub use stats::Stats;
-pub use verifier::{Candidate, Policy, Verdict, Verifier};
+pub use verifier::{Candidate, Verdict, Verifier};

@@ -33,6 +33,7 @@ var<immediate> params: Params;
 // A word of 32 flags an item.
 @group(0) @binding(5) var<storage, read_write> flags_io: array<u32>;
 
+const REGISTERS: u32 = 24u;
 const NO_COLUMN: u32 = 15u;
 const NO_FLAGS: u32 = 0xffffffffu;
 

@@ -14,16 +14,32 @@
 //! A device that fails never panics and never gives a wrong answer for a right one: every [`Ticket::wait`] after the
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
+mod curve;
 mod device;
+mod digits;
 pub mod exponent;
 pub mod field;
+mod formula;
 pub mod hash;
 mod kernel;
+mod lines;
+pub mod miller;
+mod points;
 pub mod program;
+pub mod roots;
+#[cfg(test)]
+mod roots_tests;
+mod sums;
+mod tower;
 pub mod tree;
 #[cfg(test)]
 mod tree_vectors;
 mod trusted;
+pub(crate) mod verify;
+#[cfg(test)]
+mod verify_tests;
+
+use digits::NO_SLOT;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
@@ -32,12 +48,18 @@ pub use kernel::{Kernel, Layer};
 pub static KERNELS: &[&Kernel] = &[
     &hash::ENVELOPE,
     &hash::EXPAND,
+    &points::SUMS,
+    &digits::DIGITS,
+    &digits::SCAN,
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
+    &roots::UNPACK,
+    &miller::LINES,
+    &miller::MILLER,
+    &miller::PRODUCT,
     &exponent::EXPONENT,
     &program::PROGRAM,
-    &program::PROGRAM_LARGE,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.

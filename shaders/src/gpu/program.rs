@@ -1,7 +1,7 @@
 //! Formulas as lists of instructions, run by one kernel over registers: no formula costs a compiler anything.
 //!
 //! # Contract
-//! A [`Program`] runs once for each item of a range. It has registers of field elements below 2p and 32 flags; it
+//! A [`Program`] runs once for each item of a range. It has 24 registers of field elements below 2p and 32 flags; it
 //! gathers elements from the slots of two buffers that it only reads and one that it may write, computes, and stores
 //! into the latter. Element `at + i` of a slot is item i's own; a *column* of places names another one. Items run in
 //! any order and at once, so no item may store where another loads.
@@ -16,40 +16,19 @@
 use super::field::{FIELD, Fp};
 use super::{Buffer, Commands, Device, Dispatch, Kernel, Layer};
 
-static SMALL: Layer = Layer {
-    name: "registers of small programs",
-    text: "const REGISTERS: u32 = 24u;\n",
-    needs: &[],
-};
-static LARGE: Layer = Layer {
-    name: "registers of large programs",
-    text: "const REGISTERS: u32 = 72u;\n",
-    needs: &[],
-};
-static SMALL_LAYER: Layer = Layer {
+static LAYER: Layer = Layer {
     name: "program",
     text: include_str!("../../wgsl/program.wgsl"),
-    needs: &[&SMALL, &FIELD],
+    needs: &[&FIELD],
 };
-static LARGE_LAYER: Layer = Layer {
-    name: "program",
-    text: include_str!("../../wgsl/program.wgsl"),
-    needs: &[&LARGE, &FIELD],
-};
-/// Runs programs of up to 24 registers.
+/// Runs programs.
 pub static PROGRAM: Kernel = Kernel {
     name: "program",
-    layer: &SMALL_LAYER,
+    layer: &LAYER,
     group: 64,
 };
-/// Runs programs of up to 72 registers.
-pub static PROGRAM_LARGE: Kernel = Kernel {
-    name: "program_large",
-    layer: &LARGE_LAYER,
-    group: 64,
-};
-const REGISTERS: usize = 24;
-const REGISTERS_MAX: usize = 72;
+/// Registers of an item.
+const REGISTERS: u8 = 24;
 const NO_COLUMN: u32 = 15;
 const NO_FLAGS: u32 = u32::MAX;
 
@@ -93,7 +72,6 @@ enum Stage {
 pub struct Program {
     instructions: Vec<(Stage, u32)>,
     constants: Vec<Fp>,
-    registers: usize,
     multiplications: u64,
 }
 
@@ -103,12 +81,8 @@ impl Program {
         Self::default()
     }
 
-    fn register(&mut self, register: Reg) -> u32 {
-        self.registers = self.registers.max(usize::from(register.0) + 1);
-        assert!(
-            self.registers <= REGISTERS_MAX,
-            "a program has at most {REGISTERS_MAX} registers"
-        );
+    fn register(register: Reg) -> u32 {
+        assert!(register.0 < REGISTERS, "an item has {REGISTERS} registers");
         u32::from(register.0)
     }
 
@@ -129,7 +103,7 @@ impl Program {
 
     /// `into` becomes an element of a slot.
     pub fn load(&mut self, into: Reg, port: Port, slot: u16, at: At) -> &mut Self {
-        let word = self.register(into) | (port as u32) << 8 | Self::place(at) << 12 | u32::from(slot) << 16;
+        let word = Self::register(into) | (port as u32) << 8 | Self::place(at) << 12 | u32::from(slot) << 16;
         self.push(Stage::Load, word)
     }
 
@@ -140,25 +114,25 @@ impl Program {
             self.constants.push(value);
             self.constants.len() - 1
         });
-        let word = self.register(into) | 3 << 8 | NO_COLUMN << 12 | (slot as u32) << 16;
+        let word = Self::register(into) | 3 << 8 | NO_COLUMN << 12 | (slot as u32) << 16;
         self.push(Stage::Load, word)
     }
 
     /// An element of a slot of [`Port::C`] becomes `from`.
     pub fn store(&mut self, from: Reg, slot: u16, at: At) -> &mut Self {
-        let word = self.register(from) | Self::place(at) << 12 | u32::from(slot) << 16;
+        let word = Self::register(from) | Self::place(at) << 12 | u32::from(slot) << 16;
         self.push(Stage::Store, word)
     }
 
     fn compute(&mut self, kind: u32, flag: u32, into: u32, x: Reg, y: Reg) -> &mut Self {
-        let (x, y) = (self.register(x), self.register(y));
+        let (x, y) = (Self::register(x), Self::register(y));
         self.push(Stage::Compute, kind | flag << 3 | into << 8 | x << 16 | y << 24)
     }
 
     /// `into = x y / R`, the product of Montgomery forms.
     pub fn mul(&mut self, into: Reg, x: Reg, y: Reg) -> &mut Self {
         self.multiplications += 1;
-        let into = self.register(into);
+        let into = Self::register(into);
         self.compute(0, 0, into, x, y)
     }
 
@@ -169,19 +143,19 @@ impl Program {
 
     /// `into = x + y`.
     pub fn add(&mut self, into: Reg, x: Reg, y: Reg) -> &mut Self {
-        let into = self.register(into);
+        let into = Self::register(into);
         self.compute(1, 0, into, x, y)
     }
 
     /// `into = x - y`.
     pub fn sub(&mut self, into: Reg, x: Reg, y: Reg) -> &mut Self {
-        let into = self.register(into);
+        let into = Self::register(into);
         self.compute(1, 1, into, x, y)
     }
 
     /// `into = x` where the flag is set, else `y`.
     pub fn select(&mut self, into: Reg, flag: Flag, x: Reg, y: Reg) -> &mut Self {
-        let into = self.register(into);
+        let into = Self::register(into);
         self.compute(2, flag_bit(flag), into, x, y)
     }
 
@@ -192,7 +166,7 @@ impl Program {
 
     /// `into = x`, brought below p.
     pub fn reduce(&mut self, into: Reg, x: Reg) -> &mut Self {
-        let into = self.register(into);
+        let into = Self::register(into);
         self.compute(3, 0, into, x, x)
     }
 
@@ -251,11 +225,6 @@ impl Program {
         Loaded {
             code: device.upload("program", &code),
             constants_at: constants_at as u32,
-            kernel: if self.registers <= REGISTERS {
-                &PROGRAM
-            } else {
-                &PROGRAM_LARGE
-            },
             work: self.multiplications + self.instructions.len() as u64 / 8,
             unused: std::array::from_fn(|_| device.buffer("unused port", 1)),
         }
@@ -300,7 +269,6 @@ pub struct Run<'a> {
 pub struct Loaded {
     code: Buffer,
     constants_at: u32,
-    kernel: &'static Kernel,
     work: u64,
     unused: [Buffer; 3],
 }
@@ -313,7 +281,7 @@ impl Loaded {
         let ([a_n, a_at], [b_n, b_at], [c_n, c_at]) = (port(run.a), port(run.b), port(run.c));
         let flags_at = run.flags.map_or(NO_FLAGS, |(_, at)| at as u32);
         commands.run(&Dispatch {
-            kernel: self.kernel,
+            kernel: &PROGRAM,
             buffers: &[
                 &self.code,
                 run.a.map_or(unread, |slots| slots.buffer),
@@ -361,7 +329,7 @@ mod tests {
         (0..n).map(|_| element()).collect()
     }
 
-    /// The same sum of two gathered elements by small and by large registers, over several phases.
+    /// The same sum of two gathered elements by the lowest and by the highest registers, over several phases.
     #[test]
     fn programs_gather_compute_and_scatter() -> Result<(), Error> {
         let device = test_device();
@@ -375,7 +343,7 @@ mod tests {
         let b = device.upload("b", &slot(&y));
         let places = device.upload("places", &places);
         let marks: Vec<u32> = (0..n as u32 + 2).map(|i| (i % 3) << 30).collect();
-        for base in [0u8, 60] {
+        for base in [0u8, REGISTERS - 10] {
             let r = |i: u8| Reg(base + i);
             let mut program = Program::new();
             program
@@ -403,7 +371,6 @@ mod tests {
                 .reduce(r(9), r(9));
             program.store(r(9), 1, At::Item);
             let loaded = program.upload(device);
-            assert_eq!(loaded.kernel.name, if base == 0 { "program" } else { "program_large" });
             let c = device.buffer("c", 2 * LIMBS * n);
             let flags = device.upload("flags", &marks);
             let mut commands = device.commands();
