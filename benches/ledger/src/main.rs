@@ -2,6 +2,8 @@
 //!
 //! One module a figure; each prints its rows and appends one JSON line per figure to `ledger.jsonl`.
 
+#![allow(clippy::float_arithmetic, reason = "figures are rates and ratios")]
+
 mod day;
 mod replay;
 mod report;

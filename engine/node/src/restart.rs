@@ -198,7 +198,7 @@ pub fn scrub(settings: &Scrubbing, scrubbed: &ScrubbedHeight, stop: &AtomicBool)
                 );
             }
         }
-        let due = Duration::from_secs_f64(size as f64 / settings.rate as f64);
+        let due = Duration::from_millis(size.saturating_mul(1_000) / settings.rate);
         while since.elapsed() < due && !stop.load(Ordering::Relaxed) {
             std::thread::park_timeout((due.saturating_sub(since.elapsed())).min(Duration::from_millis(100)));
         }
