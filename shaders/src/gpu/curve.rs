@@ -24,6 +24,13 @@ pub(super) struct Curve {
     scales: [(Fp, Fp); 2],
 }
 
+impl Curve {
+    /// What x and y are multiplied by on the way back from the device.
+    pub(super) const fn scales_back(&self) -> (Fp, Fp) {
+        self.scales[1]
+    }
+}
+
 /// E1.
 pub(super) const E1: Curve = Curve {
     b3: [

@@ -14,6 +14,8 @@
 
 use super::curve::{E1, ISOGENOUS, POINT_LEN, points_of};
 use super::hash::{EXPANDED_LEN, Suite};
+use super::miller::{self, Accumulators};
+use super::pairing::{self, Pairings};
 use super::points::{Mode, Sums};
 use super::roots::{self, Class, POINT_FLAGS, Roots, SIGNATURE_LEN};
 use super::sums::{Batch, SCALED_LEN_MAX, SLOT_LEN_MAX};
@@ -23,7 +25,7 @@ use crate::cpu::{Path, Points, isogeny};
 use crate::key::PublicKey;
 use crate::rlc::{self, Coefficients, TRITS, Width};
 use crate::{SignatureError, Stats, curve};
-use blst::blst_p1;
+use blst::{blst_fp12, blst_p1};
 use core::ops::Range;
 use std::collections::VecDeque;
 use wattbook_types::Hash;
@@ -41,6 +43,7 @@ pub(crate) fn check_items(
     items: &[Item<'_>],
     dst: &[u8],
     path: &mut Path,
+    pairings: Option<&mut Pairings>,
     stats: &mut Stats,
 ) -> Result<Vec<Result<(), SignatureError>>, Error> {
     check_in_chunks(device, items, dst, path, stats, CHUNK_LEN_MAX)
@@ -64,6 +67,12 @@ pub(super) fn check_in_chunks(
         return Ok(check_points(items, dst, path.prepare(items, dst), false, path, stats));
     };
     let mut check = Check::new(device, items, suite);
+    if let Some(pairings) = pairings
+        && pairings.are_worth_it(items.len(), check.keys.len())
+    {
+        check.numbers = pairings.numbers(device, &check.keys)?;
+        check.pairings = Some(pairings);
+    }
     let mut in_flight = VecDeque::new();
     for start in (0..items.len()).step_by(chunk_len) {
         let range = start..items.len().min(start + chunk_len);
@@ -106,6 +115,10 @@ struct Check<'a> {
     /// Sums so far: of the combinations, and of the messages of each key, on E1.
     combinations: Vec<blst_p1>,
     images: Vec<blst_p1>,
+    /// Where pairings are made on the device: the numbers that keys have there, and the product so far.
+    pairings: Option<&'a Pairings>,
+    numbers: Option<Vec<u32>>,
+    product: blst_fp12,
     /// Which items' signatures are points.
     is_point: Vec<bool>,
     /// Where the points of finished chunks lie.
@@ -128,6 +141,8 @@ struct Chunk {
     combinations: Download,
     /// Sums of messages with the keys of their slots.
     sums: Vec<(Download, Vec<usize>)>,
+    /// Pairings made instead.
+    loops: Vec<Accumulators>,
 }
 
 impl<'a> Check<'a> {
@@ -144,6 +159,9 @@ impl<'a> Check<'a> {
             combinations: vec![blst_p1::default(); TRITS],
             images: vec![blst_p1::default(); keys.len()],
             keys,
+            pairings: None,
+            numbers: None,
+            product: blst_fp12::default(),
             is_point: vec![false; items.len()],
             kept: Vec::new(),
         }
@@ -179,7 +197,7 @@ impl<'a> Check<'a> {
         let combinations = whole(&mut commands, &combinations);
         let flags = whole(&mut commands, &front.flags);
 
-        let mut sums = Vec::new();
+        let (mut sums, mut loops) = (Vec::new(), Vec::new());
         for Kind { width, slots } in kinds {
             let batch = batch(ISOGENOUS, &front.messages, slots.len());
             let totals = match width {
@@ -203,8 +221,14 @@ impl<'a> Check<'a> {
                     batch.totals(&mut commands, &combinations)
                 }
             };
-            let keys = slots.iter().map(|slot| slot.key).collect();
-            sums.push((whole(&mut commands, &totals), keys));
+            let keys = slots.iter().map(|slot| slot.key);
+            match (self.pairings, &self.numbers) {
+                (Some(pairings), Some(numbers)) => {
+                    let numbers = keys.map(|key| numbers[key]);
+                    loops.push(pairings.enqueue(self.device, &mut commands, &totals, numbers));
+                }
+                _ => sums.push((whole(&mut commands, &totals), keys.collect())),
+            }
         }
         Some(Chunk {
             ticket: commands.submit(),
@@ -216,6 +240,7 @@ impl<'a> Check<'a> {
             flags,
             combinations,
             sums,
+            loops,
         })
     }
 
@@ -303,6 +328,9 @@ impl<'a> Check<'a> {
                 self.images[key] = curve::add(&self.images[key], &isogeny::image(point));
             }
         }
+        for accumulators in chunk.loops {
+            self.product *= miller::finish(accumulators, &mut outcome);
+        }
         for (at, flags) in chunk.kept.order.iter().zip(outcome.take(chunk.flags)) {
             self.is_point[*at] = Class::from_flags(flags) == Class::Point;
         }
@@ -312,8 +340,14 @@ impl<'a> Check<'a> {
 
     /// Whether the batch holds: every combination in the subgroup, and the pairing equation.
     fn holds(&self, path: &mut Path) -> bool {
-        path.are_in_g1(&self.combinations)
-            && path.pairing_holds(rlc::total(&self.combinations), self.images.clone(), &self.keys)
+        if !path.are_in_g1(&self.combinations) {
+            return false;
+        }
+        let total = rlc::total(&self.combinations);
+        match self.numbers {
+            Some(_) => pairing::holds(&total, self.product),
+            None => path.pairing_holds(total, self.images.clone(), &self.keys),
+        }
     }
 
     /// The points of every item, from the device.
