@@ -46,7 +46,7 @@ pub(crate) fn check_items(
     pairings: Option<&mut Pairings>,
     stats: &mut Stats,
 ) -> Result<Vec<Result<(), SignatureError>>, Error> {
-    check_in_chunks(device, items, dst, path, stats, CHUNK_LEN_MAX)
+    check_in_chunks(device, items, dst, path, pairings, stats, CHUNK_LEN_MAX)
 }
 
 /// [`check_items`] with so many items in a chunk.
@@ -55,6 +55,7 @@ pub(super) fn check_in_chunks(
     items: &[Item<'_>],
     dst: &[u8],
     path: &mut Path,
+    pairings: Option<&mut Pairings>,
     stats: &mut Stats,
     chunk_len: usize,
 ) -> Result<Vec<Result<(), SignatureError>>, Error> {

@@ -189,7 +189,15 @@ fn chunks_make_one_batch() -> Result<(), Error> {
     let in_chunks = |scene: &Scene| {
         let mut stats = Stats::default();
         let mut path = Path::new(1);
-        let verdicts = check_in_chunks(test_device(), &scene.items(), SIGNATURE_DST, &mut path, &mut stats, 50)?;
+        let verdicts = check_in_chunks(
+            test_device(),
+            &scene.items(),
+            SIGNATURE_DST,
+            &mut path,
+            None,
+            &mut stats,
+            50,
+        )?;
         Ok::<_, Error>((verdicts, stats))
     };
     let (verdicts, stats) = in_chunks(&scene)?;
