@@ -241,7 +241,11 @@ pub fn enqueue(
             left: 0,
         };
     }
-    let lanes = pairs_len.min(lanes_max).max(1);
+    // BOUND: as below; a step over a pair has some 300 rounds.
+    let pairs_a_lane_max = if device.is_software() { 64 } else { usize::MAX };
+    let lanes = pairs_len
+        .min(lanes_max.max(pairs_len.div_ceil(pairs_a_lane_max)))
+        .max(1);
     let mut words = field::slot(&vec![Fp::small(1).to_montgomery(); lanes]);
     words.resize(lanes * FP12_LEN * LIMBS, 0);
     let state = device.upload("accumulators", &words);
@@ -256,9 +260,11 @@ pub fn enqueue(
         from += part.len();
     }
     // One chunk of keys: all steps at once. Several share the squarings of each step.
-    let spans: Vec<(u32, u32)> = match parts.len() {
-        1 => vec![(BITS - 1, 0)],
-        _ => (0..BITS).rev().map(|bit| (bit, bit)).collect(),
+    // BOUND: llvmpipe ends the loops of a thread after some 65,535 rounds, and a loop over a pair has 16,000.
+    let spans: Vec<(u32, u32)> = if parts.len() == 1 && !device.is_software() {
+        vec![(BITS - 1, 0)]
+    } else {
+        (0..BITS).rev().map(|bit| (bit, bit)).collect()
     };
     let mut line = 0;
     for (from, to) in spans {
