@@ -31,14 +31,17 @@
 //!   must say; it is then written again. Any other wrong entry is damage.
 //! * [`Recovery`] says in one sentence what was done.
 
+mod ahead;
 mod block;
 mod check;
 mod commits;
+mod disk;
 mod error;
 mod files;
 #[cfg(test)]
 mod format_doc;
 mod frame;
+mod group;
 mod log;
 mod read;
 mod recover;
@@ -49,11 +52,13 @@ mod store;
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
 pub use check::{CheckError, Checked, check, check_with};
 pub use commits::{COMMIT_SIZE, Commit};
+pub use disk::{DiskCall, NO_WATCH, Watch};
 pub use error::{Error, Fault, FaultKind};
 pub use files::{COMMITS_FILE, GENESIS_FILE, LOCK_FILE};
 pub use frame::{
     FRAME_ALIGN, FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, Record, RecordRef, frame_size, record_leaf_hash, record_root,
 };
+pub use group::{Committer, ENTRIES_UNSYNCED_MAX, GroupPolicy};
 pub use read::{Blocks, Reader};
 pub use recover::Recovery;
 pub use scan::Block;

@@ -5,7 +5,8 @@
 //! | jobs | ingest | verify | decoded requests, in ticket order |
 //! | checked | verify | matching | verdicts, in ticket order |
 //! | blocks | matching | seal | blocks whose state is known |
-//! | publications | matching, seal | publish | events, answers, watermarks |
+//! | groups | seal | sync | blocks that stand in the log (a queue of the ledger's) |
+//! | publications | matching, seal, sync | publish | events, answers, watermarks |
 //! | sockets | publish | ingest | framed packets |
 
 use crate::config::{Clock, Config};
@@ -17,6 +18,7 @@ use crate::stage::ingest::{ChainFacts, Ingest, WAKER};
 use crate::stage::matching::{Matching, Wiring};
 use crate::stage::publish::{Publish, sees_deals};
 use crate::stage::seal::Seal;
+use crate::stage::sync::Sync;
 use crate::stage::verify::{Keys, Verify};
 use ed25519_dalek::VerifyingKey;
 use mio::net::TcpListener;
@@ -29,7 +31,7 @@ use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
 use wattbook_feed::signed::Alias;
-use wattbook_ledger::{Fault, Options, Reader, Recovery, Store};
+use wattbook_ledger::{Fault, GroupPolicy, Options, Reader, Recovery, Store};
 use wattbook_shaders::PublicKey;
 use wattbook_types::Reject;
 
@@ -107,7 +109,7 @@ impl Node {
         let options = Options {
             segment_size: config.seal.segment_size,
         };
-        let (store, recovery) = Store::open(dir, &log_key, options)?;
+        let (mut store, recovery) = Store::open(dir, &log_key, options)?;
         let (mut executor, _) = Executor::start(store.genesis())?;
         let chain = executor.chain();
         let genesis = executor.genesis().clone();
@@ -168,7 +170,7 @@ impl Node {
 
         let keys: Keys = Arc::new(RwLock::new(decompress(&executor)));
         let durable = Arc::new(DurableHeight::default());
-        durable.set(store.tip().height);
+        durable.set(store.tip().height, store.next_seq() - 1);
         let (next_seq, next_height) = (store.next_seq(), store.next_height());
         let height = store.tip().height;
         let facts = ChainFacts { chain, demo };
@@ -204,7 +206,10 @@ impl Node {
             next_seq,
             next_height,
         );
-        let seal = Seal::new(blocks, publications_in, durable, store, alias);
+        store.start_ahead()?;
+        let committer = store.split(GroupPolicy::default())?;
+        let sync = Sync::new(committer, publications_in.clone(), Arc::clone(&durable));
+        let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
 
         let threads = vec![
             spawn("ingest", move || ingest.run().map_err(NodeError::System))?,
@@ -216,6 +221,8 @@ impl Node {
                 matching.run();
                 Ok(())
             })?,
+            // Before seal, which only repeats that it failed.
+            spawn("sync", move || sync.run().map_err(NodeError::Ledger))?,
             spawn("seal", move || seal.run().map_err(NodeError::Ledger))?,
             spawn("publish", move || {
                 publish.run();
