@@ -6,7 +6,7 @@
 //! * [`sbe`]: the SBE schema and codec of the messages, inbound and outbound.
 //! * [`soupbin`]: SoupBinTCP 3.0 framing, without I/O.
 //! * [`moldudp`]: MoldUDP64 framing, without I/O.
-//! * [`client`]: a blocking client over TCP.
+//! * [`client`]: a blocking client over TCP; [`recording`]: a session in a file.
 //! * [`layout`]: the tables from which structs, size proofs, checks and the schema are made.
 //!
 //! # Invariants
@@ -22,6 +22,7 @@ pub mod keys;
 #[macro_use]
 pub mod layout;
 pub mod moldudp;
+pub mod recording;
 pub mod sbe;
 pub mod signed;
 pub mod soupbin;

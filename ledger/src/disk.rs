@@ -88,8 +88,6 @@ pub(crate) fn sync_file(path: &Path, file: &File, watch: Watch) -> Result<(), Er
 
 /// Makes a directory's entries durable.
 pub(crate) fn sync_dir(path: &Path, watch: Watch) -> Result<(), Error> {
-    watch(DiskCall::SyncDir { path })
-        .and_then(|()| File::open(path))
-        .and_then(|handle| handle.sync_all())
-        .map_err(Error::io("sync the directory", path))
+    watch(DiskCall::SyncDir { path }).map_err(Error::io("sync the directory", path))?;
+    crate::files::sync_dir(path)
 }

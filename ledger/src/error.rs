@@ -95,6 +95,9 @@ pub enum FaultKind {
     /// Bytes stand beyond the published end.
     #[error("bytes stand beyond the last committed block; open the ledger once to recover it")]
     Beyond = 28,
+    /// A snapshot that is damaged, of another chain, or not of the block it names.
+    #[error("the snapshot is damaged, or not of this chain")]
+    Snapshot = 40,
 }
 
 impl FaultKind {
@@ -234,6 +237,36 @@ pub enum Error {
         parent: u64,
         /// The time given.
         found: u64,
+    },
+    /// A checkpoint on disk, or a line for it, is not what it must be.
+    #[error("{}: {source}", path.display())]
+    Note {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: crate::note::NoteError,
+    },
+    /// The ledger has no such record.
+    #[error("there is no record {seq}: the newest committed one is {last}")]
+    NoRecord {
+        /// The sequence number asked for.
+        seq: u64,
+        /// The last one there is.
+        last: u64,
+    },
+    /// The ledger has no such block, or the checkpoint does not cover it.
+    #[error("there is no block {height} below {size}")]
+    NoBlock {
+        /// The height asked for.
+        height: u64,
+        /// Number of blocks at hand.
+        size: u64,
+    },
+    /// No checkpoint of this size is kept.
+    #[error("no checkpoint of size {size} is kept; `checkpoint` makes one of the newest size")]
+    NoCheckpoint {
+        /// The size asked for.
+        size: u64,
     },
     /// A sync or write failed before; what reached the disk is unknown.
     #[error("an earlier write or sync failed, so the state of the disk is unknown; restart to recover")]

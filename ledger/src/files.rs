@@ -86,3 +86,10 @@ pub(crate) fn lock_shared(dir: &Path) -> Result<Option<File>, Fault> {
         Err(TryLockError::Error(source)) => Err(Fault::unreadable(path, &source)),
     }
 }
+
+/// Makes the directory's entries durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
+    File::open(dir)
+        .and_then(|handle| handle.sync_all())
+        .map_err(Error::io("sync the directory", dir))
+}

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use wattbook_types::ChainId;
 
+use crate::anchor::Anchor;
 use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, lock_shared, read_genesis};
-use crate::log::{End, LOG_START, Log, recorded_segment_size};
+use crate::log::{End, Frame, LOG_START, Log, recorded_segment_size};
 use crate::scan::{Block, Head};
 
 /// A ledger open for reading. Signatures are not checked here; [`check`](crate::check()) does that.
@@ -135,6 +136,46 @@ impl Reader {
         Blocks {
             reader: self,
             head: Head::new(self.chain),
+            done: false,
+        }
+    }
+
+    /// The blocks that follow `head`.
+    pub(crate) const fn blocks_after(&self, head: Head) -> Blocks<'_> {
+        Blocks {
+            reader: self,
+            head,
+            done: false,
+        }
+    }
+
+    /// The frame that follows a log of length `from`.
+    pub(crate) fn frame_at(&self, from: u64, height: u64) -> Result<Option<Frame<'_>>, Fault> {
+        self.log.frame_at(from, self.end, height)
+    }
+
+    /// A fault at a log offset.
+    pub(crate) fn fault(&self, kind: FaultKind, at: u64, height: u64) -> Fault {
+        self.log.fault(kind, at, height)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Reader {
+    /// The log behind it.
+    pub(crate) const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The blocks that follow an anchor of this ledger.
+    pub fn blocks_from(&self, anchor: &Anchor) -> Blocks<'_> {
+        Blocks {
+            reader: self,
+            head: anchor.head.clone(),
             done: false,
         }
     }

@@ -3,17 +3,18 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
 use wattbook_types::ChainId;
 
+use crate::anchor::Anchor;
 use crate::block::BlockHeader;
 use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
-use crate::disk::{NO_WATCH, sync_dir};
 use crate::error::{Error, Fault, FaultKind};
-use crate::files::{COMMITS_FILE, count_segments, read_genesis, segment_path};
+use crate::files::{COMMITS_FILE, count_segments, read_genesis, segment_path, sync_dir};
 use crate::group::ENTRIES_UNSYNCED_MAX;
 use crate::log::{End, LOG_START, Log, recorded_segment_size, restore_size};
 use crate::scan::Head;
@@ -26,6 +27,8 @@ pub struct Recovery {
     pub height: u64,
     /// Length of the log, bytes.
     pub length: u64,
+    /// Height up to which blocks were taken as they stood: those of the snapshot it was opened from; read since.
+    pub from: Option<u64>,
     /// Complete blocks beyond the newest commit entry, kept and given their entries.
     pub blocks_kept: u64,
     /// Why the bytes beyond the last block are no block, if there were any.
@@ -54,6 +57,9 @@ impl Recovery {
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "opened at block {}, {} bytes", self.height, self.length)?;
+        if let Some(from) = self.from {
+            write!(f, ", read from block {from} on")?;
+        }
         if self.is_clean() {
             return write!(f, "; nothing to repair");
         }
@@ -94,19 +100,30 @@ pub(crate) struct Recovered {
     pub(crate) recovery: Recovery,
 }
 
-/// Valid entries of the commit file, and the bytes after them: entries that were not durable yet, torn in any way.
+/// Valid entries of the commit file from a height on, and the bytes after them: entries that were not durable yet, torn
+/// in any way.
 struct Entries {
+    from: u64,
     valid: Vec<Commit>,
     last: Commit,
     torn: Vec<u8>,
 }
 
-fn read_entries(dir: &Path, chain: ChainId, key: &SigningKey) -> Result<Entries, Fault> {
+/// The bytes of a file from an offset on.
+fn read_from(path: &Path, at: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn read_entries(dir: &Path, chain: ChainId, key: &SigningKey, from: u64) -> Result<Entries, Fault> {
     let path = dir.join(COMMITS_FILE);
-    let bytes = std::fs::read(&path).map_err(|source| Fault::unreadable(&path, &source))?;
+    let bytes = read_from(&path, from * COMMIT_SIZE).map_err(|source| Fault::unreadable(&path, &source))?;
     let public = key.verifying_key();
     let (mut valid, mut last, mut wrong) = (Vec::new(), None, FaultKind::Unfinished);
-    for (height, chunk) in (0u64..).zip(bytes.chunks_exact(COMMIT_SIZE as usize)) {
+    for (height, chunk) in (from..).zip(bytes.chunks_exact(COMMIT_SIZE as usize)) {
         let entry: RawCommit = bytemuck::pod_read_unaligned(chunk);
         let before = last.map_or(LOG_START, |commit: Commit| commit.length);
         match entry.check(height, before, chain, &public) {
@@ -120,22 +137,34 @@ fn read_entries(dir: &Path, chain: ChainId, key: &SigningKey) -> Result<Entries,
             }
         }
     }
-    let at = valid.len() as u64 * COMMIT_SIZE;
-    let torn = bytes[at as usize..].to_vec();
+    let next = from + valid.len() as u64;
+    let at = next * COMMIT_SIZE;
+    let torn = bytes[valid.len() * COMMIT_SIZE as usize..].to_vec();
     match last {
         // No more entries are ever not durable: whatever is damaged before them was not torn.
         Some(_) if torn.len() as u64 > ENTRIES_UNSYNCED_MAX * COMMIT_SIZE => {
-            Err(Fault::new(wrong, path, at).at_height(valid.len() as u64))
+            Err(Fault::new(wrong, path, at).at_height(next))
         }
-        Some(last) => Ok(Entries { valid, last, torn }),
-        None => Err(Fault::new(wrong, path, 0)),
+        Some(last) => Ok(Entries {
+            from,
+            valid,
+            last,
+            torn,
+        }),
+        None => Err(Fault::new(wrong, path, at).at_height(next)),
     }
 }
 
-/// Number of segments to scan, and the bytes the last of them lacks. What holds committed bytes must be whole; what
-/// lies beyond may be anything.
-fn usable_segments(dir: &Path, chain: ChainId, size: u64, on_disk: u64, length: u64) -> Result<(u64, u64), Fault> {
-    for index in 0..on_disk.max(length.div_ceil(size)) {
+/// Number of segments to scan up to, beginning with `first`, and the bytes the last of them lacks. What holds committed
+/// bytes must be whole; what lies beyond may be anything.
+fn usable_segments(
+    dir: &Path,
+    chain: ChainId,
+    size: u64,
+    (first, on_disk): (u64, u64),
+    length: u64,
+) -> Result<(u64, u64), Fault> {
+    for index in first..on_disk.max(length.div_ceil(size)) {
         let path = segment_path(dir, index);
         let needed = length.saturating_sub(index * size).min(size);
         let found = std::fs::metadata(&path)
@@ -163,7 +192,7 @@ fn usable_segments(dir: &Path, chain: ChainId, size: u64, on_disk: u64, length: 
 
 /// Refuses torn bytes that the writer could not have left: each is zero or what the entry of its block says.
 fn prove_torn(dir: &Path, entries: &Entries, kept: &[Commit], chain: ChainId, key: &SigningKey) -> Result<(), Fault> {
-    let height = entries.valid.len() as u64;
+    let height = entries.from + entries.valid.len() as u64;
     let fault = |kind, byte: usize| {
         let place = height * COMMIT_SIZE + byte as u64;
         Fault::new(kind, dir.join(COMMITS_FILE), place).at_height(place / COMMIT_SIZE)
@@ -181,33 +210,47 @@ fn prove_torn(dir: &Path, entries: &Entries, kept: &[Commit], chain: ChainId, ke
     stray.map_or(Ok(()), |byte| Err(fault(FaultKind::CommitSignature, byte)))
 }
 
-/// Reads the directory, proves what is torn, and only then repairs it. The caller holds the lock.
-pub(crate) fn recover(dir: &Path, key: &SigningKey) -> Result<Recovered, Error> {
+/// Reads the directory from an anchor on, or from genesis, proves what is torn, and only then repairs it. The caller
+/// holds the lock.
+pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> Result<Recovered, Error> {
     let (genesis, chain) = read_genesis(dir)?;
     let size = recorded_segment_size(dir, chain)?;
-    let entries = read_entries(dir, chain, key)?;
+    let from = anchor.map_or(0, Anchor::height);
+    let entries = match read_entries(dir, chain, key, from) {
+        // The anchor's entry may have been among those that were not durable yet; the log itself tells.
+        Err(_) if anchor.is_some() => return recover(dir, key, None),
+        entries => entries?,
+    };
     let committed = entries.last;
     let on_disk = count_segments(dir)?;
-    let (usable, restored_size) = usable_segments(dir, chain, size, on_disk, committed.length)?;
+    let first = anchor.map_or(0, |anchor| anchor.length() / size);
+    let (usable, restored_size) = usable_segments(dir, chain, size, (first, on_disk), committed.length)?;
     if restored_size > 0 {
         restore_size(&segment_path(dir, usable - 1), size)?;
     }
     let mut log = Log::new(dir, chain, size);
+    log.promise(first.min(usable))?;
     log.map(usable, true)?;
 
-    let mut head = Head::new(chain);
-    let mut tip = None;
+    let mismatch = |height: u64| {
+        Fault::new(FaultKind::CommitMismatch, dir.join(COMMITS_FILE), height * COMMIT_SIZE).at_height(height)
+    };
+    let mut head = anchor.map_or_else(|| Head::new(chain), |anchor| anchor.head.clone());
+    let mut tip = anchor.map(|anchor| anchor.tip);
     for commit in &entries.valid {
+        if tip.is_some_and(|tip| tip.height == commit.height) {
+            // The block of the anchor: its bytes have been read, and the log key stands behind them here.
+            if (head.parent, head.length) != (commit.digest, commit.length) {
+                return Err(mismatch(commit.height).into());
+            }
+            continue;
+        }
         let (at, height) = (head.length, head.height_next);
         let block = head
             .next(&log, End::Published(commit.length))?
             .ok_or_else(|| log.fault(FaultKind::Truncated, at, height))?;
         if (block.digest, block.end) != (commit.digest, commit.length) {
-            return Err(
-                Fault::new(FaultKind::CommitMismatch, dir.join(COMMITS_FILE), height * COMMIT_SIZE)
-                    .at_height(height)
-                    .into(),
-            );
+            return Err(mismatch(height).into());
         }
         tip = Some(block.header);
     }
@@ -248,10 +291,11 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey) -> Result<Recovered, Error> 
         .write_all_at(bytemuck::cast_slice(&rewritten), (committed.height + 1) * COMMIT_SIZE)
         .and_then(|()| commits.sync_data())
         .map_err(Error::io("write", &path))?;
-    sync_dir(dir, NO_WATCH)?;
+    sync_dir(dir)?;
     let recovery = Recovery {
         height: tip.height,
         length: head.length,
+        from: anchor.map(Anchor::height),
         blocks_kept: kept.len() as u64,
         torn,
         zeroed_size,

@@ -9,11 +9,12 @@ use ed25519_dalek::SigningKey;
 use wattbook_types::tree::{Frontier, leaf_hash};
 use wattbook_types::{ChainId, Hash, TimeNs, sha256};
 
+use crate::anchor::Anchor;
 use crate::block::BlockHeader;
 use crate::commits::{COMMIT_SIZE, Commit};
-use crate::disk::{DiskCall, NO_WATCH, Watch, sync_dir};
+use crate::disk::{DiskCall, NO_WATCH, Watch};
 use crate::error::Error;
-use crate::files::{COMMITS_FILE, GENESIS_FILE, lock_exclusive, segment_path};
+use crate::files::{COMMITS_FILE, GENESIS_FILE, lock_exclusive, segment_path, sync_dir};
 use crate::frame::{FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, LEAF_OFFSET, RawFrameHeader, Record, frame_size};
 use crate::group::{Commits, Committer, GroupPolicy, Pending, Queue};
 use crate::log::{LOG_START, Log};
@@ -200,7 +201,7 @@ impl Store {
             _lock: lock,
         };
         store.commit()?;
-        sync_dir(dir, NO_WATCH)?;
+        sync_dir(dir)?;
         Ok(store)
     }
 
@@ -209,9 +210,23 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`] while another holds it, [`Error::Damaged`] with nothing changed, [`Error::Io`].
     pub fn open(dir: &Path, log_key: &SigningKey, options: Options) -> Result<(Self, Recovery), Error> {
+        Self::open_from(dir, log_key, options, None)
+    }
+
+    /// Opens as [`Self::open`] does, but reads from an anchor on, if there is one: what lies before it is taken as it
+    /// stands until a [`Scrub`](crate::Scrub) has read it. The anchor's commit entry must be signed.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_from(
+        dir: &Path,
+        log_key: &SigningKey,
+        options: Options,
+        anchor: Option<&Anchor>,
+    ) -> Result<(Self, Recovery), Error> {
         options.check()?;
         let lock = Arc::new(lock_exclusive(dir)?);
-        let found = recover(dir, log_key)?;
+        let found = recover(dir, log_key, anchor)?;
         let chain = found.head.chain;
         let store = Self {
             dir: dir.to_owned(),
@@ -373,6 +388,11 @@ impl Store {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The last block, committed or not, to follow the log from.
+    pub fn anchor(&self) -> Anchor {
+        Anchor::new(self.head.clone(), self.tip)
     }
 
     /// Header of the last block, committed or not.

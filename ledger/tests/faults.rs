@@ -72,7 +72,14 @@ fn a_failed_sync_is_never_repeated() {
                     payload: &payload,
                 };
                 let (first, rest) = ([record], []);
-                let block = draft(&store, if store.next_height() % 2 == 0 { &first } else { &rest });
+                let block = draft(
+                    &store,
+                    if store.next_height().is_multiple_of(2) {
+                        &first
+                    } else {
+                        &rest
+                    },
+                );
                 let done = store.append_block(&block).and_then(|block| match &mut committer {
                     None => store.commit().map(|_| block),
                     Some(committer) => committer.commit().map(|_| block),

@@ -68,13 +68,27 @@ struct Batch<'a> {
 }
 
 /// blst's verdict on one item.
-fn check_alone(item: &Item<'_>, dst: &[u8], stats: &mut Stats) -> Result<(), SignatureError> {
+pub(crate) fn check_alone(item: &Item<'_>, dst: &[u8], stats: &mut Stats) -> Result<(), SignatureError> {
     let point = decompress(item.signature)?;
     stats.pairings += 2;
     verify_alone(item.key, item.message, &point, dst)
 }
 
 fn check_batch(items: &[Item<'_>], dst: &[u8], path: &mut Path, stats: &mut Stats) -> Vec<Result<(), SignatureError>> {
+    let points = path.prepare(items, dst);
+    check_points(items, dst, points, false, path, stats)
+}
+
+/// blst's verdict on every item, whose points are known as far as their signatures have any; whether it is known that
+/// not all hold.
+pub(crate) fn check_points(
+    items: &[Item<'_>],
+    dst: &[u8],
+    points: Vec<Option<Points>>,
+    is_suspect: bool,
+    path: &mut Path,
+    stats: &mut Stats,
+) -> Vec<Result<(), SignatureError>> {
     // An item nobody calls valid is refused.
     let mut verdicts = vec![Err(SignatureError::Mismatch); items.len()];
     let mut keys: Vec<&PublicKey> = items.iter().map(|item| item.key).collect();
@@ -82,7 +96,7 @@ fn check_batch(items: &[Item<'_>], dst: &[u8], path: &mut Path, stats: &mut Stat
     keys.dedup();
 
     let mut prepared = Vec::with_capacity(items.len());
-    for (index, (item, points)) in items.iter().zip(path.prepare(items, dst)).enumerate() {
+    for (index, (item, points)) in items.iter().zip(points).enumerate() {
         match points {
             None => verdicts[index] = check_alone(item, dst, stats),
             Some(points) => {
@@ -109,7 +123,12 @@ fn check_batch(items: &[Item<'_>], dst: &[u8], path: &mut Path, stats: &mut Stat
         path,
     };
     prepared.sort_by_key(|item| item.source);
-    batch.resolve(&prepared, &mut verdicts, stats);
+    let suspicion = if is_suspect {
+        Suspicion::Certain
+    } else {
+        Suspicion::Open
+    };
+    batch.resolve(&prepared, suspicion, &mut verdicts, stats);
     verdicts
 }
 
@@ -123,9 +142,15 @@ enum Suspicion {
 
 impl Batch<'_> {
     /// Gives every item of `prepared`, ordered by source, its verdict.
-    fn resolve(&mut self, prepared: &[Prepared], verdicts: &mut [Result<(), SignatureError>], stats: &mut Stats) {
+    fn resolve(
+        &mut self,
+        prepared: &[Prepared],
+        suspicion: Suspicion,
+        verdicts: &mut [Result<(), SignatureError>],
+        stats: &mut Stats,
+    ) {
         // BOUND: a part is at most split at every second level off the middle, so the stack stays logarithmic.
-        let mut parts: Vec<(Range<usize>, Suspicion)> = vec![(0..prepared.len(), Suspicion::Open)];
+        let mut parts: Vec<(Range<usize>, Suspicion)> = vec![(0..prepared.len(), suspicion)];
         while let Some((range, suspicion)) = parts.pop() {
             let part = &prepared[range.clone()];
             // A whole batch is tried at any length; a short part is not worth an equation.

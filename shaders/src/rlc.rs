@@ -132,6 +132,18 @@ impl Coefficients {
         value
     }
 
+    /// The digits base 3^10 as a device reads them: two a word, the lower first, five words an item; word w of item i
+    /// is number `w * len + i`.
+    pub(crate) fn words(&self) -> Vec<u32> {
+        let word = |digits: &[u16; WIDE_DIGITS], at: usize| {
+            let digit = |at: usize| u32::from(digits.get(at).copied().unwrap_or(0));
+            digit(2 * at) | (digit(2 * at + 1) << 16)
+        };
+        (0..WIDE_DIGITS.div_ceil(2))
+            .flat_map(|at| self.wide.iter().map(move |digits| word(digits, at)))
+            .collect()
+    }
+
     /// Coefficients whose trits, -1, 0 or 1, `trit(item, j)` gives.
     #[cfg(test)]
     pub(crate) fn from_trits(len: usize, trit: impl Fn(usize, usize) -> i32) -> Self {

@@ -1,8 +1,8 @@
-//! Published vectors of the `NUL` suite through both paths, and the equation with chosen scalars.
+//! Published vectors of the `NUL` suite through every path, and the equation with chosen scalars.
 
 use crate::batch::{Item, check_items};
 use crate::cpu::Path;
-use crate::{Policy, PublicKey, SignatureError, Stats, verify_one};
+use crate::{Policy, PublicKey, SignatureError, Stats, gpu, verify_one};
 use serde_json::Value;
 use wattbook_types::{Hash, sha256};
 
@@ -20,6 +20,8 @@ fn verdicts(items: &[Item<'_>]) -> Vec<Result<(), SignatureError>> {
         let mut path = Path::new(threads);
         assert_eq!(check_items(items, NUL_DST, Policy::Batch, &mut path, &mut stats), alone);
     }
+    let on_device = gpu::verify::check_items(gpu::test_device(), items, NUL_DST, &mut Path::new(2), &mut stats);
+    assert_eq!(on_device.unwrap(), alone);
     alone
 }
 

@@ -70,6 +70,11 @@ impl Verifier {
         }
     }
 
+    /// The instructions that batches are computed with, for a log: the fastest this processor has that passed its test.
+    pub fn instructions() -> &'static str {
+        crate::cpu::instructions()
+    }
+
     /// Which path signatures take.
     pub const fn policy(&self) -> Policy {
         self.policy

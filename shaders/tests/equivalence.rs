@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use signers::{Envelope, Signer, add, negate, of_order_three, verify, verify_every_way};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use wattbook_feed::signed::EnvelopeHeader;
 use wattbook_shaders::{Policy, SignatureError, Verdict};
@@ -141,7 +141,7 @@ fn build(plan: &Plan) -> Vec<Envelope> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn batches_get_the_verdicts_of_their_envelopes(plan in plan()) {
         let envelopes = build(&plan);
@@ -156,6 +156,55 @@ proptest! {
             prop_assert_eq!(envelope.oracle(), *verdict);
         }
     }
+}
+
+/// Ten thousand envelopes in batches of thousands, from few faults to many; every envelope's verdict is blst's.
+#[test]
+fn ten_thousand_envelopes() {
+    let mut rng = ChaCha8Rng::seed_from_u64(10_000);
+    let mut known: HashMap<Vec<u8>, Verdict> = HashMap::new();
+    let mut faulty = 0;
+    // Envelopes, and of how many one has a fault.
+    for (len, one_in) in [(5_000, 2_000), (3_500, 250), (1_500, 5)] {
+        let at = |rng: &mut ChaCha8Rng| rng.next_u64() as usize % (1 << 12);
+        let plan: Plan = (0..len)
+            .map(|_| {
+                let fault = match (rng.next_u64() % one_in, rng.next_u64() % 10) {
+                    (1.., _) => Fault::None,
+                    (0, 0) => Fault::SignatureBit(at(&mut rng)),
+                    (0, 1) => Fault::HeaderBit(at(&mut rng)),
+                    (0, 2) => Fault::LeafBit(at(&mut rng)),
+                    (0, 3) => Fault::Cut(at(&mut rng)),
+                    (0, 4) => Fault::Swap(at(&mut rng)),
+                    (0, 5) => Fault::Key(at(&mut rng)),
+                    (0, 6) => Fault::Torsion(at(&mut rng)),
+                    (0, 7) => Fault::Shift(at(&mut rng)),
+                    (0, 8) => Fault::Infinity,
+                    _ => Fault::Negated,
+                };
+                (
+                    at(&mut rng) % SIGNERS,
+                    at(&mut rng) % NONCES,
+                    at(&mut rng) as u64 % 16,
+                    fault,
+                )
+            })
+            .collect();
+        let envelopes = build(&plan);
+        let verdicts = verify(Policy::Batch, &envelopes);
+        for (envelope, verdict) in envelopes.iter().zip(verdicts) {
+            let parts = [
+                envelope.key.as_bytes(),
+                bytemuck::bytes_of(&envelope.header),
+                &envelope.signature,
+            ];
+            let whole = [&parts.concat()[..], &envelope.leaves].concat();
+            let expected = *known.entry(whole).or_insert_with(|| envelope.oracle());
+            assert_eq!(verdict, expected);
+            faulty += usize::from(expected != Verdict::Valid);
+        }
+    }
+    assert!((250..1_000).contains(&faulty), "{faulty} faults");
 }
 
 #[test]

@@ -4,7 +4,10 @@
 mod signers;
 
 use blst::min_sig::Signature;
-use signers::{Envelope, Signer, add, chain, negate, of_cofactor_order, of_order_three, verify, verify_every_way};
+use signers::{
+    Envelope, Signer, add, chain, negate, of_cofactor_order, of_order_eleven, of_order_three, times, verify,
+    verify_every_way,
+};
 use wattbook_shaders::{Candidate, Policy, SignatureError, Verdict, Verifier};
 
 const MISMATCH: Verdict = Verdict::BadSignature(SignatureError::Mismatch);
@@ -115,7 +118,8 @@ fn encodings_that_are_no_point_of_the_subgroup() {
 #[test]
 fn components_the_pairing_cannot_see() {
     let mut torsion = vec![of_order_three()];
-    torsion.extend((0..3).map(of_cofactor_order));
+    torsion.extend((0..2).map(of_cofactor_order));
+    torsion.extend((0..2).map(of_order_eleven));
     let signers = [Signer::new(1), Signer::new(2)];
     for (i, t) in torsion.iter().enumerate() {
         assert!(!t.subgroup_check(), "torsion {i}");
@@ -146,6 +150,72 @@ fn components_the_pairing_cannot_see() {
         envelopes[1].signature = t.to_bytes();
         assert_only(&verify_every_way(&envelopes), &[(1, NOT_IN_GROUP)]);
     }
+}
+
+#[test]
+fn points_have_the_orders_they_are_named_for() {
+    let of_both = [
+        (of_order_three(), "03"),
+        (of_order_eleven(0), "0b"),
+        (of_order_eleven(1), "0b"),
+    ];
+    for (point, order) in of_both {
+        assert!(times(&point, order).is_none() && times(&point, "01").is_some());
+    }
+}
+
+/// Long enough for the combinations to do what subgroup tests of each signature do in a short batch.
+const LONG: u64 = 50;
+
+#[test]
+fn one_signature_off_the_subgroup_in_each_of_two_hundred_batches() {
+    let signers = [Signer::new(1), Signer::new(2)];
+    let envelopes = valid(&signers, LONG);
+    let torsion = [of_order_three(), of_order_eleven(0), of_cofactor_order(0)];
+    let mut verifier = Verifier::with_threads(Policy::Batch, 2);
+    for round in 0..200 {
+        let (at, t) = (round * 37 % envelopes.len(), &torsion[[0, 0, 1, 2][round % 4]]);
+        let mut faulty = envelopes[at].clone();
+        faulty.signature = add(&signature(&faulty), t).to_bytes();
+        let mut candidates: Vec<Candidate<'_>> = envelopes.iter().map(Envelope::candidate).collect();
+        candidates[at] = faulty.candidate();
+        assert_only(&verifier.verify(chain(), &candidates), &[(at, NOT_IN_GROUP)]);
+    }
+    assert_eq!(verifier.stats().batches, 200);
+}
+
+#[test]
+fn long_batches_with_faults_that_cancel() {
+    let signers = [Signer::new(1), Signer::new(2)];
+    let envelopes = valid(&signers, LONG);
+    let (here, there) = (3, envelopes.len() - 2);
+    let shifted = |by: &Signature| {
+        let mut envelopes = envelopes.clone();
+        envelopes[here].signature = add(&signature(&envelopes[here]), by).to_bytes();
+        envelopes[there].signature = add(&signature(&envelopes[there]), &negate(by)).to_bytes();
+        envelopes
+    };
+    let of_order_33 = add(&of_order_three(), &of_order_eleven(1));
+    for t in [of_order_three(), of_order_eleven(0), of_order_33] {
+        assert_only(
+            &verify(Policy::Batch, &shifted(&t)),
+            &[(here, NOT_IN_GROUP), (there, NOT_IN_GROUP)],
+        );
+    }
+    let in_group = signature(&envelopes[7]);
+    assert_only(
+        &verify(Policy::Batch, &shifted(&in_group)),
+        &[(here, MISMATCH), (there, MISMATCH)],
+    );
+    // Swapped, and one envelope as often as there are buckets.
+    let mut swapped = envelopes.clone();
+    (swapped[here].signature, swapped[there].signature) = (swapped[there].signature, swapped[here].signature);
+    assert_only(&verify(Policy::Batch, &swapped), &[(here, MISMATCH), (there, MISMATCH)]);
+    let mut same = vec![envelopes[0].clone(); 300];
+    assert_only(&verify(Policy::Batch, &same), &[]);
+    same[150].signature = negate(&signature(&same[150])).to_bytes();
+    same[151].signature = same[150].signature;
+    assert_only(&verify(Policy::Batch, &same), &[(150, MISMATCH), (151, MISMATCH)]);
 }
 
 #[test]

@@ -63,9 +63,31 @@ impl Frontier {
         }
     }
 
+    /// The tree of the first `size` leaves of one whose nodes are kept (see [`root_at`]).
+    ///
+    /// # Errors
+    /// What `node` says.
+    pub fn at<E>(size: u64, mut node: impl FnMut(u32, u64) -> Result<Hash, E>) -> Result<Self, E> {
+        let levels = (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1);
+        let peaks = levels
+            .map(|level| node(level, (size >> level) - 1))
+            .collect::<Result<_, E>>()?;
+        Ok(Self { size, peaks })
+    }
+
     /// Number of leaves.
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Roots of the complete subtrees, largest first: with the size, the whole frontier.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
+    /// The frontier with these peaks; `None` if a tree of this size has another number of them.
+    pub fn from_peaks(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        (peaks.len() as u32 == size.count_ones()).then_some(Self { size, peaks })
     }
 
     /// Appends a leaf by its hash.
@@ -283,6 +305,11 @@ mod tests {
             let hashes: Vec<Hash> = (0..n as u64).map(|i| leaf_hash(&i.to_le_bytes())).collect();
             let whole = root_of_hashes(hashes.iter().copied());
             prop_assert_eq!(whole, subtree(&hashes));
+            let mut frontier = Frontier::new();
+            hashes.iter().for_each(|hash| frontier.push(*hash));
+            let again = Frontier::from_peaks(n as u64, frontier.peaks().to_vec()).unwrap();
+            prop_assert_eq!(again.root(), whole);
+            prop_assert!(Frontier::from_peaks(n as u64, [frontier.peaks(), &[whole]].concat()).is_none());
             for (i, leaf) in hashes.iter().enumerate() {
                 let proof = inclusion_proof(&hashes, i).unwrap();
                 prop_assert!(verify_inclusion(*leaf, i as u64, n as u64, &proof, &whole));

@@ -1,5 +1,7 @@
 //! A capture file of a conversation, as tcpdump would write it: raw IPv4, one packet a segment or datagram.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 /// Port of the server in every capture.
 pub(crate) const PORT: u16 = 7_411;
 /// Port of the client.

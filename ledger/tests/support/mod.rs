@@ -82,7 +82,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for item in std::fs::read_dir(from).unwrap() {
         let path = item.unwrap().path();
-        if path.file_name().unwrap() != "lock" {
+        if path.is_file() && path.file_name().unwrap() != "lock" {
             std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
         }
     }

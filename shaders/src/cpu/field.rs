@@ -70,6 +70,12 @@ impl Fp {
         Self(limbs)
     }
 
+    /// The element of limbs below twice the modulus.
+    pub(crate) fn reduced(limbs: [u64; 6]) -> Self {
+        let (reduced, borrow) = sub_limbs(&limbs, &MODULUS);
+        Self(if borrow { limbs } else { reduced })
+    }
+
     /// Whether it is zero.
     #[inline]
     pub(crate) fn is_zero(&self) -> bool {

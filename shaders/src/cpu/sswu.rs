@@ -23,7 +23,7 @@ const MINUS_A: Fp = Fp::of([
     0x22e4_38db_d74f_94a2,
     0x04ac_bc26_5478_c915,
 ]);
-const B: Fp = Fp::of([
+pub(crate) const B: Fp = Fp::of([
     0xfb99_6971_fe22_a1e0,
     0x9aa9_3eb3_5b74_2d6f,
     0x8c47_6013_de99_c5c4,

@@ -103,6 +103,20 @@ impl Fp {
         Self(sum).reduced()
     }
 
+    /// The negative modulo p.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        if self == Self::default() {
+            return self;
+        }
+        let mut borrow = 0;
+        Self(std::array::from_fn(|i| {
+            let difference = i64::from(P[i]) - i64::from(self.0[i]) - borrow;
+            borrow = i64::from(difference < 0);
+            (difference + (borrow << LIMB_BITS)) as u32
+        }))
+    }
+
     /// Half of the number modulo p.
     #[must_use]
     fn half(self) -> Self {

@@ -157,6 +157,52 @@ mod tests {
         assert_eq!(out, "a {x}\nt21 {k}\nt22 {k}\nv0\nt33 {k}\nv1\nz\n");
     }
 
+    /// Multiplications that a compiler finds in `main` once it inlined every call.
+    fn multiplication_sites(text: &str) -> usize {
+        let code: String = text
+            .lines()
+            .map(|line| line.split("//").next().unwrap().to_owned() + "\n")
+            .collect();
+        let mut functions: Vec<(&str, usize)> = vec![];
+        let mut pieces = code.split("\nfn ");
+        pieces.next();
+        for piece in pieces {
+            let (name, body) = piece.split_once('(').unwrap();
+            let calls = |(callee, sites): &(&str, usize)| {
+                let call = format!("{callee}(");
+                let named = body.match_indices(&call);
+                named
+                    .filter(|(at, _)| !body[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+                    .count()
+                    * sites
+            };
+            // WGSL has no recursion, and layers define before they use.
+            let sites = if matches!(name, "fp_mul" | "fp_sqr") {
+                1
+            } else {
+                functions.iter().map(calls).sum()
+            };
+            functions.push((name, sites));
+        }
+        functions.iter().find(|(name, _)| *name == "main").unwrap().1
+    }
+
+    /// NVIDIA's compiler is superlinear in inlined multiplications: 4 take 9 s, 8 take 40 s.
+    #[test]
+    fn kernels_inline_few_multiplications() {
+        let text = "x\nfn fp_mul(a)\nfn two(a) { fp_mul(fp_mul(a)); afp_mul(1); // fp_mul(\n}\nfn main() { two(1); fp_mul(2); }";
+        assert_eq!(multiplication_sites(text), 3);
+        for kernel in super::super::KERNELS {
+            let sites = multiplication_sites(&kernel.text());
+            assert!(sites <= 3, "{} inlines {sites} multiplications", kernel.name);
+        }
+        let sites = |name: &str| {
+            let kernel = super::super::KERNELS.iter().find(|kernel| kernel.name == name);
+            multiplication_sites(&kernel.unwrap().text())
+        };
+        assert_eq!((sites("exponent"), sites("program")), (2, 1));
+    }
+
     #[test]
     fn layers_enter_once_in_order() {
         static A: Layer = Layer {

@@ -14,16 +14,58 @@
 //! A device that fails never panics and never gives a wrong answer for a right one: every [`Ticket::wait`] after the
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
+#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
+mod curve;
 mod device;
+#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
+mod digits;
+pub mod exponent;
 pub mod field;
+mod formula;
+pub mod hash;
 mod kernel;
+mod lines;
+pub mod miller;
+#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
+mod points;
+pub mod program;
+pub mod roots;
+#[cfg(test)]
+mod roots_tests;
+#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
+mod sums;
+mod tower;
+pub mod tree;
+#[cfg(test)]
+mod tree_vectors;
 mod trusted;
+#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
+pub(crate) mod verify;
+#[cfg(test)]
+mod verify_tests;
+
+use digits::NO_SLOT;
 
 pub use device::{Buffer, Choice, Commands, Device, Dispatch, Download, Error, KernelTime, Outcome, Ticket, Warmup};
 pub use kernel::{Kernel, Layer};
 
 /// Every kernel of the crate, in the order in which a device builds them.
-pub static KERNELS: &[&Kernel] = &[];
+pub static KERNELS: &[&Kernel] = &[
+    &hash::ENVELOPE,
+    &hash::EXPAND,
+    &tree::LEAVES,
+    &tree::LEVEL,
+    &tree::INCLUSION,
+    &points::SUMS,
+    &digits::DIGITS,
+    &digits::SCAN,
+    &roots::UNPACK,
+    &miller::LINES,
+    &miller::MILLER,
+    &miller::PRODUCT,
+    &exponent::EXPONENT,
+    &program::PROGRAM,
+];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]

@@ -119,10 +119,10 @@ impl Envelope {
     }
 }
 
-/// The verdicts of `policy`.
+/// The verdicts of `policy` on two threads.
 pub(crate) fn verify(policy: Policy, envelopes: &[Envelope]) -> Vec<Verdict> {
     let candidates: Vec<Candidate<'_>> = envelopes.iter().map(Envelope::candidate).collect();
-    Verifier::new(policy).verify(chain(), &candidates)
+    Verifier::with_threads(policy, 2).verify(chain(), &candidates)
 }
 
 /// The verdicts every policy gives, which must be the oracle's.
@@ -177,32 +177,47 @@ pub(crate) fn of_order_three() -> Signature {
     point.into()
 }
 
-/// A point whose order divides the cofactor: r times a point of the curve found from `seed`, by doubling and adding.
+/// A point whose order divides the cofactor: r times a point of the curve found from `seed`.
 pub(crate) fn of_cofactor_order(seed: u64) -> Signature {
-    /// The order of the subgroup, big-endian.
-    const ORDER: &str = "73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001";
-    let point = (0u32..)
-        .find_map(|i| {
-            let mut bytes = [0u8; SIGNATURE_SIZE];
-            bytes[16..].copy_from_slice(&sha256(&[&seed.to_le_bytes(), &i.to_le_bytes()]).0);
-            bytes[0] = 0x80;
-            Signature::uncompress(&bytes)
-                .ok()
-                .filter(|point| !point.subgroup_check())
-        })
-        .unwrap();
-    let order = hex::decode(ORDER).unwrap();
-    let bits = order
+    let order = "73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001";
+    point_of_curve(seed, |point| times(point, order)).unwrap()
+}
+
+/// A point of order eleven: the order of the curve less its two factors of eleven, times a point of the curve; and
+/// eleven times that, should its order be 121.
+pub(crate) fn of_order_eleven(seed: u64) -> Signature {
+    let order = "3704612471307385e8f4b11c0f6f71e98ebcebf11641bde11e05f8de12635b461258dc05b269c8ff0a941963702343";
+    let point = point_of_curve(seed, |point| times(point, order)).unwrap();
+    times(&point, "0b").unwrap_or(point)
+}
+
+/// What `map` makes of the first point of the curve, outside the subgroup, for which it is not infinity.
+fn point_of_curve(seed: u64, map: impl Fn(&Signature) -> Option<Signature>) -> Option<Signature> {
+    (0u32..).find_map(|i| {
+        let mut bytes = [0u8; SIGNATURE_SIZE];
+        bytes[16..].copy_from_slice(&sha256(&[&seed.to_le_bytes(), &i.to_le_bytes()]).0);
+        bytes[0] = 0x80;
+        let point = Signature::uncompress(&bytes)
+            .ok()
+            .filter(|point| !point.subgroup_check())?;
+        map(&point)
+    })
+}
+
+/// `factor * point` by doubling and adding, the factor in hexadecimal; `None` is infinity.
+pub(crate) fn times(point: &Signature, factor: &str) -> Option<Signature> {
+    let bytes = hex::decode(factor).unwrap();
+    let bits = bytes
         .iter()
         .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1));
-    let mut sum: Option<Signature> = None;
-    for bit in bits {
-        sum = sum.map(|sum| add(&sum, &sum));
-        if bit {
-            sum = Some(sum.map_or(point, |sum| add(&sum, &point)));
-        }
-    }
-    sum.unwrap()
+    let sum = |a: Option<Signature>, b: Option<Signature>| match (a, b) {
+        (Some(a), Some(b)) => Some(add(&a, &b)).filter(|sum| sum.to_bytes()[0] & 0x40 == 0),
+        (a, b) => a.or(b),
+    };
+    bits.fold(None, |product, bit| {
+        let twice = sum(product, product);
+        if bit { sum(twice, Some(*point)) } else { twice }
+    })
 }
 
 /// Whether the pairing tells `point` from infinity.

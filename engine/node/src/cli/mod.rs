@@ -33,7 +33,7 @@ pub enum Command {
     Run(run::Args),
     /// Sign one quote or cancel, send it, print its answers.
     Send(send::Args),
-    /// Follow a node's public feed, or print a ledger's records.
+    /// Follow, record or replay a node's public feed, or print a ledger's records.
     Tail(tail::Args),
     /// Clear one sealed round from a CSV file.
     Clear(clear::Args),

@@ -1,27 +1,30 @@
-//! `wattbook tail`: the public feed of a node, or the records of a ledger.
+//! `wattbook tail`: the public feed of a node, a recording of it, or the records of a ledger.
 //!
 //! # Contract
 //! * One line a message or record on stdout, with its number; rendering in [`crate::present`].
 //! * A feed is followed until the node ends the session (exit code 0) or the connection is lost (exit code 1, with the
 //!   number to resume at). A ledger is read to its newest committed block, beside a live node if there is one.
+//! * With --record every message is in the file before its line is printed, those of a later schema too, and a recording that
+//!   exists goes on where it ends. --replay prints a recording as the feed was printed.
 
 use crate::present;
 use serde_json::json;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use wattbook_feed::client::{Client, ClientError, StreamKind};
+use wattbook_feed::recording::{Recorder, Recording, RecordingError};
 use wattbook_feed::soupbin::LoginRefusal;
 use wattbook_ledger::{Fault, Reader};
 
-/// Follows the public feed of a node, or prints the records of a ledger.
+/// Follows the public feed of a node, replays a recording of it, or prints the records of a ledger.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Address of a node, as host:port, or directory of a ledger.
-    #[arg(value_name = "ADDR|DIR")]
-    target: String,
+    #[arg(value_name = "ADDR|DIR", required_unless_present = "replay")]
+    target: Option<String>,
     /// First number wanted: of the feed's messages (default: what comes next) or of the ledger's records (default: 1).
     #[arg(long, value_name = "SEQ")]
     from: Option<u64>,
@@ -31,6 +34,12 @@ pub struct Args {
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
+    /// Record the feed in this file; one that exists goes on where it ends.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Print what this file recorded, instead of a node's feed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "record"])]
+    replay: Option<PathBuf>,
 }
 
 /// Why tailing ended before its time.
@@ -53,6 +62,12 @@ enum TailError {
     Ledger(#[from] wattbook_ledger::Error),
     #[error("the ledger is damaged: {0}")]
     Damaged(#[from] Fault),
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    #[error("{path} goes on with message {next}, not {from}; leave out --from, or record in another file")]
+    RecordedTo { path: String, next: u64, from: u64 },
+    #[error("{0} is a ledger, which is a recording itself; --record is for a node's feed")]
+    RecordLedger(String),
     #[error("stdout: cannot be written: {0}")]
     Write(io::Error),
 }
@@ -60,11 +75,10 @@ enum TailError {
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let mut lines = Lines { left: args.count };
-    let dir = Path::new(&args.target);
-    let tailed = if dir.is_dir() {
-        ledger(dir, args, &mut lines)
-    } else {
-        feed(args, &mut lines)
+    let tailed = match (&args.replay, args.target.as_deref()) {
+        (Some(file), _) => replay(file, args, &mut lines),
+        (None, Some(dir)) if Path::new(dir).is_dir() => ledger(dir, args, &mut lines),
+        (None, addr) => feed(addr.unwrap_or_default(), args, &mut lines),
     };
     match tailed {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,9 +109,23 @@ impl Lines {
     }
 }
 
-fn feed(args: &Args, lines: &mut Lines) -> Result<(), TailError> {
-    let addr = args.target.clone();
-    let from = args.from.unwrap_or(0);
+fn feed(addr: &str, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
+    let addr = addr.to_owned();
+    let mut recorder = match &args.record {
+        Some(path) if path.exists() => Some(Recorder::resume(path)?),
+        _ => None,
+    };
+    let from = match (&recorder, args.from) {
+        (Some(recorder), from) => {
+            let next = recorder.next_seq();
+            if let Some(from) = from.filter(|from| *from != next) {
+                let path = args.record.as_deref().unwrap_or(Path::new("")).display().to_string();
+                return Err(TailError::RecordedTo { path, next, from });
+            }
+            next
+        }
+        (None, from) => from.unwrap_or(0),
+    };
     let mut client = match Client::connect(&addr, StreamKind::Public, from) {
         Ok(client) => client,
         Err(ClientError::LoginRefused(LoginRefusal::SessionNotAvailable)) => {
@@ -105,13 +133,17 @@ fn feed(args: &Args, lines: &mut Lines) -> Result<(), TailError> {
         }
         Err(source) => return Err(TailError::Connect { addr, source }),
     };
+    if let (None, Some(path)) = (&recorder, &args.record) {
+        // Now the number of what comes next is known.
+        recorder = Some(Recorder::create(path, StreamKind::Public.session(), client.next_seq())?);
+    }
     while !lines.done() {
         let (seq, bytes) = match client.next_raw(Duration::from_secs(60)) {
             Ok(Some(numbered)) => numbered,
             Ok(None) => continue,
             Err(ClientError::EndOfSession) => {
                 tracing::info!(next = client.next_seq(), "the node ended the session");
-                return Ok(());
+                return recorder.map_or(Ok(()), |recorder| Ok(recorder.end()?));
             }
             Err(source) => {
                 return Err(TailError::Lost {
@@ -121,19 +153,49 @@ fn feed(args: &Args, lines: &mut Lines) -> Result<(), TailError> {
                 });
             }
         };
-        match present::message(&bytes) {
-            Ok(message) if args.json => lines.put(&message.to_json(seq))?,
-            Ok(message) => lines.put(&message.to_text(seq))?,
+        if let Some(recorder) = &mut recorder {
+            recorder.append(seq, &bytes)?;
+        }
+        show(seq, &bytes, args.json, lines)?;
+    }
+    Ok(())
+}
+
+/// A message as a line.
+fn show(seq: Option<u64>, bytes: &[u8], json: bool, lines: &mut Lines) -> Result<(), TailError> {
+    match present::message(bytes) {
+        Ok(message) if json => lines.put(&message.to_json(seq)),
+        Ok(message) => lines.put(&message.to_text(seq)),
+        Err(error) => {
             // A message of a later schema; the next one may be known.
-            Err(error) => tracing::warn!(seq, %error, "a message is not shown"),
+            tracing::warn!(seq, %error, "a message is not shown");
+            Ok(())
+        }
+    }
+}
+
+fn replay(file: &Path, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
+    let from = args.from.unwrap_or(0);
+    let mut recording = Recording::open(file)?;
+    while !lines.done() {
+        // An unsequenced message stands before the number that comes next.
+        let due = recording.next_seq();
+        let Some((seq, bytes)) = recording.next()? else {
+            return Ok(());
+        };
+        if due >= from {
+            show(seq, &bytes, args.json, lines)?;
         }
     }
     Ok(())
 }
 
-fn ledger(dir: &Path, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
+fn ledger(dir: &str, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
+    if args.record.is_some() {
+        return Err(TailError::RecordLedger(dir.to_owned()));
+    }
     let from = args.from.unwrap_or(1);
-    let reader = Reader::open(dir)?;
+    let reader = Reader::open(Path::new(dir))?;
     for block in reader.blocks() {
         let block = block?;
         let height = block.header.height;

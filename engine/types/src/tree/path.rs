@@ -137,7 +137,7 @@ pub fn verify_consistency(first: u64, first_root: &Hash, second: u64, second_roo
 
 #[cfg(test)]
 mod tests {
-    use super::super::{inclusion_proof, leaf_hash, root_of_hashes, verify_inclusion};
+    use super::super::{Frontier, inclusion_proof, leaf_hash, root_of_hashes, verify_inclusion};
     use super::*;
     use core::convert::Infallible;
 
@@ -169,6 +169,11 @@ mod tests {
             let part = &leaves[..size as usize];
             let root = root_of_hashes(part.iter().copied());
             assert_eq!(ok(root_at(size, node(&leaves, size))), root);
+            let mut frontier = ok(Frontier::at(size, node(&leaves, size)));
+            assert_eq!((frontier.size(), frontier.root()), (size, root));
+            frontier.push(leaf_hash(b"next"));
+            let next = part.iter().copied().chain([leaf_hash(b"next")]);
+            assert_eq!(frontier.root(), root_of_hashes(next));
             for index in 0..size {
                 let path = ok(inclusion_path(index, size, node(&leaves, size)));
                 assert_eq!(path, inclusion_proof(part, index as usize));

@@ -1,0 +1,561 @@
+//! Where every block stands, and the tree of their headers: made from the log, never believed over it.
+//!
+//! # Format
+//! Folder `index` of a ledger directory. `blocks.idx`: magic 8 `wattidx1`, chain id 32, zero 8, then one row a block:
+//! first sequence number u64, log offset of the first frame u64, log length after the block u64. `nodes.idx`: the hashes
+//! of the RFC 9162 tree over the headers, 32 bytes each, a node right after its right child.
+//!
+//! # Invariants
+//! * Whoever holds the lock of `blocks.idx` writes it; others read, and keep in memory what is missing.
+//! * A row leads to a block that is then checked as the log's own; a node is used under a root that a header or a
+//!   checkpoint states. What does not fit is thrown away and made again from the log, once; then it is damage of the log.
+//! * Nothing here is durable by promise: a lost tail is made again.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use wattbook_types::tree::{
+    Frontier, consistency_path, empty_root, inclusion_path, leaf_hash, node_hash, root_at, verify_consistency,
+};
+use wattbook_types::{ChainId, Hash};
+
+use crate::block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, RawBlockHeader, block_digest};
+use crate::error::{Error, Fault, FaultKind};
+use crate::frame::{KIND_BLOCK, frame_size};
+use crate::log::LOG_START;
+use crate::note::{Checkpoint, NoteError};
+use crate::read::{Blocks, Reader};
+use crate::scan::{Block, Head};
+
+/// Folder of the index in a ledger directory.
+pub const INDEX_DIR: &str = "index";
+const BLOCKS_FILE: &str = "blocks.idx";
+const NODES_FILE: &str = "nodes.idx";
+const MAGIC: [u8; 8] = *b"wattidx1";
+const BLOCKS_HEADER_SIZE: u64 = 48;
+/// Bytes gathered before a column is written.
+const FLUSH_SIZE: usize = 1 << 20;
+
+/// Where a block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row {
+    first_seq: u64,
+    offset: u64,
+    end: u64,
+}
+
+const ROW_SIZE: usize = 24;
+
+impl Row {
+    fn to_bytes(self) -> [u8; ROW_SIZE] {
+        bytemuck::cast([self.first_seq, self.offset, self.end])
+    }
+
+    fn from_bytes(bytes: [u8; ROW_SIZE]) -> Self {
+        let [first_seq, offset, end] = bytemuck::cast(bytes);
+        Self { first_seq, offset, end }
+    }
+}
+
+/// Items of one size: on disk, and behind them in memory.
+#[derive(Debug)]
+struct Column<const N: usize> {
+    path: PathBuf,
+    file: Option<File>,
+    start: u64,
+    kept: u64,
+    tail: Vec<[u8; N]>,
+}
+
+impl<const N: usize> Column<N> {
+    fn open(path: PathBuf, file: Option<File>, start: u64) -> Self {
+        let len = file
+            .as_ref()
+            .and_then(|file| file.metadata().ok())
+            .map_or(0, |meta| meta.len());
+        Self {
+            path,
+            file,
+            start,
+            kept: len.saturating_sub(start) / N as u64,
+            tail: Vec::new(),
+        }
+    }
+
+    const fn len(&self) -> u64 {
+        self.kept + self.tail.len() as u64
+    }
+
+    fn get(&self, at: u64) -> Result<[u8; N], Error> {
+        let mut item = [0; N];
+        match &self.file {
+            Some(file) if at < self.kept => file
+                .read_exact_at(&mut item, self.start + at * N as u64)
+                .map_err(Error::io("read", &self.path))?,
+            _ => item = self.tail[(at - self.kept) as usize],
+        }
+        Ok(item)
+    }
+
+    fn truncate(&mut self, len: u64) {
+        self.tail.truncate(len.saturating_sub(self.kept) as usize);
+        self.kept = self.kept.min(len);
+    }
+
+    /// Writes what is in memory behind what is on disk.
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.write_all_at(self.tail.as_flattened(), self.start + self.kept * N as u64)?;
+            self.kept += self.tail.len() as u64;
+            self.tail.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Number of nodes before node `n` of level `level`, in the order in which they become complete.
+const fn node_place(level: u32, n: u64) -> u64 {
+    // Leaf `n 2^level + 2^level - 1` completes it, `level` nodes after that leaf.
+    let leaf = (n << level) + (1 << level) - 1;
+    node_count(leaf) + level as u64
+}
+
+/// Number of complete nodes over `size` leaves.
+const fn node_count(size: u64) -> u64 {
+    2 * size - size.count_ones() as u64
+}
+
+/// The index of one ledger.
+#[derive(Debug)]
+pub struct HeaderIndex {
+    chain: ChainId,
+    rows: Column<ROW_SIZE>,
+    nodes: Column<32>,
+    /// Whether the files may be written.
+    writer: bool,
+}
+
+impl HeaderIndex {
+    /// Opens the index of a ledger and brings it up to the reader's newest committed block.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for the log, [`Error::Io`].
+    pub fn open(reader: &Reader) -> Result<Self, Error> {
+        let mut index = Self::load(reader.dir(), reader.chain());
+        index.extend(reader)?;
+        Ok(index)
+    }
+
+    /// What is on disk, if it can be used; otherwise an index in memory.
+    fn load(dir: &Path, chain: ChainId) -> Self {
+        let folder = dir.join(INDEX_DIR);
+        let (rows_path, nodes_path) = (folder.join(BLOCKS_FILE), folder.join(NODES_FILE));
+        let open = |path: &Path, write: bool| {
+            OpenOptions::new()
+                .read(true)
+                .write(write)
+                .create(write)
+                .truncate(false)
+                .open(path)
+                .ok()
+        };
+        let writable = std::fs::create_dir_all(&folder)
+            .ok()
+            .and_then(|()| open(&rows_path, true))
+            .filter(|file| file.try_lock().is_ok());
+        let mut head = [0; BLOCKS_HEADER_SIZE as usize];
+        head[..8].copy_from_slice(&MAGIC);
+        head[8..40].copy_from_slice(&chain.0.0);
+        let is_ours = |file: &File| {
+            let mut found = head;
+            found.fill(0);
+            file.read_exact_at(&mut found, 0).is_ok() && found == head
+        };
+        let (rows, nodes, writer) = match writable {
+            Some(rows) => {
+                let nodes = open(&nodes_path, true);
+                if !is_ours(&rows) {
+                    // Another chain's, or new: nothing in it is of use.
+                    let fresh = rows.set_len(0).and_then(|()| rows.write_all_at(&head, 0));
+                    match fresh {
+                        Ok(()) => (Some(rows), nodes, true),
+                        Err(_) => (None, None, false),
+                    }
+                } else {
+                    (Some(rows), nodes, true)
+                }
+            }
+            None => match open(&rows_path, false).filter(is_ours) {
+                Some(rows) => (Some(rows), open(&nodes_path, false), false),
+                None => (None, None, false),
+            },
+        };
+        let both = rows.is_some() && nodes.is_some();
+        let mut index = Self {
+            chain,
+            rows: Column::open(rows_path, rows.filter(|_| both), BLOCKS_HEADER_SIZE),
+            nodes: Column::open(nodes_path, nodes.filter(|_| both), 0),
+            writer: writer && both,
+        };
+        // BOUND: n leaves have between n and 2 n nodes.
+        let mut size = index.rows.len().min(index.nodes.len());
+        while node_count(size) > index.nodes.len() {
+            size = (size - 1).min((index.nodes.len() + 64) / 2);
+        }
+        index.truncate(size);
+        index
+    }
+
+    fn truncate(&mut self, size: u64) {
+        self.rows.truncate(size);
+        self.nodes.truncate(node_count(size));
+    }
+
+    /// Number of blocks it holds.
+    pub const fn size(&self) -> u64 {
+        self.rows.len()
+    }
+
+    fn row(&self, height: u64) -> Result<Row, Error> {
+        self.rows.get(height).map(Row::from_bytes)
+    }
+
+    pub(crate) fn node(&self, level: u32, n: u64) -> Result<Hash, Error> {
+        self.nodes.get(node_place(level, n)).map(Hash)
+    }
+
+    /// Root over the first `size` headers, as the log states it: the header after them, or the last one and its leaf.
+    pub(crate) fn stated_root(&self, reader: &Reader, size: u64) -> Result<Hash, Error> {
+        self.covers(size)?;
+        if size < self.size() {
+            return Ok(self.header(reader, size)?.0.log_root);
+        }
+        let Some(tip) = size.checked_sub(1) else {
+            return Ok(empty_root());
+        };
+        let (header, raw) = self.header(reader, tip)?;
+        let mut headers = Frontier::at(tip, |level, n| self.node(level, n))?;
+        if headers.root() != header.log_root {
+            return Err(Error::Damaged(reader.fault(
+                FaultKind::LogRoot,
+                self.row(tip)?.offset,
+                tip,
+            )));
+        }
+        headers.push(leaf_hash(raw));
+        Ok(headers.root())
+    }
+
+    fn covers(&self, size: u64) -> Result<(), Error> {
+        if size <= self.size() {
+            return Ok(());
+        }
+        Err(Error::NoBlock {
+            height: size - 1,
+            size: self.size(),
+        })
+    }
+
+    /// What a checkpoint of the first `size` headers says.
+    ///
+    /// # Errors
+    /// [`Error::NoBlock`] beyond the ledger, [`Error::Damaged`], [`Error::Io`].
+    pub fn checkpoint(&mut self, reader: &Reader, size: u64, origin: String) -> Result<Checkpoint, Error> {
+        let root = self.sound(reader, |index| index.stated_root(reader, size))?;
+        Ok(Checkpoint { origin, size, root })
+    }
+
+    /// Whether a checkpoint is of this log; `path` is where it came from.
+    pub(crate) fn owns(&self, reader: &Reader, checkpoint: &Checkpoint, path: &Path) -> Result<(), Error> {
+        let (size, found) = (checkpoint.size, checkpoint.root);
+        let kept = self.stated_root(reader, size)?;
+        if kept == found {
+            return Ok(());
+        }
+        let source = NoteError::Split { size, kept, found };
+        Err(Error::Note {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Holds the nodes that headers `from..size` completed against the log.
+    pub(crate) fn nodes_hold(&self, reader: &Reader, from: u64, size: u64) -> Result<(), Error> {
+        for height in from..size {
+            let (_, raw) = self.header(reader, height)?;
+            let mut node = leaf_hash(raw);
+            for level in 0..=height.trailing_ones() {
+                if self.node(level, height >> level)? != node {
+                    let offset = self.row(height)?.offset;
+                    return Err(Error::Damaged(reader.fault(FaultKind::LogRoot, offset, height)));
+                }
+                if level < height.trailing_ones() {
+                    node = node_hash(&self.node(level, (height >> level) - 1)?, &node);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Inclusion path of header `height` in the tree of the first `size`; whoever uses it checks it.
+    pub(crate) fn inclusion(&self, height: u64, size: u64) -> Result<Vec<Hash>, Error> {
+        self.covers(size)?;
+        inclusion_path(height, size, |level, n| self.node(level, n))?.ok_or(Error::NoBlock { height, size })
+    }
+
+    /// Consistency path from the tree of the first `first` headers to that of the first `second`.
+    ///
+    /// # Errors
+    /// [`Error::NoBlock`], [`Error::Damaged`], [`Error::Io`].
+    pub fn consistency(&mut self, reader: &Reader, first: u64, second: u64) -> Result<Vec<Hash>, Error> {
+        self.sound(reader, |index| {
+            let (old, new) = (index.stated_root(reader, first)?, index.stated_root(reader, second)?);
+            let path = consistency_path(first, second, |level, n| index.node(level, n))?;
+            let path = path.ok_or(Error::NoBlock {
+                height: first.saturating_sub(1),
+                size: second,
+            })?;
+            if verify_consistency(first, &old, second, &new, &path) {
+                Ok(path)
+            } else {
+                Err(Error::Damaged(reader.fault(FaultKind::LogRoot, LOG_START, first)))
+            }
+        })
+    }
+
+    /// Header of a block, as the log has it.
+    ///
+    /// # Errors
+    /// [`Error::NoBlock`], [`Error::Damaged`], [`Error::Io`].
+    pub fn header<'a>(&self, reader: &'a Reader, height: u64) -> Result<(BlockHeader, &'a [u8]), Error> {
+        self.covers(height.saturating_add(1))?;
+        let end = self.row(height)?.end;
+        let at = end.saturating_sub(frame_size(HEADER_SIZE as u64)).max(LOG_START);
+        let fault = |kind| Error::Damaged(reader.fault(kind, at, height));
+        let frame = reader
+            .frame_at(at, height)?
+            .ok_or_else(|| fault(FaultKind::Truncated))?;
+        let header = header_of(reader, frame.payload, at, height)?;
+        if frame.kind != KIND_BLOCK || frame.end != end || header.height != height {
+            return Err(fault(FaultKind::Height));
+        }
+        Ok((header, frame.payload))
+    }
+
+    /// The blocks from `height` on, each checked in full before it is given.
+    ///
+    /// # Errors
+    /// [`Error::NoBlock`], [`Error::Damaged`], [`Error::Io`].
+    pub fn blocks<'a>(&self, reader: &'a Reader, height: u64) -> Result<Blocks<'a>, Error> {
+        let Some(before) = height.checked_sub(1) else {
+            return Ok(reader.blocks());
+        };
+        let (header, raw) = self.header(reader, before)?;
+        let head = Head {
+            chain: self.chain,
+            length: self.row(before)?.end,
+            height_next: height,
+            seq_next: header.next_seq().unwrap_or(u64::MAX),
+            time_min: header.time,
+            parent: block_digest(self.chain, raw),
+            headers: Frontier::at(height, |level, n| self.node(level, n))?,
+        };
+        Ok(reader.blocks_after(head))
+    }
+
+    /// Height of the block that should hold record `seq`.
+    fn height_of(&self, seq: u64) -> Result<u64, Error> {
+        let (mut low, mut high) = (0, self.size());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.row(middle)?.first_seq <= seq {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low.checked_sub(1).ok_or(Error::NoRecord { seq, last: 0 })
+    }
+
+    /// The block that holds record `seq`.
+    ///
+    /// # Errors
+    /// [`Error::NoRecord`], [`Error::Damaged`], [`Error::Io`].
+    pub fn block_with<'a>(&mut self, reader: &'a Reader, seq: u64) -> Result<Block<'a>, Error> {
+        self.sound(reader, |index| index.find(reader, seq))
+    }
+
+    pub(crate) fn find<'a>(&self, reader: &'a Reader, seq: u64) -> Result<Block<'a>, Error> {
+        let height = self.height_of(seq)?;
+        let block = self.block(reader, height)?;
+        let next = block.header.first_seq + block.header.record_count;
+        if (block.header.first_seq..next).contains(&seq) {
+            return Ok(block);
+        }
+        if height + 1 < self.size() {
+            return Err(Error::Damaged(reader.fault(FaultKind::Sequence, block.offset, height)));
+        }
+        Err(Error::NoRecord { seq, last: next - 1 })
+    }
+
+    fn block<'a>(&self, reader: &'a Reader, height: u64) -> Result<Block<'a>, Error> {
+        let block = self.blocks(reader, height)?.next().transpose()?;
+        block.ok_or_else(|| Error::NoBlock {
+            height,
+            size: self.size(),
+        })
+    }
+
+    /// Asks; where the answer is damage, asks again with an index made anew from the log.
+    pub(crate) fn sound<T>(&mut self, reader: &Reader, ask: impl Fn(&Self) -> Result<T, Error>) -> Result<T, Error> {
+        match ask(self) {
+            Err(Error::Damaged(_) | Error::Io { .. }) => {
+                self.truncate(0);
+                self.extend(reader)?;
+                ask(self)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Adds the blocks that the reader has and this lacks; true if there were any.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for the log, [`Error::Io`].
+    pub fn extend(&mut self, reader: &Reader) -> Result<bool, Error> {
+        if self.tip_holds(reader).is_err() {
+            self.truncate(0);
+        }
+        let before = self.size();
+        let mut next = self.after(reader)?;
+        while let Some((row, header)) = next.block(reader)? {
+            self.push(row, leaf_hash(header))?;
+        }
+        self.flush();
+        Ok(self.size() > before)
+    }
+
+    /// Whether the last row is the log's block of that height, and the nodes make the root that its header states.
+    fn tip_holds(&self, reader: &Reader) -> Result<(), Error> {
+        let Some(tip) = self.size().checked_sub(1) else {
+            return Ok(());
+        };
+        let (header, raw) = self.header(reader, tip)?;
+        let row = self.row(tip)?;
+        if root_at(tip, |level, n| self.node(level, n))? == header.log_root
+            && self.node(0, tip)? == leaf_hash(raw)
+            && row.first_seq == header.first_seq
+        {
+            Ok(())
+        } else {
+            Err(Error::Damaged(reader.fault(FaultKind::LogRoot, row.offset, tip)))
+        }
+    }
+
+    fn after(&self, reader: &Reader) -> Result<Walk, Error> {
+        let height = self.size();
+        let (length, seq) = match height.checked_sub(1) {
+            None => (LOG_START, FIRST_SEQ),
+            Some(tip) => (
+                self.row(tip)?.end,
+                self.header(reader, tip)?.0.next_seq().unwrap_or(u64::MAX),
+            ),
+        };
+        let headers = Frontier::at(height, |level, n| self.node(level, n))?;
+        Ok(Walk { length, seq, headers })
+    }
+
+    fn push(&mut self, row: Row, leaf: Hash) -> Result<(), Error> {
+        let height = self.size();
+        let mut node = leaf;
+        self.nodes.tail.push(node.0);
+        for level in 0..height.trailing_ones() {
+            node = node_hash(&self.node(level, (height >> level) - 1)?, &node);
+            self.nodes.tail.push(node.0);
+        }
+        self.rows.tail.push(row.to_bytes());
+        if self.rows.tail.len() * ROW_SIZE >= FLUSH_SIZE {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Writes what is new, nodes first; without the right or the room to write, it stays in memory.
+    fn flush(&mut self) {
+        self.writer = self.writer && self.nodes.flush().and_then(|()| self.rows.flush()).is_ok();
+    }
+}
+
+/// Block by block along the log, headers and framing checked, records left to whoever reads them.
+struct Walk {
+    length: u64,
+    seq: u64,
+    headers: Frontier,
+}
+
+impl Walk {
+    fn block<'a>(&mut self, reader: &'a Reader) -> Result<Option<(Row, &'a [u8])>, Fault> {
+        let (height, mut at, mut offset) = (self.headers.size(), self.length, None);
+        loop {
+            let Some(frame) = reader.frame_at(at, height)? else {
+                return match offset {
+                    None => Ok(None),
+                    Some(_) => Err(reader.fault(FaultKind::Truncated, at, height)),
+                };
+            };
+            at = frame.end;
+            let offset = *offset.get_or_insert(frame.offset);
+            if frame.kind != KIND_BLOCK {
+                continue;
+            }
+            let header = header_of(reader, frame.payload, frame.offset, height)?;
+            let fault = |kind| reader.fault(kind, frame.offset, height);
+            let rules = [
+                (FaultKind::Chain, header.chain == reader.chain()),
+                (FaultKind::Height, header.height == height),
+                (
+                    FaultKind::Sequence,
+                    header.first_seq == self.seq && header.next_seq().is_some(),
+                ),
+                (FaultKind::LogRoot, header.log_root == self.headers.root()),
+            ];
+            if let Some((kind, _)) = rules.iter().find(|(_, holds)| !holds) {
+                return Err(fault(*kind));
+            }
+            let row = Row {
+                first_seq: header.first_seq,
+                offset,
+                end: at,
+            };
+            self.seq = header.first_seq + header.record_count;
+            self.length = at;
+            self.headers.push(leaf_hash(frame.payload));
+            return Ok(Some((row, frame.payload)));
+        }
+    }
+}
+
+fn header_of(reader: &Reader, payload: &[u8], at: u64, height: u64) -> Result<BlockHeader, Fault> {
+    let fault = |kind| reader.fault(kind, at, height);
+    let raw = RawBlockHeader::read(payload).ok_or_else(|| fault(FaultKind::HeaderVersion))?;
+    BlockHeader::from_raw(&raw).map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_stand_in_the_order_they_become_complete() {
+        let mut place = 0;
+        for leaf in 0..1_000u64 {
+            assert_eq!(node_count(leaf), place);
+            for level in 0..=leaf.trailing_ones() {
+                assert_eq!(node_place(level, leaf >> level), place);
+                place += 1;
+            }
+        }
+    }
+}

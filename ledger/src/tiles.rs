@@ -1,0 +1,147 @@
+//! The log of block headers as static files that third-party tools audit.
+//!
+//! # Format
+//! c2sp.org/tlog-tiles: `checkpoint`; `tile/<level>/<number>` with 256 hashes of 32 bytes, the last one of a level under
+//! `<number>.p/<width>`; `tile/entries/<number>` with 256 headers, each after its length as u16 BE.
+//!
+//! # Invariants
+//! * The checkpoint is replaced last, so whoever reads it finds every tile it needs.
+//! * A run writes what the folder lacks. It refuses a folder whose checkpoint is of another log.
+//! * A partial tile goes only when the full one stands in its place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoints::{read, write};
+use crate::error::Error;
+use crate::index::HeaderIndex;
+use crate::note::{Note, NoteError};
+use crate::read::Reader;
+
+const TILE_WIDTH: u64 = 256;
+const TILE_LEVELS: u32 = 8;
+const CHECKPOINT_FILE: &str = "checkpoint";
+
+/// Appends one item of a tile.
+type PutItem<'a> = dyn Fn(u64, &mut Vec<u8>) -> Result<(), Error> + 'a;
+
+/// What a run of [`export_tiles`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TilesExported {
+    /// Number of headers in the folder before.
+    pub from: u64,
+    /// Number of headers in the folder now.
+    pub to: u64,
+    /// Files written, the checkpoint apart.
+    pub files: u64,
+}
+
+/// `tile/<kind>/<number>[.p/<width>]` below `dir`.
+fn tile_path(dir: &Path, kind: &str, number: u64, width: u64) -> PathBuf {
+    let mut last = format!("{:03}", number % 1000);
+    let (mut rest, mut folders) = (number / 1000, Vec::new());
+    while rest > 0 {
+        folders.push(format!("x{:03}", rest % 1000));
+        rest /= 1000;
+    }
+    let mut path = dir.join("tile").join(kind);
+    path.extend(folders.iter().rev());
+    if width < TILE_WIDTH {
+        last.push_str(".p");
+        path.push(last);
+        last = width.to_string();
+    }
+    path.join(last)
+}
+
+/// Writes the tiles of a checkpoint below `dir`, or those that an earlier run did not.
+///
+/// # Errors
+/// [`Error::Note`] if the folder's checkpoint or `note` is of another log, [`Error::NoBlock`] if `note` is beyond the
+/// ledger, [`Error::Damaged`], [`Error::Io`].
+pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: &Path) -> Result<TilesExported, Error> {
+    let size = note.checkpoint().size;
+    index.sound(reader, |index| index.owns(reader, note.checkpoint(), reader.dir()))?;
+    let checkpoint_path = dir.join(CHECKPOINT_FILE);
+    let mut from = 0;
+    let mut fresh = note.clone();
+    if let Some(older) = read(&checkpoint_path)? {
+        from = older.checkpoint().size;
+        if older.checkpoint().origin != note.checkpoint().origin || from > size {
+            let source = NoteError::Origin {
+                found: format!("{} at size {from}", older.checkpoint().origin),
+                expected: format!("{} up to size {size}", note.checkpoint().origin),
+            };
+            return Err(Error::Note {
+                path: checkpoint_path,
+                source,
+            });
+        }
+        index.owns(reader, older.checkpoint(), &checkpoint_path)?;
+        if from == size {
+            fresh.merge(&older);
+        }
+    }
+    index.sound(reader, |index| index.nodes_hold(reader, from, size))?;
+    let index = &*index;
+    let mut done = TilesExported {
+        from,
+        to: size,
+        files: 0,
+    };
+    let mut put = |kind: &str, level: u32, item: &PutItem<'_>| {
+        let (from, size) = (from >> (8 * level), size >> (8 * level));
+        if from == size {
+            return Ok(());
+        }
+        for number in from / TILE_WIDTH..size.div_ceil(TILE_WIDTH) {
+            let start = number * TILE_WIDTH;
+            let width = (size - start).min(TILE_WIDTH);
+            let mut bytes = Vec::new();
+            (start..start + width).try_for_each(|at| item(at, &mut bytes))?;
+            write(&tile_path(dir, kind, number, width), &bytes)?;
+            done.files += 1;
+            if width == TILE_WIDTH {
+                drop_partial(&tile_path(dir, kind, number, 0))?;
+            }
+        }
+        Ok::<(), Error>(())
+    };
+    put("entries", 0, &|height, bytes| {
+        let (_, raw) = index.header(reader, height)?;
+        bytes.extend_from_slice(&(raw.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(raw);
+        Ok(())
+    })?;
+    for level in 0..TILE_LEVELS {
+        put(&level.to_string(), level, &|n, bytes| {
+            bytes.extend_from_slice(&index.node(8 * level, n)?.0);
+            Ok(())
+        })?;
+    }
+    write(&checkpoint_path, fresh.to_string().as_bytes())?;
+    Ok(done)
+}
+
+/// Removes the folder of a tile's partial versions; `partial` is any of them.
+fn drop_partial(partial: &Path) -> Result<(), Error> {
+    let folder = partial.parent().unwrap_or(partial);
+    match std::fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", folder)(source)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_those_of_the_specification() {
+        let path = |kind, number, width| tile_path(Path::new(""), kind, number, width).display().to_string();
+        assert_eq!(path("0", 0, 256), "tile/0/000");
+        assert_eq!(path("1", 5, 7), "tile/1/005.p/7");
+        assert_eq!(path("entries", 1_234_067, 256), "tile/entries/x001/x234/067");
+        assert_eq!(path("2", 1_000, 1), "tile/2/x001/000.p/1");
+    }
+}
