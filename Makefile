@@ -4,7 +4,7 @@ CARGO ?= cargo
 SEED ?= 1
 MINUTES ?= 10
 
-.PHONY: help setup demo test soak bench bench-book bench-node clean
+.PHONY: help setup demo test soak bench bench-book bench-ledger bench-node clean
 
 help:
 	@echo 'make demo        build, then run one real day of a real grid (SEED=$(SEED))'
@@ -12,6 +12,7 @@ help:
 	@echo 'make soak        fuzzing, kills, flips and simulation for MINUTES=$(MINUTES); totals in perf/results/soak.jsonl'
 	@echo 'make bench       criterion: what an operation costs, room by room'
 	@echo 'make bench-book  the book beside the least a book can cost and beside other books, one JSON line a figure and rival'
+	@echo 'make bench-ledger  appends, and commits beside a bare sync, one JSON line a figure'
 	@echo 'make bench-node  clients against a running node: what a user gets, one JSON line a figure'
 
 setup:
@@ -39,6 +40,10 @@ bench-book: setup
 	$(CARGO) build --release --locked -p wattbook-bench-book --features rivals
 	@echo '== base, rivals and ours in turn on the same operations; leave the machine alone'
 	@target/release/bench-book --seed 42
+
+bench-ledger: setup
+	@echo '== the ledger beside the disk it lies on; leave the machine alone'
+	$(CARGO) bench --locked -p wattbook-ledger --bench figures -- --out $(CURDIR)/perf/results/ledger.jsonl
 
 bench-node: setup
 	@echo '== building the node and the load generator (release)'

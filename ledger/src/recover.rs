@@ -216,11 +216,7 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> 
     let (genesis, chain) = read_genesis(dir)?;
     let size = recorded_segment_size(dir, chain)?;
     let from = anchor.map_or(0, Anchor::height);
-    let entries = match read_entries(dir, chain, key, from) {
-        // The anchor's entry may have been among those that were not durable yet; the log itself tells.
-        Err(_) if anchor.is_some() => return recover(dir, key, None),
-        entries => entries?,
-    };
+    let entries = read_entries(dir, chain, key, from)?;
     let committed = entries.last;
     let on_disk = count_segments(dir)?;
     let first = anchor.map_or(0, |anchor| anchor.length() / size);

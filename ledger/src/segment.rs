@@ -175,7 +175,8 @@ fn write_zeros(file: &File, size: u64) -> io::Result<()> {
 impl Segment {
     /// Creates, preallocates and makes durable the segment file at `path`; leaves nothing behind on failure.
     pub(crate) fn create(path: &Path, index: u64, size: u64, chain: ChainId, watch: Watch) -> Result<Self, Error> {
-        Self::make(path, index, size, chain, watch, false)
+        // The first one is made before there is a writer that could wait for it.
+        Self::make(path, index, size, chain, watch, index == 0)
     }
 
     /// Creates a segment file as [`Self::create`] does, in place of any there, and writes its zeros, so that syncing a

@@ -5,11 +5,9 @@ mod support;
 
 use std::cell::Cell;
 use std::io;
-use std::path::Path;
-use std::process::Command;
 
-use support::{SMALL, append, build, create, files, key, payloads, roots};
-use wattbook_ledger::{BlockDraft, DiskCall, Error, GroupPolicy, Options, Record, Store, check};
+use support::{SMALL, append, build, create, files, key, payloads};
+use wattbook_ledger::{BlockDraft, DiskCall, Error, GroupPolicy, Record, Store, check};
 use wattbook_types::{Hash, TimeNs};
 
 thread_local! {
@@ -164,80 +162,4 @@ fn a_full_disk_changes_nothing() {
     for (a, b) in files(whole.path()).iter().zip(files(paused.path())) {
         assert_eq!(std::fs::read(a).unwrap(), std::fs::read(b).unwrap(), "{}", a.display());
     }
-}
-
-/// Runs inside a mount namespace where `SMALL_DISK` is a file system of one megabyte.
-#[test]
-fn inside_a_small_disk() {
-    let Some(disk) = std::env::var_os("SMALL_DISK") else {
-        return;
-    };
-    let dir = Path::new(&disk).join("ledger");
-    let options = Options {
-        segment_size: 128 << 10,
-    };
-    let mut store = Store::create(&dir, b"small", &key(), options, roots()).unwrap();
-    store.start_ahead().unwrap();
-    let filler = Path::new(&disk).join("filler");
-    std::fs::write(&filler, vec![1; 256 << 10]).unwrap();
-    let payload = vec![3; 40_000];
-    let mut pauses = 0;
-    for height in 1.. {
-        let record = Record {
-            kind: 1,
-            version: 1,
-            seq: store.next_seq(),
-            payload: &payload,
-        };
-        let records = [record];
-        let block = draft(&store, &records);
-        match store.append_block(&block) {
-            Ok(_) => assert_eq!(store.commit().unwrap().height, height),
-            Err(Error::Full { .. }) if pauses == 0 => {
-                pauses = 1;
-                assert_eq!((store.committed().height, store.next_height()), (height - 1, height));
-                std::fs::remove_file(&filler).unwrap();
-                // Mended: the very same block goes in.
-                store.append_block(&block).unwrap();
-                store.commit().unwrap();
-            }
-            Err(Error::Full { .. }) => break,
-            Err(error) => panic!("{error}"),
-        }
-    }
-    let height = store.committed().height;
-    drop(store);
-    let (store, recovery) = Store::open(&dir, &key(), options).unwrap();
-    assert_eq!(recovery.height, height);
-    drop(store);
-    assert_eq!(check(&dir, &key().verifying_key()).unwrap().tip.height, height);
-    println!("small disk: paused and went on, {height} blocks");
-}
-
-#[test]
-fn a_small_disk_fills_and_is_mended() {
-    let dir = tempfile::tempdir().unwrap();
-    let script =
-        "mount -t tmpfs -o size=1m none \"$SMALL_DISK\" && exec \"$0\" --exact inside_a_small_disk --nocapture";
-    let attempt = |flags: &str| {
-        Command::new("unshare")
-            .args([flags, "sh", "-c", script])
-            .arg(std::env::current_exe().unwrap())
-            .env("SMALL_DISK", dir.path())
-            .output()
-    };
-    // Root mounts by itself; others need a user namespace of their own.
-    for flags in ["-m", "-Urm"] {
-        let Ok(output) = attempt(flags) else { continue };
-        let said = String::from_utf8_lossy(&output.stdout);
-        if said.contains("running 1 test") {
-            let errors = String::from_utf8_lossy(&output.stderr);
-            assert!(
-                output.status.success() && said.contains("paused and went on"),
-                "{said}{errors}"
-            );
-            return;
-        }
-    }
-    println!("SKIPPED: a full disk: neither root nor a user namespace may mount a small file system here");
 }
