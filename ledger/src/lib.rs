@@ -45,6 +45,7 @@ mod format_doc;
 mod frame;
 mod group;
 mod index;
+mod keyed;
 mod log;
 mod note;
 mod proof;
@@ -69,6 +70,7 @@ pub use frame::{
 };
 pub use group::{Committer, ENTRIES_UNSYNCED_MAX, GroupPolicy};
 pub use index::{HeaderIndex, INDEX_DIR};
+pub use keyed::KeyIndex;
 pub use note::{
     Checkpoint, KeyKind, NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX, Note, NoteError, NoteKey, SignatureLine, origin,
 };

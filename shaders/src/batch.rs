@@ -14,7 +14,7 @@ use wattbook_feed::signed::SIGNATURE_SIZE;
 use wattbook_types::Hash;
 
 /// Up to this many signatures go one by one, in a batch as in the parts of a failed one.
-const ALONE_MAX: usize = 2;
+pub(crate) const ALONE_MAX: usize = 2;
 
 /// One signature to check.
 pub(crate) struct Item<'a> {
@@ -40,7 +40,7 @@ pub(crate) fn check_items(
     let alone = match policy {
         Policy::OneByOne => true,
         Policy::Auto => items.len() <= ALONE_MAX,
-        Policy::Batch => false,
+        Policy::Batch | Policy::Gpu => false,
     };
     if !alone {
         return check_batch(items, dst, path, stats);

@@ -20,6 +20,12 @@
 //!   down to single signatures, which blst decides. A fault costs a few checks of parts; what a sender of faults pays
 //!   for them is the session layer's matter.
 //!
+//! * *Device*: the batch path with everything but Miller loops, subgroup tests and bisection on a GPU ([`gpu`]), in
+//!   chunks, so that the CPU adds up one while the device computes the next. A device that is lost gives its batch back
+//!   whole; the CPU checks it, and all later ones.
+//!
+//! [`Policy`] says which; left to itself a verifier takes the cheapest by rates it measured ([`Verifier::calibrate`]).
+//!
 //! [`Verifier::new`] computes on the calling thread, [`Verifier::with_threads`] on a pool of its own.
 //!
 //! # Invariants
@@ -43,10 +49,12 @@
 //! tested against those of this crate.
 
 mod batch;
+mod calibration;
 mod cpu;
 mod curve;
 pub mod gpu;
 mod key;
+mod policy;
 mod rlc;
 mod stats;
 #[cfg(test)]
@@ -56,5 +64,6 @@ mod verifier;
 pub use key::{
     KeyError, POSSESSION_DST, PUBLIC_KEY_SIZE, PublicKey, SIGNATURE_DST, SignatureError, verify_one, verify_possession,
 };
+pub use policy::{Cost, Policy, Rates, Route};
 pub use stats::Stats;
-pub use verifier::{Candidate, Policy, Verdict, Verifier};
+pub use verifier::{Candidate, DEVICE_KEYS_MAX, Verdict, Verifier};

@@ -15,4 +15,8 @@ pub struct Stats {
     pub pairings: u64,
     /// Splits of batches that failed and of their parts.
     pub bisections: u64,
+    /// Signatures checked one by one, in batches on the CPU, and in batches on the device.
+    pub routed: [u64; 3],
+    /// Devices lost; the batch under way went on on the CPU.
+    pub devices_lost: u64,
 }

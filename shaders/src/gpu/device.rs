@@ -11,7 +11,7 @@ use super::kernel::Kernel;
 use super::trusted;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -219,6 +219,7 @@ pub struct Device {
     cache: Option<(wgpu::PipelineCache, PathBuf, bool)>,
     checked: bool,
     tick_ps: Option<u64>,
+    lose_at: AtomicU64,
 }
 
 impl Device {
@@ -277,6 +278,7 @@ impl Device {
             pipelines: Mutex::default(),
             cache,
             checked: choice.checked,
+            lose_at: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -307,6 +309,12 @@ impl Device {
     /// Ends the device as a driver would that lost it.
     pub fn lose(&self) {
         self.device.destroy();
+    }
+
+    /// Ends the device at a submission to come, the next being 0: a fault in the middle of a batch, for tests of what
+    /// goes on then.
+    pub fn lose_at(&self, submission: u32) {
+        self.lose_at.store(u64::from(submission), Ordering::Relaxed);
     }
 
     /// A buffer of zeros.
@@ -592,6 +600,10 @@ impl Commands<'_> {
             self.encoder.resolve_query_set(timer, 0..words, &resolved, 0);
             self.encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, size);
             self.downloads.push(staging);
+        }
+        // Counts down to the submission that is to fail; from the start there is none in reach.
+        if self.device.lose_at.fetch_sub(1, Ordering::Relaxed) == 0 {
+            self.device.lose();
         }
         let index = self.device.queue.submit([self.encoder.finish()]);
         let (mapped, arrivals) = mpsc::channel();

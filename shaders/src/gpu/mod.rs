@@ -14,32 +14,29 @@
 //! A device that fails never panics and never gives a wrong answer for a right one: every [`Ticket::wait`] after the
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
-#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
 mod curve;
 mod device;
-#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
 mod digits;
 pub mod exponent;
 pub mod field;
 mod formula;
 pub mod hash;
+mod isogeny;
 mod kernel;
 mod lines;
 pub mod miller;
-#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
+pub(crate) mod pairing;
 mod points;
 pub mod program;
 pub mod roots;
 #[cfg(test)]
 mod roots_tests;
-#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
 mod sums;
 mod tower;
 pub mod tree;
 #[cfg(test)]
 mod tree_vectors;
 mod trusted;
-#[cfg_attr(not(test), allow(dead_code, reason = "the policy that chooses it comes after it"))]
 pub(crate) mod verify;
 #[cfg(test)]
 mod verify_tests;
@@ -53,18 +50,19 @@ pub use kernel::{Kernel, Layer};
 pub static KERNELS: &[&Kernel] = &[
     &hash::ENVELOPE,
     &hash::EXPAND,
-    &tree::LEAVES,
-    &tree::LEVEL,
-    &tree::INCLUSION,
+    &roots::UNPACK,
+    &exponent::EXPONENT,
+    &program::PROGRAM,
     &points::SUMS,
     &digits::DIGITS,
     &digits::SCAN,
-    &roots::UNPACK,
+    &tree::LEAVES,
+    &tree::LEVEL,
+    &tree::INCLUSION,
+    &isogeny::ISOGENY,
     &miller::LINES,
     &miller::MILLER,
     &miller::PRODUCT,
-    &exponent::EXPONENT,
-    &program::PROGRAM,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.

@@ -1,0 +1,129 @@
+//! The device as a path of the verifier: the same verdicts, a device that is lost, rates and what follows from them.
+#![allow(clippy::unwrap_used, reason = "a test fails where it has nothing to unwrap")]
+
+mod signers;
+
+use signers::{Envelope, Signer, chain, of_order_three, verify};
+use std::sync::Arc;
+use wattbook_shaders::gpu::{Choice, Device};
+use wattbook_shaders::{Candidate, Cost, Policy, Rates, Route, SignatureError, Verdict, Verifier};
+
+fn device() -> Arc<Device> {
+    Arc::new(Device::open(&Choice::default()).unwrap())
+}
+
+/// Envelopes of several signers and sizes with every kind of fault.
+fn mixed() -> Vec<Envelope> {
+    let signers: Vec<Signer> = (1..=3).map(Signer::new).collect();
+    let mut envelopes: Vec<Envelope> = (0..24)
+        .map(|i| signers[i % 3].envelope(i as u64, 1 + (i * i % 7) as u32, i as u64 % 3))
+        .collect();
+    envelopes[3].signature = envelopes[4].signature;
+    envelopes[7].signature[0] ^= 0x80;
+    envelopes[11].leaves[5] ^= 1;
+    envelopes[12].leaves.truncate(1);
+    envelopes[17].signature = of_order_three().to_bytes();
+    envelopes[20].header.nonce += 1;
+    envelopes
+}
+
+fn verdicts(verifier: &mut Verifier, envelopes: &[Envelope]) -> Vec<Verdict> {
+    let candidates: Vec<Candidate<'_>> = envelopes.iter().map(Envelope::candidate).collect();
+    verifier.verify(chain(), &candidates)
+}
+
+#[test]
+fn the_device_gives_the_verdicts_of_blst() {
+    let mut verifier = Verifier::new(Policy::Gpu).with_device(device());
+    let envelopes = mixed();
+    let expected = verify(Policy::OneByOne, &envelopes);
+    assert!(expected.contains(&Verdict::BadSignature(SignatureError::NotInGroup)));
+    assert_eq!(verdicts(&mut verifier, &envelopes), expected);
+    let good: Vec<Envelope> = (0..5).map(|i| Signer::new(9).envelope(i, 3, 1)).collect();
+    assert_eq!(verdicts(&mut verifier, &good), [Verdict::Valid; 5]);
+    assert_eq!(verdicts(&mut verifier, &[]), []);
+    let stats = verifier.stats();
+    assert_eq!((stats.devices_lost, stats.routed), (0, [0, 0, 22 + 5]));
+    assert_eq!(stats.signatures_checked, 22 + 5);
+}
+
+/// A device that goes with any submission of a batch: its trees, its signatures, the points after the equation failed.
+#[test]
+fn a_device_lost_in_the_middle_drops_and_reorders_nothing() {
+    let envelopes = mixed();
+    let expected = verify(Policy::OneByOne, &envelopes);
+    let mut lost = 0;
+    for submission in 0..4 {
+        let device = device();
+        let mut verifier = Verifier::new(Policy::Gpu).with_device(Arc::clone(&device));
+        device.lose_at(submission);
+        assert_eq!(verdicts(&mut verifier, &envelopes), expected, "submission {submission}");
+        lost += verifier.stats().devices_lost;
+        assert_eq!(verifier.device().is_none(), verifier.stats().devices_lost == 1);
+        // And so does every batch after it.
+        assert_eq!(verdicts(&mut verifier, &envelopes), expected);
+        assert_eq!(
+            (verifier.stats().signatures_checked, verifier.stats().envelopes),
+            (2 * 22, 2 * 24)
+        );
+    }
+    assert!(lost >= 3, "the batch took fewer than three submissions: {lost}");
+}
+
+#[test]
+fn without_a_device_the_cpu_does_it() {
+    let mut verifier = Verifier::new(Policy::Gpu);
+    let envelopes = mixed();
+    assert_eq!(
+        verdicts(&mut verifier, &envelopes),
+        verify(Policy::OneByOne, &envelopes)
+    );
+    assert_eq!(
+        (verifier.stats().devices_lost, verifier.stats().routed),
+        (0, [0, 22, 0])
+    );
+}
+
+#[test]
+fn rates_choose_the_path() {
+    let cost = |signature_ns| {
+        Some(Cost {
+            signature_ns,
+            ..Cost::default()
+        })
+    };
+    let envelopes = mixed();
+    let expected = verify(Policy::OneByOne, &envelopes);
+    let device = device();
+    let all = [Route::OneByOne, Route::Batch, Route::Gpu];
+    for route in all {
+        let [alone, batch, gpu] = all.map(|other| cost(if other == route { 1 } else { 1 << 50 }));
+        let mut verifier = Verifier::new(Policy::Auto)
+            .with_device(Arc::clone(&device))
+            .with_rates(Rates::new(alone, batch, gpu));
+        assert_eq!(verdicts(&mut verifier, &envelopes), expected, "{route:?}");
+        assert_eq!(verifier.stats().routed[route as usize], 22);
+        // Two are never worth a batch.
+        verdicts(&mut verifier, &envelopes[..2]);
+        assert!(verifier.stats().routed[0] >= 2);
+    }
+}
+
+#[test]
+fn calibration_finds_what_is_there() {
+    let mut verifier = Verifier::new(Policy::Auto);
+    let rates = *verifier.calibrate();
+    assert!(rates.one_by_one.is_some() && rates.batch.is_some() && rates.gpu.is_none());
+    assert!(rates.expect_ns(Route::Batch, 4_096, 16) < rates.expect_ns(Route::OneByOne, 4_096, 16));
+    assert_eq!(
+        verifier.stats().signatures_checked,
+        0,
+        "what calibration checks counts nowhere"
+    );
+    assert!(rates.to_string().contains("us/signature"));
+    let envelopes = mixed();
+    assert_eq!(
+        verdicts(&mut verifier, &envelopes),
+        verify(Policy::OneByOne, &envelopes)
+    );
+}
