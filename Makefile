@@ -12,7 +12,7 @@ help:
 	@echo 'make soak        fuzzing, kills, flips and simulation for MINUTES=$(MINUTES); totals in perf/results/soak.jsonl'
 	@echo 'make bench       criterion: what an operation costs, room by room'
 	@echo 'make bench-book  the book beside the least a book can cost and beside other books, one JSON line a figure and rival'
-	@echo 'make bench-ledger  appends, and commits beside a bare sync, one JSON line a figure'
+	@echo 'make bench-ledger what a ledger costs its node: appends, commits, replay, restart; one JSON line a figure'
 	@echo 'make bench-node  clients against a running node: what a user gets, one JSON line a figure'
 
 setup:
@@ -44,6 +44,10 @@ bench-book: setup
 bench-ledger: setup
 	@echo '== the ledger beside the disk it lies on; leave the machine alone'
 	$(CARGO) bench --locked -p wattbook-ledger --bench figures -- --out $(CURDIR)/perf/results/ledger.jsonl
+	@echo '== building the node and the ledger bench (release)'
+	$(CARGO) build --release --locked -p wattbook-bench-ledger
+	@echo '== ledgers of up to 5 GB in the temporary folder (TMPDIR); leave the machine alone'
+	@target/release/bench-ledger
 
 bench-node: setup
 	@echo '== building the node and the load generator (release)'

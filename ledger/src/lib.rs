@@ -30,6 +30,8 @@
 //! * Commit entries are torn only if they are among the last [`ENTRIES_UNSYNCED_MAX`], their blocks are there, and each
 //!   of their bytes is zero or what the entry must say; they are then written again. Any other wrong entry is damage.
 //! * [`Recovery`] says in one sentence what was done.
+//! * [`Store::open_from`] does the same from an [`Anchor`] on, which a [`Snapshot`] gives: blocks below it are taken as they
+//!   stand until a [`Scrub`] has read them. [`repair`] takes damaged blocks from a copy, by what the log key has signed.
 
 mod ahead;
 mod anchor;
@@ -51,6 +53,7 @@ mod note;
 mod proof;
 mod read;
 mod recover;
+mod repair;
 mod scan;
 mod scrub;
 mod segment;
@@ -77,6 +80,7 @@ pub use note::{
 pub use proof::{ProofError, Proven, RecordProof, check_consistency};
 pub use read::{Blocks, Reader};
 pub use recover::Recovery;
+pub use repair::{DAMAGED_DIR, RepairError, Repaired, genesis_of, recorded_chain, repair};
 pub use scan::Block;
 pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};

@@ -52,11 +52,16 @@ impl Sync {
     }
 
     fn announce(&self, block: &Appended) {
-        let (header, digest) = (Box::new(block.header), block.digest);
+        let (header, digest, length) = (Box::new(block.header), block.digest, block.length);
         let seq = header.first_seq + header.record_count - 1;
         let height = header.height;
         // Publish is gone only when the node stops; the block is durable all the same.
-        let _ = self.publish.send(Publication::Durable { header, digest, seq });
+        let _ = self.publish.send(Publication::Durable {
+            header,
+            digest,
+            length,
+            seq,
+        });
         self.durable.set(height, seq);
     }
 }
