@@ -1,5 +1,6 @@
 //! The command line: one module per command. Data goes to stdout, messages to stderr.
 
+pub mod bench;
 pub mod clear;
 pub mod demo;
 pub mod init;
@@ -43,6 +44,8 @@ pub enum Command {
     Replay(replay::Args),
     /// Show what a ledger holds.
     Inspect(inspect::Args),
+    /// Measure the batch verifier.
+    Bench(bench::Args),
 }
 
 /// Runs a command.
@@ -57,6 +60,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 
