@@ -301,7 +301,8 @@ fn tshark_follows_a_soupbintcp_session() {
         .map(|number| format!("{number} (Calculated)"))
         .collect();
     assert_eq!(told, numbers);
-    assert_eq!(texts(&packets, "soupbintcp.session"), ["   PRIVATE"; 2]);
+    let sessions = texts(&packets, "soupbintcp.session");
+    assert!(sessions.len() == 2 && sessions.iter().all(|session| session.trim() == SESSION_PRIVATE));
     assert!(!format!("{packets:?}").contains("malformed"));
 }
 

@@ -42,6 +42,7 @@ mod files;
 mod format_doc;
 mod frame;
 mod index;
+mod keyed;
 mod log;
 mod note;
 mod proof;
@@ -64,6 +65,7 @@ pub use frame::{
     FRAME_ALIGN, FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, Record, RecordRef, frame_size, record_leaf_hash, record_root,
 };
 pub use index::{HeaderIndex, INDEX_DIR};
+pub use keyed::KeyIndex;
 pub use note::{
     Checkpoint, KeyKind, NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX, Note, NoteError, NoteKey, SignatureLine, origin,
 };

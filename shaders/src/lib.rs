@@ -67,4 +67,4 @@ pub use key::{
 };
 pub use policy::{Cost, Policy, Rates, Route};
 pub use stats::Stats;
-pub use verifier::{Candidate, Verdict, Verifier};
+pub use verifier::{Candidate, DEVICE_KEYS_MAX, Verdict, Verifier};

@@ -20,7 +20,7 @@ fn verdicts(items: &[Item<'_>]) -> Vec<Result<(), SignatureError>> {
         let mut path = Path::new(threads);
         assert_eq!(check_items(items, NUL_DST, Policy::Batch, &mut path, &mut stats), alone);
     }
-    let on_device = gpu::verify::check_items(gpu::test_device(), items, NUL_DST, &mut Path::new(2), &mut stats);
+    let on_device = gpu::verify::check_items(gpu::test_device(), items, NUL_DST, &mut Path::new(2), None, &mut stats);
     assert_eq!(on_device.unwrap(), alone);
     alone
 }

@@ -3,16 +3,19 @@
 use crate::batch::{self, ALONE_MAX, Item};
 use crate::calibration;
 use crate::cpu::Path;
+use crate::gpu::pairing::Pairings;
 use crate::gpu::tree::LeafKind;
 use crate::gpu::{self, Device};
 use crate::key::{PUBLIC_KEY_SIZE, PublicKey, SIGNATURE_DST};
 use crate::policy::{Policy, Rates, Route};
 use crate::{SignatureError, Stats};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use wattbook_feed::signed::{EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
 use wattbook_types::{ChainId, Hash, tree};
 
+/// Keys whose lines a device keeps unless told otherwise: 2.8 GB.
+pub const DEVICE_KEYS_MAX: usize = 1 << 17;
 /// Leaves of a batch from which hashing them on a device is worth the way there.
 const LEAVES_FOR_DEVICE: usize = 1 << 15;
 
@@ -52,6 +55,9 @@ pub struct Verifier {
     rates: Rates,
     path: Path,
     device: Option<Arc<Device>>,
+    /// Clones share the keys on the device.
+    pairings: Option<Arc<Mutex<Pairings>>>,
+    threads: usize,
     stats: Stats,
 }
 
@@ -66,13 +72,24 @@ impl Verifier {
         Self {
             policy,
             path: Path::new(threads),
+            threads,
             ..Self::default()
         }
     }
 
-    /// The same verifier with a device.
+    /// The same verifier with a device, which keeps the lines of [`DEVICE_KEYS_MAX`] keys for pairings unless it is the
+    /// CPU in disguise.
     #[must_use]
-    pub fn with_device(mut self, device: Arc<Device>) -> Self {
+    pub fn with_device(self, device: Arc<Device>) -> Self {
+        let keys_max = if device.is_software() { 0 } else { DEVICE_KEYS_MAX };
+        self.with_device_keys(device, keys_max)
+    }
+
+    /// The same verifier with a device that keeps the lines of at most `keys_max` keys, 21.2 kB each, and pairs them where
+    /// the CPU's pairings would be the bottleneck; with zero the CPU always pairs.
+    #[must_use]
+    pub fn with_device_keys(mut self, device: Arc<Device>, keys_max: usize) -> Self {
+        self.pairings = (keys_max > 0).then(|| Arc::new(Mutex::new(Pairings::new(&device, keys_max))));
         self.device = Some(device);
         self
     }
@@ -204,7 +221,13 @@ impl Verifier {
             Route::Batch => Policy::Batch,
             Route::Gpu => {
                 let device = self.device.as_deref()?;
-                return gpu::verify::check_items(device, items, SIGNATURE_DST, &mut self.path, stats).ok();
+                let mut pairings =
+                    (self.pairings.as_deref()).map(|all| all.lock().unwrap_or_else(PoisonError::into_inner));
+                if let (Some(pairings), Some(cost)) = (&mut pairings, self.rates.gpu) {
+                    pairings.weigh(cost.signature_ns, self.threads);
+                }
+                let pairings = pairings.as_deref_mut();
+                return gpu::verify::check_items(device, items, SIGNATURE_DST, &mut self.path, pairings, stats).ok();
             }
         };
         Some(batch::check_items(items, SIGNATURE_DST, policy, &mut self.path, stats))
@@ -267,5 +290,6 @@ impl Verifier {
     fn lose_device(&mut self) {
         self.stats.devices_lost += u64::from(self.device.take().is_some());
         self.rates.gpu = None;
+        self.pairings = None;
     }
 }

@@ -5,7 +5,8 @@ struct Params {
   end: u32,
   // Lanes: elements of `state`.
   lanes: u32,
-  // Pairs are `pair_first .. pair_end` of `points`, of `point_len`; they follow one another by lanes.
+  // Pairs are `pair_first .. pair_end`, a lane's by steps of `lanes`.
+  // `point_len` is the number of elements of `points`.
   pair_first: u32,
   pair_end: u32,
   point_len: u32,
@@ -27,8 +28,8 @@ var<immediate> params: Params;
 @group(0) @binding(1) var<storage, read> lines: array<u32>;
 // Homogeneous points of E1: slots X, Y, Z.
 @group(0) @binding(2) var<storage, read> points: array<u32>;
-// Which key of `lines` a pair has.
-@group(0) @binding(3) var<storage, read> keys: array<u32>;
+// The key of `lines` of a pair, and its point.
+@group(0) @binding(3) var<storage, read> pairs: array<u32>;
 // Accumulators: 12 slots.
 @group(0) @binding(4) var<storage, read_write> state: array<u32>;
 
@@ -37,16 +38,17 @@ const LINE = 12u;
 const AT_POINT = 18u;
 
 fn load_pair(pair: u32, line: u32) -> bool {
+  let at = pairs[2u * pair + 1u];
   var point: array<Fp, 3>;
   for (var slot = 0u; slot < 3u; slot++) {
     var value: Fp;
     //% for i in 0..13
-    value.v{i} = points[(slot * 13u + {i}u) * params.point_len + pair];
+    value.v{i} = points[(slot * 13u + {i}u) * params.point_len + at];
     //% end
     point[slot] = value;
   }
   if fp_is_zero(point[2]) { return false; }
-  let key = keys[pair];
+  let key = pairs[2u * pair];
   for (var slot = 0u; slot < 6u; slot++) {
     var value: Fp;
     let base = ((line * 6u + slot) * 13u) * params.key_len + key;

@@ -41,6 +41,9 @@ const TERNARY = 3u;
 // two digits a word.
 const SCALED = 4u;
 
+// Entries i and u1 + i, or none where `list[i]` has not the bits u3 of those of u2.
+const PAIRED = 5u;
+
 const NONE = 0xffffffffu;
 // The operand is the sum so far, or what it was before the last step.
 const SELF = 0xfffffffeu;
@@ -57,6 +60,7 @@ fn steps(i: u32, place: u32) -> u32 {
       return min(start + params.u3, params.u4) - start;
     }
     case TERNARY: { return 3u * params.u1; }
+    case PAIRED: { return select(0u, 2u, (list[i] & params.u2) == params.u3); }
     default: { return params.u1 * (2u + bounds[i + 1u] - bounds[i]); }
   }
 }
@@ -94,6 +98,7 @@ fn operand(i: u32, group: u32, place: u32, step: u32) -> Operand {
         default: { return Operand(i * params.u1 + params.u1 - 1u - step / 3u, false); }
       }
     }
+    case PAIRED: { return Operand(i + params.u1 * step, false); }
     default: {
       let start = bounds[i];
       let round = 2u + bounds[i + 1u] - start;

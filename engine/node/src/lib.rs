@@ -4,15 +4,19 @@
 //! `topology` which stage runs where · `stage` the stages, one file each · `ring` what joins them · `execute` records to
 //! state, the one path of node, `replay` and `verify` · `audit` those two · `chain` a new one ·
 //! `config`, `keys` what a node is given · `cli` the commands ·
-//! `present` messages and records as lines of text or JSON.
+//! `notary` checkpoints · `deal_proof` a contract for a third party ·
+//! `export` tables for analysts · `present` messages and records as lines of text or JSON.
 
 pub mod audit;
 pub mod chain;
 pub mod cli;
 pub mod config;
+pub mod deal_proof;
 pub mod demo;
 pub mod execute;
+pub mod export;
 pub mod keys;
+pub mod notary;
 pub mod present;
 pub mod ring;
 pub mod stage;

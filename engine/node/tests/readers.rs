@@ -12,11 +12,11 @@ mod wire;
 
 use pcap::Capture;
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -137,14 +137,20 @@ fn a_recording_of_the_feed_is_the_feed() {
     assert_eq!(lines(&part), told[2..4]);
     // A feed that ends leaves a recording that ends.
     let last = told.len() + 1;
-    let recorder = std::thread::scope(|scope| {
-        let recorder = scope.spawn(|| tail(&[]));
-        view(&mut public, |message| matches!(message, Outbound::PhaseChanged(_)));
-        node.stop();
-        recorder.join().unwrap()
-    });
+    let mut recorder = Command::new(env!("CARGO_BIN_EXE_wattbook"))
+        .args(["tail", &addr, "--json", "--record", file])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It follows the feed once it has said a line of it.
+    let mut said = BufReader::new(recorder.stdout.take().unwrap());
+    let mut text = String::new();
+    said.read_line(&mut text).unwrap();
+    node.stop();
+    said.read_to_string(&mut text).unwrap();
+    assert!(recorder.wait().unwrap().success());
     node.join().unwrap();
-    let more = lines(&recorder);
+    let more: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(more[0]["seq"], last);
     let mut recording = wattbook_feed::recording::Recording::open(Path::new(file)).unwrap();
     while recording.next().unwrap().is_some() {}
@@ -394,6 +400,8 @@ fn the_python_client_trades_and_sees_what_the_rust_client_sees() {
     assert_eq!(verdict(&ours).1, Reject::PriceOutOfBounds.name());
 
     // The public feed, through a connection that breaks within a packet.
+    // A session that nobody read for so long counts as silent.
+    let mut public = Client::connect(node.addr, StreamKind::Public, public.next_seq()).unwrap();
     told.extend(view(&mut public, |message| matches!(message, Outbound::Executed(_))));
     let count = told.len().to_string();
     assert_eq!(

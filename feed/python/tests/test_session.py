@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 import threading
 import unittest
 from pathlib import Path
 from typing import Callable
 
-from wattbook import Disconnected, LoginRefused, Session, follow, soupbin
+from wattbook import Disconnected, LoginRefused, Session, follow, replay, soupbin
+from wattbook.__main__ import main
 from wattbook.messages import decode
 
 EVENTS = Path(__file__).resolve().parents[2] / "tests" / "golden" / "events.json"
@@ -57,6 +59,26 @@ class Server:
 
 def sequenced(messages: list[bytes]) -> bytes:
     return b"".join(soupbin.encode("S", message) for message in messages)
+
+
+class Recordings(unittest.TestCase):
+    def test_a_recording_is_read_to_where_it_was_cut(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "feed.soup"
+            whole = accept("PUBLIC", 7) + sequenced(MESSAGES)
+            path.write_bytes(whole + soupbin.encode("Z"))
+            heard = list(replay(str(path)))
+            self.assertEqual([received.seq for received in heard], list(range(7, 7 + len(MESSAGES))))
+            self.assertEqual([received.message for received in heard], [decode(message) for message in MESSAGES])
+            path.write_bytes(whole[:-1])
+            with self.assertRaises(Disconnected):
+                list(replay(str(path)))
+            self.assertEqual(main(["tail", "--replay", str(path), "--count", "0"]), 0)
+            for foreign in (b"", sequenced(MESSAGES)):
+                path.write_bytes(foreign)
+                with self.assertRaises(soupbin.FramingError):
+                    list(replay(str(path)))
+        self.assertEqual(main(["tail"]), 1)
 
 
 class Sessions(unittest.TestCase):

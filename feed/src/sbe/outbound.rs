@@ -162,3 +162,64 @@ outbound! {
     135 event::Suspension as Suspension;
     136 event::Ticked as Ticked;
 }
+
+#[cfg(test)]
+#[allow(unreachable_pub, reason = "the macro's structs are public")]
+mod tests {
+    use super::*;
+    use crate::layout::types::*;
+
+    wire! {
+        /// A message that grew in the version after ours.
+        struct Grown[24] {
+            /// There from the beginning.
+            first @ 0: u64, U64;
+            /// There from the beginning.
+            side @ 8: u8, SIDE;
+            /// Zero.
+            reserved @ 9: [u8; 7], ZERO7;
+            /// Appended.
+            later @ 16: u64, U64, since 3;
+        }
+    }
+
+    impl Message for Grown {
+        const TEMPLATE: u16 = 999;
+    }
+
+    const fn header(version: u16) -> MessageHeader {
+        MessageHeader {
+            block_length: 0,
+            template_id: Grown::TEMPLATE,
+            schema_id: SCHEMA_ID,
+            version,
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_version_lacks_reads_as_zero_and_what_a_later_one_has_is_skipped() {
+        let grown = Grown {
+            first: 7,
+            side: 2,
+            reserved: [0; 7],
+            later: 9,
+        };
+        assert_eq!(
+            [1, 2, 3, 4].map(|version| size_at(Grown::FIELDS, version)),
+            [16, 16, 24, 24]
+        );
+        let bytes = grown.bytes();
+        assert_eq!(read::<Grown>(&header(2), &bytes[..16]), Ok(Grown { later: 0, ..grown }));
+        assert_eq!(read::<Grown>(&header(3), bytes), Ok(grown));
+        assert_eq!(read::<Grown>(&header(4), &[bytes, &[1; 8]].concat()), Ok(grown));
+        // Neither more nor less than its version has.
+        for (version, size) in [(2, 15), (2, 24), (3, 16), (4, 16)] {
+            let block = &bytes[..size];
+            assert_eq!(
+                read::<Grown>(&header(version), block),
+                Err(DecodeError::Malformed(999)),
+                "{version} {size}"
+            );
+        }
+    }
+}

@@ -28,6 +28,10 @@ pub(crate) fn image(point: &Affine) -> blst_p1 {
     }
 }
 
+/// Numerator and denominator of x, then of y: coefficients from the constant one up, and whether a leading one is left
+/// out.
+pub(crate) static POLYNOMIALS: [(&[Fp], bool); 4] = [(&X_NUM, false), (&X_DEN, true), (&Y_NUM, false), (&Y_DEN, true)];
+
 /// A polynomial at `x`, coefficients from the constant one up.
 fn value(coefficients: &[Fp], x: Fp) -> Fp {
     coefficients

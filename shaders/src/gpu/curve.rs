@@ -24,6 +24,13 @@ pub(super) struct Curve {
     scales: [(Fp, Fp); 2],
 }
 
+impl Curve {
+    /// What x and y are multiplied by on the way back from the device.
+    pub(super) const fn scales_back(&self) -> (Fp, Fp) {
+        self.scales[1]
+    }
+}
+
 /// E1.
 pub(super) const E1: Curve = Curve {
     b3: [
@@ -103,7 +110,16 @@ pub(super) const ISOGENOUS: Curve = Curve {
     ],
 };
 
+impl Curve {
+    /// What x and y are multiplied by on the way to the device.
+    pub(super) fn scale(&self) -> (field::Fp, field::Fp) {
+        let (x, y) = self.scales[0];
+        (field::Fp::from_blst(&x.into()), field::Fp::from_blst(&y.into()))
+    }
+}
+
 /// The words of a buffer of points.
+#[cfg(test)]
 pub(super) fn words_of(curve: &Curve, points: &[Affine]) -> Vec<u32> {
     let mut out = vec![0; points.len() * POINT_LEN];
     let (x_scale, y_scale) = curve.scales[0];

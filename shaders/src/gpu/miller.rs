@@ -16,7 +16,8 @@ use super::{Buffer, Commands, Device, Dispatch, Download, Kernel, Layer, lines};
 use blst::{blst_fp12, blst_p2_affine};
 use std::sync::LazyLock;
 
-static FORMULA: Layer = Layer {
+/// Programs over registers.
+pub(super) static FORMULA: Layer = Layer {
     name: "formula",
     text: include_str!("../../wgsl/formula.wgsl"),
     needs: &[&field::FIELD],
@@ -210,8 +211,8 @@ pub struct Pairs<'a> {
     pub points: &'a Buffer,
     /// Elements of `points`.
     pub points_len: usize,
-    /// The number of each pair's key, ascending: pair i has point i.
-    pub keys: &'a [u32],
+    /// The number of each pair's key, ascending, and the place of its point.
+    pub pairs: &'a [(u32, u32)],
 }
 
 /// A product on its way back.
@@ -230,8 +231,9 @@ pub fn enqueue(
     pairs: Pairs<'_>,
     lanes_max: usize,
 ) -> Accumulators {
-    let pairs_len = pairs.keys.len();
-    debug_assert!(pairs.keys.is_sorted() && pairs.keys.last().is_none_or(|key| (*key as usize) < table.len));
+    let pairs_len = pairs.pairs.len();
+    debug_assert!(pairs.pairs.is_sorted() && pairs.pairs.last().is_none_or(|pair| (pair.0 as usize) < table.len));
+    let chunk_len = table.chunk_len as u32;
     if pairs_len == 0 {
         return Accumulators {
             download: None,
@@ -243,15 +245,14 @@ pub fn enqueue(
     let mut words = field::slot(&vec![Fp::small(1).to_montgomery(); lanes]);
     words.resize(lanes * FP12_LEN * LIMBS, 0);
     let state = device.upload("accumulators", &words);
-    let in_chunk: Vec<u32> = pairs.keys.iter().map(|key| key % table.chunk_len as u32).collect();
-    let keys = device.upload("key numbers", &in_chunk);
+    let words: Vec<u32> = (pairs.pairs.iter())
+        .flat_map(|&(key, point)| [key % chunk_len, point])
+        .collect();
+    let in_chunk = device.upload("pairs", &words);
     let mut parts = Vec::new();
     let mut from = 0;
-    for part in pairs
-        .keys
-        .chunk_by(|a, b| a / table.chunk_len as u32 == b / table.chunk_len as u32)
-    {
-        parts.push((part[0] as usize / table.chunk_len, from, from + part.len()));
+    for part in pairs.pairs.chunk_by(|a, b| a.0 / chunk_len == b.0 / chunk_len) {
+        parts.push((part[0].0 as usize / table.chunk_len, from, from + part.len()));
         from += part.len();
     }
     // One chunk of keys: all steps at once. Several share the squarings of each step.
@@ -266,7 +267,7 @@ pub fn enqueue(
             let pairs_a_lane = (pair_end - pair_first).div_ceil(lanes) as u64;
             commands.run(&Dispatch {
                 kernel: &MILLER,
-                buffers: &[&table.loops, &table.chunks[chunk], pairs.points, &keys, &state],
+                buffers: &[&table.loops, &table.chunks[chunk], pairs.points, &in_chunk, &state],
                 params: &[
                     lanes as u32,
                     pair_first as u32,
@@ -370,11 +371,11 @@ mod tests {
             .flat_map(|at| field::slot(&points.iter().map(|point| point[at]).collect::<Vec<_>>()))
             .collect();
         let points = device.upload("points", &words);
-        let keys: Vec<u32> = pairs.iter().map(|(key, _)| *key).collect();
+        let numbered: Vec<(u32, u32)> = (0..).zip(pairs).map(|(at, (key, _))| (*key, at)).collect();
         let pairs = Pairs {
             points: &points,
             points_len: pairs.len(),
-            keys: &keys,
+            pairs: &numbered,
         };
         let mut commands = device.commands();
         let accumulators = enqueue(device, &mut commands, &table, pairs, lanes_max);

@@ -21,9 +21,11 @@ pub mod exponent;
 pub mod field;
 mod formula;
 pub mod hash;
+mod isogeny;
 mod kernel;
 mod lines;
 pub mod miller;
+pub(crate) mod pairing;
 mod points;
 pub mod program;
 pub mod roots;
@@ -48,18 +50,19 @@ pub use kernel::{Kernel, Layer};
 pub static KERNELS: &[&Kernel] = &[
     &hash::ENVELOPE,
     &hash::EXPAND,
+    &roots::UNPACK,
+    &exponent::EXPONENT,
+    &program::PROGRAM,
     &points::SUMS,
     &digits::DIGITS,
     &digits::SCAN,
     &tree::LEAVES,
     &tree::LEVEL,
     &tree::INCLUSION,
-    &roots::UNPACK,
+    &isogeny::ISOGENY,
     &miller::LINES,
     &miller::MILLER,
     &miller::PRODUCT,
-    &exponent::EXPONENT,
-    &program::PROGRAM,
 ];
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.

@@ -42,6 +42,8 @@ pub(super) enum Mode {
     },
     /// From every group of `trits` points c: the sum of 3^j c_j.
     Ternary { trits: u32 },
+    /// Points i and `distance + i`, or none where word i of the list, as far as `mask` goes, is not `wanted`.
+    Paired { distance: usize, mask: u32, wanted: u32 },
     /// The points `bounds[i]..bounds[i + 1]`, each times its coefficient of `trits` trits.
     Scaled { trits: u32 },
 }
@@ -74,6 +76,7 @@ impl Sums<'_> {
             Mode::Folded { trits } => (1, [(3u32.pow(trits) - 1) / 2, 3u32.pow(trits - 1), 0, 0]),
             Mode::Strided { group, from, to, run } => (2, [group as u32, from as u32, run as u32, to as u32]),
             Mode::Ternary { trits } => (3, [trits, 0, 0, 0]),
+            Mode::Paired { distance, mask, wanted } => (5, [distance as u32, mask, wanted, 0]),
             Mode::Scaled { trits } => (4, [trits, 0, 0, 0]),
         };
         let (source_len, sums_len) = (self.source.len() / POINT_LEN, self.sums.len() / POINT_LEN);

@@ -62,6 +62,12 @@ pub enum Class {
     NotInGroup,
 }
 
+/// The bits of a word of flags that decide its class, and what they are for [`Class::Point`].
+pub(super) const POINT_FLAGS: (u32, u32) = {
+    let decisive = 1 << BAD_ENCODING.0 | 1 << INFINITY.0 | 1 << ON_CURVE.0 | 1 << ZERO_X.0;
+    (decisive, 1 << ON_CURVE.0)
+};
+
 impl Class {
     /// The class that a word of flags stands for.
     pub fn from_flags(flags: u32) -> Self {

@@ -12,15 +12,20 @@
 //! * Coefficients are drawn here, after the batch is fixed, by no device and no driver.
 //! * When the equation fails, bisection goes on over the points that the device computed.
 
-use super::curve::{E1, ISOGENOUS, points_of, words_of};
+use super::curve::{E1, ISOGENOUS, POINT_LEN, points_of};
+use super::hash::{EXPANDED_LEN, Suite};
+use super::miller::{self, Accumulators};
+use super::pairing::{self, Pairings};
+use super::points::{Mode, Sums};
+use super::roots::{self, Class, POINT_FLAGS, Roots, SIGNATURE_LEN};
 use super::sums::{Batch, SCALED_LEN_MAX, SLOT_LEN_MAX};
 use super::{Buffer, Commands, Device, Download, Error, NO_SLOT, Ticket};
 use crate::batch::{Item, check_alone, check_points};
-use crate::cpu::{Affine, Path, Points, isogeny};
+use crate::cpu::{Path, Points, isogeny};
 use crate::key::PublicKey;
 use crate::rlc::{self, Coefficients, TRITS, Width};
 use crate::{SignatureError, Stats, curve};
-use blst::blst_p1;
+use blst::{blst_fp12, blst_p1};
 use core::ops::Range;
 use std::collections::VecDeque;
 use wattbook_types::Hash;
@@ -38,18 +43,28 @@ pub(crate) fn check_items(
     items: &[Item<'_>],
     dst: &[u8],
     path: &mut Path,
+    pairings: Option<&mut Pairings>,
     stats: &mut Stats,
 ) -> Result<Vec<Result<(), SignatureError>>, Error> {
     stats.signatures_checked += items.len() as u64;
     if items.is_empty() {
         return Ok(Vec::new());
     }
-    stats.batches += 1;
-    let mut check = Check::new(device, items, dst);
+    let Some(suite) = Suite::new(device, dst) else {
+        // Tags of other sizes are hashed on the CPU.
+        return Ok(check_points(items, dst, path.prepare(items, dst), false, path, stats));
+    };
+    let mut check = Check::new(device, items, suite);
+    if let Some(pairings) = pairings
+        && pairings.are_worth_it(items.len(), check.keys.len())
+    {
+        check.numbers = pairings.numbers(device, &check.keys)?;
+        check.pairings = Some(pairings);
+    }
     let mut in_flight = VecDeque::new();
     for start in (0..items.len()).step_by(CHUNK_LEN_MAX) {
         let range = start..items.len().min(start + CHUNK_LEN_MAX);
-        let Some(chunk) = check.begin(range, path) else {
+        let Some(chunk) = check.begin(range) else {
             // Without randomness nothing holds, so that every item ends at blst alone.
             return Ok(items.iter().map(|item| check_alone(item, dst, stats)).collect());
         };
@@ -65,6 +80,7 @@ pub(crate) fn check_items(
     }
     stats.pairings += 1 + check.keys.len() as u64;
     if check.holds(path) {
+        stats.batches += 1;
         let verdict = |(item, is_point): (&Item<'_>, &bool)| match is_point {
             true => Ok(()),
             false => check_alone(item, dst, stats),
@@ -79,13 +95,18 @@ pub(crate) fn check_items(
 struct Check<'a> {
     device: &'a Device,
     items: &'a [Item<'a>],
-    dst: &'a [u8],
     transcript: Hash,
+    suite: Suite,
+    roots: Roots,
     /// Ascending by encoding.
     keys: Vec<&'a PublicKey>,
     /// Sums so far: of the combinations, and of the messages of each key, on E1.
     combinations: Vec<blst_p1>,
     images: Vec<blst_p1>,
+    /// Where pairings are made on the device: the numbers that keys have there, and the product so far.
+    pairings: Option<&'a Pairings>,
+    numbers: Option<Vec<u32>>,
+    product: blst_fp12,
     /// Which items' signatures are points.
     is_point: Vec<bool>,
     /// Where the points of finished chunks lie.
@@ -104,42 +125,48 @@ struct Kept {
 struct Chunk {
     ticket: Ticket,
     kept: Kept,
-    is_point: Vec<bool>,
+    flags: Download,
     combinations: Download,
     /// Sums of messages with the keys of their slots.
     sums: Vec<(Download, Vec<usize>)>,
+    /// Pairings made instead.
+    loops: Vec<Accumulators>,
 }
 
 impl<'a> Check<'a> {
-    fn new(device: &'a Device, items: &'a [Item<'a>], dst: &'a [u8]) -> Self {
+    fn new(device: &'a Device, items: &'a [Item<'a>], suite: Suite) -> Self {
         let mut keys: Vec<&PublicKey> = items.iter().map(|item| item.key).collect();
         keys.sort_unstable_by_key(|key| key.as_bytes());
         keys.dedup();
         Self {
             device,
             items,
-            dst,
+            suite,
+            roots: Roots::new(device, ISOGENOUS.scale()),
             transcript: rlc::transcript(items.iter().map(|i| (i.key.as_bytes(), i.message, i.signature))),
             combinations: vec![blst_p1::default(); TRITS],
             images: vec![blst_p1::default(); keys.len()],
             keys,
+            pairings: None,
+            numbers: None,
+            product: blst_fp12::default(),
             is_point: vec![false; items.len()],
             kept: Vec::new(),
         }
     }
 
     /// Starts the items of `range`; `None` if the operating system gives no randomness.
-    fn begin(&self, range: Range<usize>, path: &Path) -> Option<Chunk> {
+    fn begin(&self, range: Range<usize>) -> Option<Chunk> {
         let layout = Layout::new(range, |item| {
             let bytes = self.items[item].key.as_bytes();
             self.keys.partition_point(|key| key.as_bytes() < bytes)
         });
-        let Layout { order, classes } = layout;
+        let Layout { order, kinds } = layout;
         let len = order.len();
         let coefficients = Coefficients::draw(&self.transcript, order.iter().copied())?;
         let wide = self.device.upload("coefficients", &coefficients.words());
         let mut commands = self.device.commands();
-        let front = self.front(&mut commands, &order, path);
+        let front = self.front(&mut commands, &order);
 
         let whole = |commands: &mut Commands<'_>, buffer: &Buffer| commands.download(buffer, 0, buffer.len());
         let batch = |curve, points, slots| Batch {
@@ -156,9 +183,10 @@ impl<'a> Check<'a> {
         let combinations =
             batch(E1, &front.signatures, len.div_ceil(SLOT_LEN_MAX)).combinations(&mut commands, &slot_of, width);
         let combinations = whole(&mut commands, &combinations);
+        let flags = whole(&mut commands, &front.flags);
 
-        let mut sums = Vec::new();
-        for Class { width, slots } in classes {
+        let (mut sums, mut loops) = (Vec::new(), Vec::new());
+        for Kind { width, slots } in kinds {
             let batch = batch(ISOGENOUS, &front.messages, slots.len());
             let totals = match width {
                 None => {
@@ -181,8 +209,14 @@ impl<'a> Check<'a> {
                     batch.totals(&mut commands, &combinations)
                 }
             };
-            let keys = slots.iter().map(|slot| slot.key).collect();
-            sums.push((whole(&mut commands, &totals), keys));
+            let keys = slots.iter().map(|slot| slot.key);
+            match (self.pairings, &self.numbers) {
+                (Some(pairings), Some(numbers)) => {
+                    let numbers = keys.map(|key| numbers[key]);
+                    loops.push(pairings.enqueue(self.device, &mut commands, &totals, numbers));
+                }
+                _ => sums.push((whole(&mut commands, &totals), keys.collect())),
+            }
         }
         Some(Chunk {
             ticket: commands.submit(),
@@ -191,47 +225,82 @@ impl<'a> Check<'a> {
                 signatures: front.signatures,
                 messages: front.messages,
             },
-            is_point: front.is_point,
+            flags,
             combinations,
             sums,
+            loops,
         })
     }
 
-    /// The points of the items in `order`: signatures on E1, messages on E1'.
-    fn front(&self, _commands: &mut Commands<'_>, order: &[usize], path: &Path) -> Front {
-        let items: Vec<Item<'_>> = order
-            .iter()
-            .map(|at| {
-                let Item {
-                    key,
-                    message,
-                    signature,
-                    source,
-                } = self.items[*at];
-                Item {
-                    key,
-                    message,
-                    signature,
-                    source,
-                }
-            })
-            .collect();
-        let points = path.prepare(&items, self.dst);
-        let of = |select: fn(&Points) -> Affine| -> Vec<Affine> {
-            points
-                .iter()
-                .map(|points| points.as_ref().map_or(Affine::INFINITY, select))
-                .collect()
-        };
-        Front {
-            signatures: self
-                .device
-                .upload("signatures", &words_of(&E1, &of(|points| points.signature))),
-            messages: self
-                .device
-                .upload("messages", &words_of(&ISOGENOUS, &of(|points| points.message))),
-            is_point: points.iter().map(Option::is_some).collect(),
+    /// The points of the items in `order`: signatures on E1, messages on E1', infinity both where a signature is none.
+    fn front(&self, commands: &mut Commands<'_>, order: &[usize]) -> Front {
+        let n = order.len();
+        let device = self.device;
+        let mut signatures = Vec::with_capacity(n * SIGNATURE_LEN);
+        let mut messages = Vec::with_capacity(n);
+        for at in order {
+            let item = &self.items[*at];
+            signatures.extend(
+                item.signature
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|word| u32::from_le_bytes(*word)),
+            );
+            messages.push(item.message);
         }
+        let uniform = device.buffer("uniform bytes", n * EXPANDED_LEN);
+        let digests = messages.iter().map(|message| <&[u8; 32]>::try_from(*message).ok());
+        match digests.collect::<Option<Vec<_>>>() {
+            Some(digests) => {
+                let words: Vec<u32> = digests
+                    .iter()
+                    .flat_map(|digest| digest.as_chunks::<4>().0)
+                    .map(|word| u32::from_le_bytes(*word))
+                    .collect();
+                self.suite
+                    .expand(commands, &device.upload("messages", &words), &uniform, n);
+            }
+            None => self.suite.expand_any(device, commands, &messages, &uniform),
+        }
+        let front = Front {
+            signatures: device.buffer("signatures", n * POINT_LEN),
+            messages: device.buffer("messages", n * POINT_LEN),
+            flags: device.buffer("flags", n),
+        };
+        let mapped = device.buffer("mapped messages", 2 * n * POINT_LEN);
+        self.roots.run(
+            commands,
+            &roots::Batch {
+                n,
+                signatures: &device.upload("encodings", &signatures),
+                uniform: &uniform,
+                working: &device.buffer("roots", Roots::working_len(n)),
+                points: &front.signatures,
+                flags: &front.flags,
+                mapped: &mapped,
+            },
+        );
+        let (mask, wanted) = POINT_FLAGS;
+        Sums {
+            curve: ISOGENOUS,
+            mode: Mode::Paired {
+                distance: n,
+                mask,
+                wanted,
+            },
+            source: &mapped,
+            bounds: &front.flags,
+            list: &front.flags,
+            sums: &front.messages,
+            into: 0,
+            stride: 1,
+            groups: n,
+            places: 1,
+            additions: 2,
+        }
+        .run(commands);
+        front
     }
 
     /// Adds the sums of a chunk.
@@ -247,8 +316,11 @@ impl<'a> Check<'a> {
                 self.images[key] = curve::add(&self.images[key], &isogeny::image(point));
             }
         }
-        for (at, is_point) in chunk.kept.order.iter().zip(chunk.is_point) {
-            self.is_point[*at] = is_point;
+        for accumulators in chunk.loops {
+            self.product *= miller::finish(accumulators, &mut outcome);
+        }
+        for (at, flags) in chunk.kept.order.iter().zip(outcome.take(chunk.flags)) {
+            self.is_point[*at] = Class::from_flags(flags) == Class::Point;
         }
         self.kept.push(chunk.kept);
         Ok(())
@@ -256,8 +328,14 @@ impl<'a> Check<'a> {
 
     /// Whether the batch holds: every combination in the subgroup, and the pairing equation.
     fn holds(&self, path: &mut Path) -> bool {
-        path.are_in_g1(&self.combinations)
-            && path.pairing_holds(rlc::total(&self.combinations), self.images.clone(), &self.keys)
+        if !path.are_in_g1(&self.combinations) {
+            return false;
+        }
+        let total = rlc::total(&self.combinations);
+        match self.numbers {
+            Some(_) => pairing::holds(&total, self.product),
+            None => path.pairing_holds(total, self.images.clone(), &self.keys),
+        }
     }
 
     /// The points of every item, from the device.
@@ -282,19 +360,19 @@ impl<'a> Check<'a> {
 struct Front {
     signatures: Buffer,
     messages: Buffer,
-    /// Whether the signature is a point other than infinity; where not, both points are infinity.
-    is_point: Vec<bool>,
+    /// What the encodings are, for [`Class::from_flags`].
+    flags: Buffer,
 }
 
-/// How the items of a chunk lie: class by class, key by key, slot by slot.
+/// How the items of a chunk lie: kind by kind, key by key, slot by slot.
 struct Layout {
     /// Item of every position.
     order: Vec<usize>,
-    classes: Vec<Class>,
+    kinds: Vec<Kind>,
 }
 
 /// Slots whose sums are found the same way.
-struct Class {
+struct Kind {
     /// Trits of a window; none where points are multiplied one by one.
     width: Option<Width>,
     slots: Vec<Slot>,
@@ -312,26 +390,26 @@ impl Layout {
         let slots = by_key
             .chunk_by(|a, b| a.0 == b.0)
             .flat_map(|items| items.chunks(SLOT_LEN_MAX));
-        let (mut order, mut classes) = (Vec::with_capacity(by_key.len()), Vec::new());
+        let (mut order, mut kinds) = (Vec::with_capacity(by_key.len()), Vec::new());
         let lens = [
             (None, 0..=SCALED_LEN_MAX),
             (Some(Width::Two), SCALED_LEN_MAX + 1..=FIVE_FROM - 1),
             (Some(Width::Five), FIVE_FROM..=SLOT_LEN_MAX),
         ];
         for (width, lens) in lens {
-            let mut class = Vec::new();
+            let mut of_kind = Vec::new();
             for slot in slots.clone().filter(|slot| lens.contains(&slot.len())) {
                 let start = order.len();
                 order.extend(slot.iter().map(|(_, item)| item));
-                class.push(Slot {
+                of_kind.push(Slot {
                     key: slot[0].0,
                     positions: start..order.len(),
                 });
             }
-            if !class.is_empty() {
-                classes.push(Class { width, slots: class });
+            if !of_kind.is_empty() {
+                kinds.push(Kind { width, slots: of_kind });
             }
         }
-        Self { order, classes }
+        Self { order, kinds }
     }
 }

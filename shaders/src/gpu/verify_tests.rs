@@ -1,6 +1,7 @@
 //! Whole batches on the device beside blst's verdicts: valid, hostile, of many shapes.
 
 use super::curve::{E1, points_of, words_of};
+use super::pairing::Pairings;
 use super::sums::Batch;
 use super::verify::check_items;
 use super::{Error, test_device};
@@ -76,14 +77,13 @@ impl Scene {
     }
 
     fn on_device(&self) -> Result<(Verdicts, Stats), Error> {
+        self.paired(None)
+    }
+
+    fn paired(&self, pairings: Option<&mut Pairings>) -> Result<(Verdicts, Stats), Error> {
         let mut stats = Stats::default();
-        let verdicts = check_items(
-            test_device(),
-            &self.items(),
-            SIGNATURE_DST,
-            &mut Path::new(2),
-            &mut stats,
-        )?;
+        let (device, path) = (test_device(), &mut Path::new(2));
+        let verdicts = check_items(device, &self.items(), SIGNATURE_DST, path, pairings, &mut stats)?;
         Ok((verdicts, stats))
     }
 
@@ -94,13 +94,16 @@ impl Scene {
 
     /// The verdicts are blst's on the items of `faults`, none of which holds, and `Ok` on all others.
     fn assert_faults(&self, faults: &[usize]) -> Result<(), Error> {
-        let (verdicts, _) = self.on_device()?;
+        self.assert_verdicts(&self.on_device()?.0, faults);
+        Ok(())
+    }
+
+    fn assert_verdicts(&self, verdicts: &Verdicts, faults: &[usize]) {
         for (at, verdict) in verdicts.iter().enumerate() {
             let expected = if faults.contains(&at) { self.blst(at) } else { Ok(()) };
             assert_eq!(expected.is_err(), faults.contains(&at), "item {at}");
             assert_eq!(*verdict, expected, "item {at}");
         }
-        Ok(())
     }
 
     /// Adds a point to a signature.
@@ -314,5 +317,34 @@ fn two_hundred_batches_with_a_cofactor_fault() -> Result<(), Error> {
     assert_eq!(by_trits, BATCHES);
     // One sum finds 133 on average; a fair source goes beyond these bounds less than once in 10^9.
     assert!((85..175).contains(&by_one_sum));
+    Ok(())
+}
+
+#[test]
+fn pairings_of_many_keys_stay_on_the_device() -> Result<(), Error> {
+    let mut counts = vec![1; 50];
+    counts.extend([2, 3, 40]);
+    let mut scene = Scene::new(&counts);
+    let mut pairings = Pairings::new(test_device(), 60);
+    for _ in 0..2 {
+        let (verdicts, stats) = scene.paired(Some(&mut pairings))?;
+        scene.assert_verdicts(&verdicts, &[]);
+        assert_eq!(
+            (pairings.len(), stats.bisections),
+            (53, 0),
+            "keys stay, and the equation held"
+        );
+    }
+    // A faulty signature of a lone key and of the key of many, and one outside the subgroup.
+    let (first, second) = (scene.signed[3].signature, scene.signed[80].signature);
+    (scene.signed[3].signature, scene.signed[80].signature) = (second, first);
+    scene.shift(20, &outside()[0]);
+    let (verdicts, _) = scene.paired(Some(&mut pairings))?;
+    scene.assert_verdicts(&verdicts, &[3, 20, 80]);
+    // More keys than fit: the CPU pairs.
+    let mut few = Pairings::new(test_device(), 52);
+    let (verdicts, _) = scene.paired(Some(&mut few))?;
+    scene.assert_verdicts(&verdicts, &[3, 20, 80]);
+    assert_eq!(few.len(), 0);
     Ok(())
 }

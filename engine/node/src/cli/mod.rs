@@ -1,10 +1,13 @@
 //! The command line: one module per command. Data goes to stdout, messages to stderr.
 
 pub mod bench;
+pub mod checkpoint;
 pub mod clear;
 pub mod demo;
+pub mod export;
 pub mod init;
 pub mod inspect;
+pub mod prove;
 pub mod replay;
 pub mod run;
 pub mod send;
@@ -46,6 +49,16 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Measure the batch verifier.
     Bench(bench::Args),
+    /// Prove a record or a deal to anybody.
+    Prove(prove::Args),
+    /// Check a proof with nothing but the log's public key.
+    VerifyProof(prove::VerifyArgs),
+    /// Show, sign, cosign checkpoints.
+    Checkpoint(checkpoint::Args),
+    /// Write trades, items or records as CSV, JSON lines or Parquet.
+    Export(export::Args),
+    /// Write the log of block headers as static tlog-tiles.
+    Tiles(checkpoint::TilesArgs),
 }
 
 /// Runs a command.
@@ -61,6 +74,11 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Prove(args) => prove::run(&args),
+        Command::VerifyProof(args) => prove::verify(&args),
+        Command::Checkpoint(args) => checkpoint::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Tiles(args) => checkpoint::tiles(&args),
     }
 }
 

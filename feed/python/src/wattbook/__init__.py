@@ -11,6 +11,7 @@ from .session import (
     Session,
     SessionError,
     follow,
+    replay,
 )
 from .signing import SigningKey, SigningUnavailable
 from .soupbin import FramingError
@@ -31,5 +32,6 @@ __all__ = [
     "TimeInForce",
     "contract_id",
     "follow",
+    "replay",
 ]
 __all__ += messages.__all__

@@ -11,7 +11,7 @@ import sys
 import time
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Callable, Optional, Sequence
+from typing import Callable, Iterator, Optional, Sequence
 
 from .messages import (
     Accepted,
@@ -26,7 +26,7 @@ from .messages import (
     to_json,
 )
 from .orders import ALL_INDEXES, Cancel, Item, Quote, SelfTrade, TimeInForce, contract_id
-from .session import Session, SessionError, follow
+from .session import Received, Session, SessionError, follow, replay
 from .signing import SigningKey, SigningUnavailable
 from .soupbin import FramingError
 
@@ -57,7 +57,14 @@ def _tail(arguments: argparse.Namespace) -> int:
     left: Optional[int] = arguments.count
     if left == 0:
         return 0
-    for seq, message in follow(arguments.address, arguments.first, attempts=arguments.attempts):
+    messages: Iterator[Received]
+    if arguments.replay is not None:
+        messages = (found for found in replay(arguments.replay) if found.seq is None or found.seq >= arguments.first)
+    elif arguments.address is not None:
+        messages = follow(arguments.address, arguments.first, attempts=arguments.attempts)
+    else:
+        raise ValueError("tail needs the host:port of a node, or --replay")
+    for seq, message in messages:
         _print(message, seq, arguments.json)
         if left is not None:
             left -= 1
@@ -145,7 +152,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     tail = commands.add_parser("tail", help="follow the public feed, through drops of the connection")
-    tail.add_argument("address", help="host:port of a node")
+    tail.add_argument("address", nargs="?", help="host:port of a node")
+    tail.add_argument("--replay", metavar="FILE", help="print what `wattbook tail --record` wrote, instead of a node's feed")
     tail.add_argument("--from", dest="first", type=int, default=0, help="first number wanted; default: what comes next")
     tail.add_argument("--count", type=int, help="end after this many messages")
     tail.add_argument("--attempts", type=int, default=5, help="attempts in a row without a message")

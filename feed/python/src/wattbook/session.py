@@ -252,6 +252,34 @@ class Session:
             self._packets = self._decoder.packets()
 
 
+def replay(path: str) -> Iterator[Received]:
+    """What `wattbook tail --record` wrote: a server's side of a session. Ends with the file; raises `Disconnected` where the
+    file ends within a packet. Messages of a later schema are left out."""
+    decoder, next_seq = soupbin.Decoder(), None
+    with open(path, "rb") as file:
+        while data := file.read(1 << 16):
+            decoder.feed(data)
+            for packet in decoder.packets():
+                if next_seq is None:
+                    if packet.kind != "A":
+                        raise soupbin.FramingError(f"{path} is no recording of a session")
+                    next_seq = soupbin.login_accepted(packet.payload)[1]
+                    continue
+                if packet.kind not in "SU":
+                    continue
+                seq = None
+                if packet.kind == "S":
+                    seq, next_seq = next_seq, next_seq + 1
+                try:
+                    yield Received(seq, decode(packet.payload))
+                except DecodeError:
+                    continue
+    if next_seq is None:
+        raise soupbin.FramingError(f"{path} is no recording of a session")
+    if decoder.pending:
+        raise Disconnected(f"{path} ends within a packet; the next message is {next_seq}")
+
+
 def follow(address: str, next_seq: int = 1, attempts: int = 5, pause_s: float = 0.5) -> Iterator[Received]:
     """The public feed, resumed after every drop with the message after the last one; ends with the session. Raises
     `Disconnected` after so many attempts in a row that brought no message. Messages of a later schema are left out."""

@@ -65,6 +65,11 @@ class Decoder:
         """Takes what was received."""
         self._bytes += data
 
+    @property
+    def pending(self) -> int:
+        """Bytes that are no whole packet yet."""
+        return len(self._bytes)
+
     def packets(self) -> Iterator[Packet]:
         """The packets that are whole; raises `FramingError` where there is none and never will be."""
         while len(self._bytes) >= 3:
