@@ -4,7 +4,7 @@ CARGO ?= cargo
 SEED ?= 1
 MINUTES ?= 10
 
-.PHONY: help setup demo test soak bench bench-book bench-node bench-gpu bench-gpu-build clean
+.PHONY: help setup demo test soak bench bench-book bench-ledger bench-node bench-gpu bench-gpu-build clean
 
 help:
 	@echo 'make demo        build, then run one real day of a real grid (SEED=$(SEED))'
@@ -14,6 +14,7 @@ help:
 	@echo 'make bench-book  the book beside the least a book can cost and beside other books, one JSON line a figure and rival'
 	@echo 'make bench-gpu   the batch verifier on the processor and on a graphics processor, beside blst and bare SHA-256'
 	@echo 'make bench-gpu-build  the same as a folder that needs neither Rust nor network: target/bench-gpu/bench-gpu'
+	@echo 'make bench-ledger what a ledger costs its node: replay, restart; one JSON line a figure'
 	@echo 'make bench-node  clients against a running node: what a user gets, one JSON line a figure'
 
 setup:
@@ -41,6 +42,12 @@ bench-book: setup
 	$(CARGO) build --release --locked -p wattbook-bench-book --features rivals
 	@echo '== base, rivals and ours in turn on the same operations; leave the machine alone'
 	@target/release/bench-book --seed 42
+
+bench-ledger: setup
+	@echo '== building the node and the ledger bench (release)'
+	$(CARGO) build --release --locked -p wattbook-bench-ledger
+	@echo '== ledgers of up to 5 GB in the temporary folder (TMPDIR); leave the machine alone'
+	@target/release/bench-ledger
 
 bench-node: setup
 	@echo '== building the node and the load generator (release)'

@@ -30,6 +30,8 @@
 //! * A commit entry is torn only if it is the last, its block is there, and each of its bytes is zero or what the entry
 //!   must say; it is then written again. Any other wrong entry is damage.
 //! * [`Recovery`] says in one sentence what was done.
+//! * [`Store::open_from`] does the same from an [`Anchor`] on, which a [`Snapshot`] gives: blocks below it are taken as they
+//!   stand until a [`Scrub`] has read them. [`repair`] takes damaged blocks from a copy, by what the log key has signed.
 
 mod anchor;
 mod block;
@@ -48,6 +50,7 @@ mod note;
 mod proof;
 mod read;
 mod recover;
+mod repair;
 mod scan;
 mod scrub;
 mod segment;
@@ -72,6 +75,7 @@ pub use note::{
 pub use proof::{ProofError, Proven, RecordProof, check_consistency};
 pub use read::{Blocks, Reader};
 pub use recover::Recovery;
+pub use repair::{DAMAGED_DIR, RepairError, Repaired, genesis_of, recorded_chain, repair};
 pub use scan::Block;
 pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};

@@ -99,6 +99,11 @@ impl Log {
         Ok(())
     }
 
+    /// Promises `count` segments whether they are there or not: a frame of one that is not is a fault of that frame.
+    pub(crate) fn promise_any(&mut self, count: u64) {
+        self.segments.resize_with(count as usize, OnceLock::new);
+    }
+
     /// Opens the promised segment that holds a log offset.
     fn reach(&self, at: u64) -> Result<(), Fault> {
         let index = at / self.segment_size;

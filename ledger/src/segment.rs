@@ -85,6 +85,11 @@ impl RawSegmentHeader {
         crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC_AT.start]), &bytes[CRC_AT.end..])
     }
 
+    /// The bytes of a segment's header.
+    pub(crate) fn of(index: u64, segment_size: u64, chain: ChainId) -> [u8; SEGMENT_HEADER_SIZE as usize] {
+        bytemuck::cast(Self::new(index, segment_size, chain))
+    }
+
     /// Reads the header of the segment file at `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, Fault> {
         let mut header = Self::zeroed();

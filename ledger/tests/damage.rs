@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use proptest::prelude::*;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use support::{SMALL, build, copy, files, key};
 use wattbook_ledger::{Block, COMMIT_SIZE, Error, FaultKind, Reader, Store, check};
 
@@ -232,6 +234,153 @@ fn a_fault_names_file_offset_block_and_kind() {
         text.ends_with("00000000.seg, offset 440, block 1: the frame checksum is wrong (fault 14)"),
         "{text}"
     );
+}
+
+/// Ten thousand changes of one byte each, anywhere: all are found, and whoever opens the ledger all the same gets a prefix
+/// of what was committed.
+#[test]
+fn ten_thousand_changed_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(build(dir.path(), 9));
+    let whole: Vec<_> = Reader::open(dir.path())
+        .unwrap()
+        .blocks()
+        .map(|block| block.unwrap().digest)
+        .collect();
+    let files: Vec<_> = files(dir.path())
+        .into_iter()
+        .map(|path| (std::fs::read(&path).unwrap(), path))
+        .collect();
+    let all: usize = files.iter().map(|(bytes, _)| bytes.len()).sum();
+    let mut dice = ChaCha8Rng::seed_from_u64(10_000);
+    for change in 0..10_000 {
+        let mut at = dice.next_u64() as usize % all;
+        let (bytes, path) = files
+            .iter()
+            .find(|(bytes, _)| match at.checked_sub(bytes.len()) {
+                Some(rest) => {
+                    at = rest;
+                    false
+                }
+                None => true,
+            })
+            .unwrap();
+        let byte = bytes[at] ^ (1 + (dice.next_u64() % 255) as u8);
+        poke(path, at as u64, byte);
+        let fault = check(dir.path(), &key().verifying_key()).expect_err("a changed byte is found");
+        assert!(fault.file.starts_with(dir.path()), "change {change}: {fault}");
+        if change % 8 == 0
+            && let Ok(reader) = Reader::open(dir.path())
+        {
+            let found: Vec<_> = reader
+                .blocks()
+                .map_while(Result::ok)
+                .map(|block| block.digest)
+                .collect();
+            assert!(whole.starts_with(&found), "change {change} gives another block");
+        }
+        poke(path, at as u64, bytes[at]);
+    }
+    check(dir.path(), &key().verifying_key()).unwrap();
+}
+
+/// Every file cut at every length, also to nothing.
+#[test]
+fn every_truncation_is_found() {
+    let (dir, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(build(dir.path(), 9));
+    let end = Reader::open(dir.path()).unwrap().committed().unwrap();
+    copy(dir.path(), work.path());
+    for (path, original) in files(work.path()).iter().zip(files(dir.path())) {
+        let bytes = std::fs::read(original).unwrap();
+        for len in 0..bytes.len() {
+            std::fs::write(path, &bytes[..len]).unwrap();
+            kind_of(work.path());
+            if let Ok(reader) = Reader::open(work.path()) {
+                assert!(reader.blocks().count() <= end.height as usize + 1);
+            }
+        }
+        std::fs::write(path, &bytes).unwrap();
+    }
+    check(work.path(), &key().verifying_key()).unwrap();
+}
+
+/// Segments of another time, records that stand twice, pages that are zero.
+#[test]
+fn replayed_doubled_and_zeroed_is_found() {
+    let (old, dir, work) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let mut store = build(dir.path(), 14);
+    copy(dir.path(), old.path());
+    for height in 15..=30 {
+        support::append(&mut store, &support::payloads(height));
+        store.commit().unwrap();
+    }
+    let length = store.committed().length;
+    drop(store);
+    // The segment as it stood before, and another one in its place.
+    let segments = length.div_ceil(4096);
+    for index in 0..segments {
+        let name = |index: u64| format!("{index:08}.seg");
+        let now = std::fs::read(dir.path().join(name(index))).unwrap();
+        let others = (0..segments).map(|other| dir.path().join(name(other)));
+        for other in others.chain([old.path().join(name(index))]) {
+            let Ok(bytes) = std::fs::read(&other) else { continue };
+            if bytes == now {
+                continue;
+            }
+            copy(dir.path(), work.path());
+            std::fs::write(work.path().join(name(index)), bytes).unwrap();
+            kind_of(work.path());
+            assert!(matches!(
+                Store::open(work.path(), &key(), SMALL),
+                Err(Error::Damaged(_))
+            ));
+        }
+    }
+    // Each frame over the one after it, each 512 bytes of content zero.
+    let reader = Reader::open(dir.path()).unwrap();
+    let blocks: Vec<Block<'_>> = reader.blocks().map(Result::unwrap).collect();
+    let frames: Vec<(u64, u64)> = blocks
+        .iter()
+        .flat_map(|block| block.records.iter())
+        .map(|record| (record.offset, record.leaf.len() as u64 + 8))
+        .collect();
+    for ((from, size), (to, _)) in frames.iter().zip(&frames[1..]) {
+        copy(dir.path(), work.path());
+        let (source, offset) = reader.locate(*from);
+        let bytes = std::fs::read(source).unwrap()[offset as usize..][..*size as usize].to_vec();
+        let (target, offset) = reader.locate(*to);
+        let path = work.path().join(target.file_name().unwrap());
+        let file = File::options().write(true).open(path).unwrap();
+        file.write_all_at(&bytes[..bytes.len().min(4096 - offset as usize)], offset)
+            .unwrap();
+        kind_of(work.path());
+        assert!(matches!(
+            Store::open(work.path(), &key(), SMALL),
+            Err(Error::Damaged(_))
+        ));
+    }
+    for at in (0..length).step_by(512) {
+        copy(dir.path(), work.path());
+        let (path, offset) = reader.locate(at);
+        let path = work.path().join(path.file_name().unwrap());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let page = &mut bytes[offset as usize..offset as usize + 512];
+        if page.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        page.fill(0);
+        std::fs::write(path, bytes).unwrap();
+        kind_of(work.path());
+        assert!(matches!(
+            Store::open(work.path(), &key(), SMALL),
+            Err(Error::Damaged(_))
+        ));
+    }
 }
 
 proptest! {

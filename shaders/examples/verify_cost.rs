@@ -226,4 +226,69 @@ fn main() {
             ratio % 100
         );
     }
+    trees(rounds, chain, &public[0]);
+}
+
+/// Roots over a large tree beside the compressions that it takes, over blocks that stand ready.
+fn trees(rounds: usize, chain: ChainId, key: &PublicKey) {
+    const LEAVES: usize = 1 << 17;
+    // One per leaf, two per node above.
+    const COMPRESSIONS: usize = 3 * LEAVES - 2;
+    let leaves: Vec<u8> = (0..LEAVES * LEAF_SIZE).map(|at| ((at * 7) >> 3) as u8).collect();
+    let header = EnvelopeHeader {
+        version: ENVELOPE_VERSION,
+        reserved0: 0,
+        count: LEAVES as u32,
+        participant: 0,
+        key_version: 1,
+        reserved1: 0,
+        nonce: 0,
+        not_after_ns: 1,
+        root: tree::root(leaves.as_chunks::<LEAF_SIZE>().0).0,
+    };
+    // Without a signature that can be one, a verdict costs the tree.
+    let candidate = Candidate {
+        header: &header,
+        signature: &[0; 48],
+        leaves: &leaves,
+        key,
+        source: 0,
+    };
+    let mut verifier = Verifier::new(Policy::Batch);
+    let blocks = vec![[7u8; 64]; 1 << 10];
+    let (mut own, mut plain, mut bare) = (u128::MAX, u128::MAX, u128::MAX);
+    for _ in 0..4 * rounds {
+        let start = Instant::now();
+        let verdict = verifier.verify(chain, &[candidate]);
+        own = own.min(start.elapsed().as_nanos());
+        assert_eq!(
+            verdict,
+            [Verdict::BadSignature(wattbook_shaders::SignatureError::BadEncoding)]
+        );
+        let start = Instant::now();
+        assert_eq!(tree::root(leaves.as_chunks::<LEAF_SIZE>().0).0, header.root);
+        plain = plain.min(start.elapsed().as_nanos());
+        let start = Instant::now();
+        let mut state = [0u32; 8];
+        for _ in 0..COMPRESSIONS.div_ceil(blocks.len()) {
+            sha2::block_api::compress256(&mut state, &blocks);
+        }
+        std::hint::black_box(state);
+        bare = bare.min(start.elapsed().as_nanos());
+    }
+    let rate = |ns: u128| LEAVES as u128 * 100_000 / ns;
+    for (name, ns) in [
+        ("tree", own),
+        ("tree, leaf by leaf", plain),
+        ("bare compressions", bare),
+    ] {
+        let (rate, ratio) = (rate(ns), rate(ns) * 100 / rate(bare));
+        println!(
+            "{name:24} {:>6}.{:02} M leaves/s   {:>4}.{:02} of bare",
+            rate / 100,
+            rate % 100,
+            ratio / 100,
+            ratio % 100
+        );
+    }
 }

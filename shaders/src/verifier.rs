@@ -12,7 +12,7 @@ use crate::{SignatureError, Stats};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use wattbook_feed::signed::{EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
-use wattbook_types::{ChainId, Hash, tree};
+use wattbook_types::{ChainId, Hash};
 
 /// Keys whose lines a device keeps unless told otherwise: 2.8 GB.
 pub const DEVICE_KEYS_MAX: usize = 1 << 17;
@@ -247,14 +247,17 @@ impl Verifier {
         let sizes: Vec<u32> = counted.iter().map(|i| batch[*i].header.count).collect();
         let leaves: usize = sizes.iter().map(|size| *size as usize).sum();
         self.stats.leaves_hashed += leaves as u64;
-        let roots = self.roots_by_device(batch, &counted, &sizes, leaves);
-        for (place, index) in counted.into_iter().enumerate() {
-            let candidate = &batch[index];
-            let root = match &roots {
-                Some(roots) => roots[place],
-                None => tree::root(candidate.leaves.as_chunks::<LEAF_SIZE>().0),
-            };
-            if root.0 != candidate.header.root {
+        let roots = self
+            .roots_by_device(batch, &counted, &sizes, leaves)
+            .unwrap_or_else(|| {
+                let trees: Vec<_> = counted
+                    .iter()
+                    .map(|i| batch[*i].leaves.as_chunks::<LEAF_SIZE>().0)
+                    .collect();
+                self.path.roots(&trees)
+            });
+        for (index, root) in counted.into_iter().zip(roots) {
+            if root.0 != batch[index].header.root {
                 faults[index] = Some(Verdict::BadRoot);
             }
         }

@@ -1,5 +1,5 @@
-// x^e for one fixed exponent e and many x, as a list of steps that every thread walks: square so often, multiply by or
-// load a power from the table, keep the result in the table.
+// x^e for one fixed exponent e and many x, as a list of steps that every thread walks: begin anew from a power in the
+// table, square so often, multiply by a power in the table, keep the result in the table.
 
 struct Params {
     first: u32,
@@ -10,12 +10,13 @@ struct Params {
     goal: u32,
 }
 
-const NO_POWER: u32 = 31u;
-// Of odd powers up to x^31, and x^2.
-const POWERS: u32 = 17u;
+const NONE: u32 = 31u;
+// The odd powers up to x^15.
+const POWERS: u32 = 8u;
 
 var<immediate> params: Params;
-// Squarings in bits 0-7, power in 8-12, whether that is loaded in 15, place to keep the result in 16-20.
+// Squarings, at least one, in bits 0-7, the power to multiply by in 8-12, that to begin from in 16-20, the place to keep
+// the result in 24-28.
 @group(0) @binding(0) var<storage, read> steps: array<u32>;
 @group(0) @binding(1) var<storage, read_write> io: array<u32>;
 
@@ -31,23 +32,29 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 //% for j in 0..13
     r.v{j} = io[source_at + {j}u * params.n];
 //% end
+    powers[0] = r;
     let count = arrayLength(&steps);
     for (var s = 0u; s < count; s++) {
         let step = steps[s];
-        for (var k = step & 0xffu; k > 0u; k--) {
-            r = fp_sqr(r);
+        let start = (step >> 16u) & 31u;
+        if start != NONE {
+            r = powers[start];
         }
-        let power = (step >> 8u) & 31u;
-        if power != NO_POWER {
-            let x = powers[power];
-            if (step & 0x8000u) != 0u {
-                r = x;
-            } else {
-                r = fp_mul(r, x);
+        // Not a `while`: a device without branches runs the body of a loop once more than its condition holds.
+        var left = step & 0xffu;
+        loop {
+            r = fp_sqr(r);
+            left--;
+            continuing {
+                break if left == 0u;
             }
         }
-        let place = (step >> 16u) & 31u;
-        if place != NO_POWER {
+        let power = (step >> 8u) & 31u;
+        if power != NONE {
+            r = fp_mul(r, powers[power]);
+        }
+        let place = step >> 24u;
+        if place != NONE {
             powers[place] = r;
         }
     }

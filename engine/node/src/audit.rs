@@ -305,6 +305,7 @@ impl Run {
             let (fault, detail) = match error {
                 StartError::Genesis(error) => (ChainFault::Genesis, Detail::Genesis(error)),
                 StartError::Market(reject) => (ChainFault::GenesisMarket, Detail::Reject(reject)),
+                StartError::Image(_) | StartError::OtherChain => unreachable!("genesis is no image"),
             };
             genesis_finding(dir, Finding::new(fault, dir.join(GENESIS_FILE), 0).because(detail))
         })?;

@@ -118,6 +118,12 @@ pub struct Seal {
     pub segment_size: u64,
     /// Slots of the ring from the match stage.
     pub ring_len: usize,
+    /// Records from one snapshot to the next; 0: none are made.
+    pub snapshot_records: u64,
+    /// Snapshots kept.
+    pub snapshots_kept: usize,
+    /// Mebibytes a second that the scrubber reads of a ledger opened from a snapshot; 0: it does not.
+    pub scrub_mib_s: u64,
 }
 
 /// The publish stage.
@@ -126,6 +132,8 @@ pub struct Seal {
 pub struct Publish {
     /// Messages kept per stream for sessions that come back.
     pub history_len: usize,
+    /// Of them, as many as a snapshot holds: what a restart from it remembers.
+    pub snapshot_history_len: usize,
     /// Slots of the ring into this stage and of the one back to the sockets.
     pub ring_len: usize,
 }
@@ -179,6 +187,9 @@ impl Default for Seal {
             idle_tick_ms: 10_000,
             segment_size: 64 << 20,
             ring_len: 64,
+            snapshot_records: 100_000,
+            snapshots_kept: 3,
+            scrub_mib_s: 32,
         }
     }
 }
@@ -187,6 +198,7 @@ impl Default for Publish {
     fn default() -> Self {
         Self {
             history_len: 65_536,
+            snapshot_history_len: 65_536,
             ring_len: 16_384,
         }
     }
@@ -254,6 +266,7 @@ impl Config {
             ("verify.suspect_len_max", self.verify.suspect_len_max),
             ("seal.block_records_max", self.seal.block_records_max),
             ("seal.ring_len", self.seal.ring_len),
+            ("seal.snapshots_kept", self.seal.snapshots_kept),
             ("publish.history_len", self.publish.history_len),
             ("publish.ring_len", self.publish.ring_len),
         ];

@@ -19,6 +19,12 @@ pub enum StartError {
     /// An account or a parameter of it cannot stand.
     #[error("genesis.bin cannot start a market: {0}")]
     Market(Reject),
+    /// The image is no state of a market.
+    #[error(transparent)]
+    Image(#[from] wattbook_market::Unfit),
+    /// The image is of another chain.
+    #[error("the image is of another chain")]
+    OtherChain,
 }
 
 /// A market and the chain it belongs to.
@@ -68,6 +74,35 @@ impl Executor {
             dpos_hash: dpos_hash(chain),
         };
         Ok((executor, roots))
+    }
+
+    /// The market of an image; whoever has it holds [`Self::root`] against the image's block.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn restore(genesis_bytes: &[u8], image: &[u8]) -> Result<Self, StartError> {
+        let genesis = Genesis::decode(genesis_bytes)?;
+        let chain = wattbook_feed::signed::genesis::chain_id(genesis_bytes);
+        let market = Market::restore(image)?;
+        if market.state().chain != chain {
+            return Err(StartError::OtherChain);
+        }
+        Ok(Self { market, chain, genesis })
+    }
+
+    /// Asks for an image of the state, which some block's end will complete.
+    pub fn begin_image(&mut self) {
+        self.market.begin_image(wattbook_market::image::PART_SIZE);
+    }
+
+    /// The image that the last block's end completed.
+    pub fn take_image(&mut self) -> Option<wattbook_market::Image> {
+        self.market.take_image()
+    }
+
+    /// Root of the state.
+    pub fn root(&mut self) -> Hash {
+        self.market.root()
     }
 
     /// The market.

@@ -2,7 +2,7 @@
 //!
 //! # Map
 //! `topology` which stage runs where · `stage` the stages, one file each · `ring` what joins them · `execute` records to
-//! state, the one path of node, `replay` and `verify` · `audit` those two · `chain` a new one ·
+//! state, the one path of node, `replay` and `verify` · `audit` those two · `restart` snapshots, and coming back from them · `chain` a new one ·
 //! `config`, `keys` what a node is given · `cli` the commands ·
 //! `notary` checkpoints · `deal_proof` a contract for a third party ·
 //! `export` tables for analysts · `present` messages and records as lines of text or JSON.
@@ -18,6 +18,7 @@ pub mod export;
 pub mod keys;
 pub mod notary;
 pub mod present;
+pub mod restart;
 pub mod ring;
 pub mod stage;
 pub mod topology;

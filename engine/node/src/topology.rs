@@ -7,10 +7,12 @@
 //! | blocks | matching | seal | blocks whose state is known |
 //! | publications | matching, seal | publish | events, answers, watermarks |
 //! | sockets | publish | ingest | framed packets |
+//! | drafts | publish | snapshots | state and streams to be written down; dropped when it is full |
 
 use crate::config::{Clock, Config};
 use crate::execute::{Executor, StartError, decode_record};
 use crate::keys::{self, KeyFileError};
+use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
 use crate::ring::ring;
 use crate::stage::DurableHeight;
 use crate::stage::ingest::{ChainFacts, Ingest, WAKER};
@@ -29,7 +31,7 @@ use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
 use wattbook_feed::signed::Alias;
-use wattbook_ledger::{Fault, Options, Reader, Recovery, Store};
+use wattbook_ledger::{Anchor, Fault, GENESIS_FILE, Options, Reader, Recovery, Store};
 use wattbook_shaders::PublicKey;
 use wattbook_types::Reject;
 
@@ -92,12 +94,14 @@ pub struct Node {
     pub recovery: Recovery,
     /// Height of the ledger at start.
     pub height: u64,
+    /// How far the ledger has been read since.
+    pub scrubbed: ScrubbedHeight,
     stop: Arc<AtomicBool>,
     threads: Vec<(&'static str, JoinHandle<Result<(), NodeError>>)>,
 }
 
 impl Node {
-    /// Opens the ledger in `dir`, replays it, binds the port, starts the stages.
+    /// Opens the ledger in `dir` from its newest snapshot that holds, replays what follows, binds the port, starts the stages.
     ///
     /// # Errors
     /// [`NodeError`]; nothing runs then.
@@ -107,8 +111,16 @@ impl Node {
         let options = Options {
             segment_size: config.seal.segment_size,
         };
-        let (store, recovery) = Store::open(dir, &log_key, options)?;
-        let (mut executor, _) = Executor::start(store.genesis())?;
+        let restored = std::fs::read(dir.join(GENESIS_FILE)).ok().and_then(|genesis| {
+            let chain = wattbook_feed::signed::genesis::chain_id(&genesis);
+            restart::newest(dir, &genesis, chain)
+        });
+        let anchor = restored.as_ref().map(|restored| restored.anchor.clone());
+        let (store, recovery) = Store::open_from(dir, &log_key, options, anchor.as_ref())?;
+        let (mut executor, streams) = match restored {
+            Some(restored) => (restored.executor, Some(restored.streams)),
+            None => (Executor::start(store.genesis())?.0, None),
+        };
         let chain = executor.chain();
         let genesis = executor.genesis().clone();
         let demo = genesis.is_demo();
@@ -164,7 +176,24 @@ impl Node {
             config.publish.history_len,
             readers,
         );
-        replay(dir, &mut executor, &mut publish)?;
+        if let Some(streams) = streams {
+            publish.restore(streams);
+        }
+        replay(dir, &mut executor, &mut publish, anchor.as_ref())?;
+        let (keeper, drafts) = Keeper::new(store.anchor());
+        publish.keep(keeper, config.publish.snapshot_history_len);
+        let scrubbed = ScrubbedHeight::default();
+        let scrubbing = Scrubbing {
+            dir: dir.to_owned(),
+            key: log_key.verifying_key(),
+            until: anchor.as_ref().map_or(0, Anchor::height),
+            read: store.tip().height,
+            rate: config.seal.scrub_mib_s << 20,
+        };
+        if anchor.is_none() {
+            // Opening has read everything.
+            scrubbed.set(store.tip().height);
+        }
 
         let keys: Keys = Arc::new(RwLock::new(decompress(&executor)));
         let durable = Arc::new(DurableHeight::default());
@@ -206,7 +235,8 @@ impl Node {
         );
         let seal = Seal::new(blocks, publications_in, durable, store, alias);
 
-        let threads = vec![
+        let (folder, kept) = (dir.to_owned(), config.seal.snapshots_kept);
+        let mut threads = vec![
             spawn("ingest", move || ingest.run().map_err(NodeError::System))?,
             spawn("verify", move || {
                 verify.run();
@@ -221,11 +251,23 @@ impl Node {
                 publish.run();
                 Ok(())
             })?,
+            spawn("snapshots", move || {
+                restart::write(&folder, chain, &drafts, kept);
+                Ok(())
+            })?,
         ];
+        if anchor.is_some() && scrubbing.rate != 0 {
+            let (scrubbed, stop) = (scrubbed.clone(), Arc::clone(&stop));
+            threads.push(spawn("scrub", move || {
+                restart::scrub(&scrubbing, &scrubbed, &stop);
+                Ok(())
+            })?);
+        }
         Ok(Self {
             addr,
             recovery,
             height,
+            scrubbed,
             stop,
             threads,
         })
@@ -258,10 +300,19 @@ fn spawn(name: &'static str, run: impl FnOnce() -> Result<(), NodeError> + Send 
     Ok((name, thread::Builder::new().name(name.into()).spawn(run)?))
 }
 
-/// Rebuilds market and streams from the ledger; the roots of every block are held against its header.
-fn replay(dir: &Path, executor: &mut Executor, publish: &mut Publish) -> Result<(), NodeError> {
+/// Rebuilds market and streams from the ledger, from an anchor on if there is one; the roots of every block are held against its header.
+fn replay(
+    dir: &Path,
+    executor: &mut Executor,
+    publish: &mut Publish,
+    anchor: Option<&Anchor>,
+) -> Result<(), NodeError> {
     let reader = Reader::open(dir)?;
-    for block in reader.blocks() {
+    let blocks = match anchor {
+        Some(anchor) => reader.blocks_from(anchor),
+        None => reader.blocks(),
+    };
+    for block in blocks {
         let block = block?;
         let height = block.header.height;
         if height == 0 {

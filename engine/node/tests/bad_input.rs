@@ -168,6 +168,10 @@ fn every_bad_input_has_its_own_answer_and_disturbs_nobody() {
         "the ledger holds other messages than those taken"
     );
     let node = Node::start(dir.path(), &lockstep(), Default::default()).unwrap();
+    assert!(
+        node.recovery.from.is_some(),
+        "it came back from genesis, not from a snapshot"
+    );
     for (who, desk) in desks.iter().filter(|(who, _)| **who != MALLORY) {
         let mut again = Desk::open(node.addr, 1);
         again.client.logon(*who, &key(*who), Grade::Matched).unwrap();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Prefix of our crates' names.
 const OURS: &str = "wattbook-";
 /// Every room, and the rooms it may depend on outside tests.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("types", &[]),
     ("book", &["types"]),
     ("market", &["types", "book"]),
@@ -24,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("benches", &["types", "market", "feed", "ledger", "shaders", "node"]),
     ("bench-book", &["types", "book", "market"]),
     ("bench-abi", &["types", "book"]),
+    ("bench-ledger", &["types", "market", "feed", "ledger", "node"]),
 ];
 /// Rooms with a module that holds unsafe code; they deny it everywhere else. All others forbid it.
 const WITH_UNSAFE: [&str; 3] = ["ledger", "shaders", "bench-abi"];

@@ -11,6 +11,7 @@
 
 mod book;
 pub(crate) mod dice;
+mod envelopes;
 mod flips;
 pub(crate) mod fuzz;
 mod kills;

@@ -3,6 +3,7 @@
 
 use super::book;
 use super::dice::Dice;
+use super::envelopes;
 use super::seeds;
 use std::fmt::Debug;
 use std::io;
@@ -98,6 +99,7 @@ pub(crate) fn targets(program: Option<&Path>) -> io::Result<Vec<Target>> {
         Target::here("genesis", 4_096, seeds::genesis, genesis),
         Target::here("record", 2_048, seeds::records, record),
         Target::here("signatures", 240, seeds::signatures, signatures),
+        Target::here("envelopes", envelopes::SIZE_MAX, envelopes::seeds, envelopes::run),
         Target::here("book", book::SIZE_MAX, book::seeds, book::run),
         Target {
             name: "config",

@@ -94,6 +94,8 @@ pub(crate) type Way = (&'static str, fn(&mut [Fp]));
 pub(crate) fn ways() -> Vec<Way> {
     let mut ways: Vec<Way> = Vec::new();
     #[cfg(target_arch = "x86_64")]
+    ways.extend(super::ifma::raise().map(|raise| ("avx512ifma", raise)));
+    #[cfg(target_arch = "x86_64")]
     ways.extend(super::avx2::raise().map(|raise| ("avx2", raise)));
     ways.push(("scalar", |elements| {
         elements.iter_mut().for_each(|element| *element = raise(*element))

@@ -243,7 +243,7 @@ const INTO: [u64; LIMBS] = limbs(&power_of_two(396));
 const BACK: [u64; LIMBS] = limbs(&power_of_two(384));
 
 /// 2^exponent modulo p.
-const fn power_of_two(exponent: usize) -> [u64; 6] {
+pub(crate) const fn power_of_two(exponent: usize) -> [u64; 6] {
     let mut value = [1, 0, 0, 0, 0, 0];
     let mut doublings = 0;
     while doublings < exponent {

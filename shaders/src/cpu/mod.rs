@@ -20,6 +20,8 @@ mod combine;
 mod decompress;
 mod exponent;
 pub(crate) mod field;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 pub(crate) mod isogeny;
 mod lanes;
 mod lines;
@@ -27,6 +29,7 @@ mod msm;
 mod point;
 mod pool;
 pub(crate) mod sswu;
+mod tree;
 
 use crate::batch::Item;
 use crate::curve;
@@ -43,6 +46,8 @@ use point::{Adder, Curve, Step};
 use pool::Pool;
 use sswu::Map;
 use std::sync::Arc;
+use wattbook_feed::signed::LEAF_SIZE;
+use wattbook_types::Hash;
 
 /// Up to so many signatures each is tested for its subgroup: the combinations are ninety tests.
 const TESTED_EACH_MAX: usize = rlc::TRITS;
@@ -79,6 +84,22 @@ impl Path {
         Self {
             pool: Pool::new(threads),
             lines: LineCache::new(CACHED_KEYS),
+        }
+    }
+
+    /// The RFC 9162 root over the leaves of each tree.
+    pub(crate) fn roots(&self, trees: &[&[[u8; LEAF_SIZE]]]) -> Vec<Hash> {
+        // A batch of small trees is shared out by trees, a few large ones by their parts.
+        match trees {
+            [] => Vec::new(),
+            few if few.len() < self.pool.threads() => few.iter().map(|leaves| tree::root(leaves, &self.pool)).collect(),
+            many => {
+                let alone = Pool::default();
+                let run = |run: Range<usize>| -> Vec<Hash> {
+                    many[run].iter().map(|leaves| tree::root(leaves, &alone)).collect()
+                };
+                self.pool.map_runs(many.len(), RUN_MAX, run).concat()
+            }
         }
     }
 
@@ -220,6 +241,62 @@ fn prepare(items: &[Item<'_>], dst: &[u8]) -> Vec<Option<Points>> {
 mod tests {
     use super::*;
     use wattbook_types::sha256;
+
+    /// RFC 9380 J.9.1 with its intermediates: the field elements, both mapped points, and the cofactor cleared at last.
+    #[test]
+    fn maps_of_rfc_9380() {
+        let text = include_str!("../../tests/vectors/rfc9380/BLS12381G1_XMD_SHA-256_SSWU_RO_.json");
+        let file: serde_json::Value = serde_json::from_str(text).unwrap();
+        let element = |value: &serde_json::Value| {
+            let digits = value.as_str().unwrap().trim_start_matches("0x");
+            Fp::from_be_bytes(&hex::decode(format!("{digits:0>96}")).unwrap().try_into().unwrap()).unwrap()
+        };
+        let point = |value: &serde_json::Value| Affine {
+            x: element(&value["x"]),
+            y: element(&value["y"]),
+        };
+        let affine = |point: blst_p1| Affine::from(curve::to_affine(&[point])[0]);
+        let vectors = file["vectors"].as_array().unwrap();
+        assert_eq!(vectors.len(), 5);
+        for vector in vectors {
+            let message = vector["msg"].as_str().unwrap().as_bytes();
+            let u = sswu::hash_to_field(message, file["dst"].as_str().unwrap().as_bytes());
+            assert_eq!(u, [element(&vector["u"][0]), element(&vector["u"][1])]);
+            let mapped = u.map(|u| {
+                let (map, base) = Map::new(u);
+                let (x_num, x_den, y) = map.finish(exponent::raise(base));
+                Affine {
+                    x: x_num * x_den.inverse(),
+                    y,
+                }
+            });
+            assert_eq!(
+                mapped.map(|q| affine(isogeny::image(&q))),
+                [point(&vector["Q0"]), point(&vector["Q1"])]
+            );
+            let mut sum = mapped.to_vec();
+            Adder::default().add(Curve::ISOGENOUS, &mut sum, &[Step { a: 0, b: 1, to: 0 }]);
+            // Of a point of the subgroup, to go through the inverse.
+            let hash = blst_p1::from(point(&vector["P"]));
+            let cleared = curve::divide_by_cofactor(&hash);
+            let image = isogeny::image(&sum[0]);
+            let times = |p: &blst_p1| {
+                let h = 0xd201_0000_0001_0001u64;
+                (0..64).rev().fold(blst_p1::default(), |sum, bit| {
+                    let twice = curve::double(&sum);
+                    if h >> bit & 1 == 1 {
+                        curve::add(&twice, p)
+                    } else {
+                        twice
+                    }
+                })
+            };
+            assert_eq!(
+                (affine(times(&image)), affine(times(&cleared))),
+                (point(&vector["P"]), point(&vector["P"]))
+            );
+        }
+    }
 
     /// Two hundred sums with one signature of a cofactor component of order three: the total of all by itself is in the
     /// subgroup for a third of them, and what lets those through is that its lowest trit is zero.

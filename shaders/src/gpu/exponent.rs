@@ -25,27 +25,39 @@ const EXPONENT_BYTES: [u8; 48] = [
     0xe1, 0x3c, 0xe1, 0x44, 0xaf, 0xd9, 0xcc, 0x34, 0xa8, 0x3d, 0xac, 0x3d, 0x89, 0x07, 0xaa, 0xff, 0xff, 0xac, 0x54,
     0xff, 0xff, 0xee, 0x7f, 0xbf, 0xff, 0xff, 0xff, 0xea, 0xaa,
 ];
-/// Bits of a window: odd powers up to x^31 stand in the table.
-const WINDOW: usize = 5;
-/// Where x^2 stands, after the odd powers.
-const SQUARE_AT: u32 = 1 << (WINDOW - 1);
+/// Bits of a window: odd powers up to x^15 stand in the table.
+const WINDOW: usize = 4;
 const NONE: u32 = 31;
-const LOAD: u32 = 1 << 15;
 
-fn step(squarings: u32, power: u32, place: u32) -> u32 {
-    squarings | power << 8 | place << 16
+/// The place of an odd power in the table.
+const fn place_of(power: u32) -> u32 {
+    power / 2
 }
 
-/// The steps of `exponent.wgsl` for an exponent, big-endian and not zero: sliding windows from the highest bit.
+fn step(start: u32, squarings: u32, power: u32, place: u32) -> u32 {
+    squarings | power << 8 | start << 16 | place << 24
+}
+
+/// The steps of `exponent.wgsl` for an exponent, big-endian and of more than a window: sliding windows from the highest
+/// bit.
 fn steps(exponent: &[u8]) -> Vec<u32> {
-    let mut steps = vec![step(0, NONE, 0), step(1, NONE, SQUARE_AT), step(0, 0, 1)];
-    steps.extend((2..SQUARE_AT).map(|place| step(0, SQUARE_AT, place)));
+    // Every step squares: x^(2^k m + 1) = (x^m)^(2^k) x.
+    let odd_powers = (3..1 << WINDOW).step_by(2).map(|power: u32| {
+        let squarings = (power - 1).trailing_zeros();
+        step(
+            place_of((power - 1) >> squarings),
+            squarings,
+            place_of(1),
+            place_of(power),
+        )
+    });
+    let mut steps: Vec<u32> = odd_powers.collect();
     let bits: Vec<u32> = exponent
         .iter()
         .flat_map(|byte| (0..8).rev().map(move |i| u32::from(byte >> i & 1)))
         .collect();
     let mut at = bits.iter().position(|bit| *bit == 1).unwrap_or(bits.len());
-    let (mut squarings, mut started) = (0, false);
+    let (mut squarings, mut start) = (0, None);
     while at < bits.len() {
         if bits[at] == 0 {
             squarings += 1;
@@ -56,17 +68,18 @@ fn steps(exponent: &[u8]) -> Vec<u32> {
         while bits[end - 1] == 0 {
             end -= 1;
         }
-        let power = bits[at..end].iter().fold(0, |value, bit| value * 2 + bit) / 2;
-        let width = (end - at) as u32;
-        steps.push(if started {
-            step(squarings + width, power, NONE)
-        } else {
-            step(0, power, NONE) | LOAD
-        });
-        (squarings, started, at) = (0, true, end);
+        let power = place_of(bits[at..end].iter().fold(0, |value, bit| value * 2 + bit));
+        match start {
+            None => start = Some(power),
+            Some(from) => {
+                steps.push(step(from, squarings + (end - at) as u32, power, NONE));
+                start = Some(NONE);
+            }
+        }
+        (squarings, at) = (0, end);
     }
-    if squarings > 0 {
-        steps.push(step(squarings, NONE, NONE));
+    if let Some(from) = start.filter(|_| squarings > 0) {
+        steps.push(step(from, squarings, NONE, NONE));
     }
     steps
 }
@@ -116,25 +129,26 @@ mod tests {
     fn the_steps_are_the_exponent() {
         for exponent in [
             &EXPONENT_BYTES[..],
-            &[1],
-            &[0, 2],
+            &[0, 32],
             &[31],
             &[0x80, 0],
             &[0xfe, 0xdc, 0xba, 0x98],
         ] {
-            // The steps over powers of two: a product adds exponents.
-            let mut powers = vec![BigUint::default(); 17];
-            let mut r = BigUint::from(1u32);
+            // The exponents of what the device holds: a square doubles, a product adds.
+            let mut powers = vec![BigUint::default(); 8];
+            powers[0] = BigUint::from(1u32);
+            let mut r = powers[0].clone();
             for step in steps(exponent) {
-                r <<= step & 0xff;
-                let power = (step >> 8 & 31) as usize;
-                match () {
-                    _ if step & LOAD != 0 => r = powers[power].clone(),
-                    _ if power != 31 => r += &powers[power],
-                    _ => {}
-                }
                 if step >> 16 & 31 != NONE {
-                    powers[(step >> 16 & 31) as usize] = r.clone();
+                    r = powers[(step >> 16 & 31) as usize].clone();
+                }
+                assert_ne!(step & 0xff, 0, "the device squares at least once");
+                r <<= step & 0xff;
+                if step >> 8 & 31 != NONE {
+                    r += &powers[(step >> 8 & 31) as usize];
+                }
+                if step >> 24 != NONE {
+                    powers[(step >> 24) as usize] = r.clone();
                 }
             }
             assert_eq!(r, BigUint::from_bytes_be(exponent));

@@ -20,8 +20,8 @@ pub(super) const SLOT_LEN_MAX: usize = 4096;
 /// BOUND: llvmpipe ends a thread's loops, without a word, after 65,535 rounds of them all together; an addition takes 15,
 /// a trit up to nine, and such a slot has 90 (2 + 12) additions.
 pub(super) const SCALED_LEN_MAX: usize = 12;
-/// Words of scratch at most: a binding that every device offers.
-const SCRATCH_LEN_MAX: usize = (128 << 20) / 4;
+/// Words of scratch at most: a binding that every device offers; in tests so few that slots go in several passes.
+const SCRATCH_LEN_MAX: usize = if cfg!(test) { 1 << 18 } else { (128 << 20) / 4 };
 /// Operands of a thread where sums are by strides.
 const RUN: usize = 81;
 

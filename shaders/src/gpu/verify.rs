@@ -46,6 +46,19 @@ pub(crate) fn check_items(
     pairings: Option<&mut Pairings>,
     stats: &mut Stats,
 ) -> Result<Vec<Result<(), SignatureError>>, Error> {
+    check_in_chunks(device, items, dst, path, pairings, stats, CHUNK_LEN_MAX)
+}
+
+/// [`check_items`] with so many items in a chunk.
+pub(super) fn check_in_chunks(
+    device: &Device,
+    items: &[Item<'_>],
+    dst: &[u8],
+    path: &mut Path,
+    pairings: Option<&mut Pairings>,
+    stats: &mut Stats,
+    chunk_len: usize,
+) -> Result<Vec<Result<(), SignatureError>>, Error> {
     stats.signatures_checked += items.len() as u64;
     if items.is_empty() {
         return Ok(Vec::new());
@@ -62,8 +75,8 @@ pub(crate) fn check_items(
         check.pairings = Some(pairings);
     }
     let mut in_flight = VecDeque::new();
-    for start in (0..items.len()).step_by(CHUNK_LEN_MAX) {
-        let range = start..items.len().min(start + CHUNK_LEN_MAX);
+    for start in (0..items.len()).step_by(chunk_len) {
+        let range = start..items.len().min(start + chunk_len);
         let Some(chunk) = check.begin(range) else {
             // Without randomness nothing holds, so that every item ends at blst alone.
             return Ok(items.iter().map(|item| check_alone(item, dst, stats)).collect());

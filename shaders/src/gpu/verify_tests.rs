@@ -3,7 +3,7 @@
 use super::curve::{E1, points_of, words_of};
 use super::pairing::Pairings;
 use super::sums::Batch;
-use super::verify::check_items;
+use super::verify::{check_in_chunks, check_items};
 use super::{Error, test_device};
 use crate::batch::Item;
 use crate::cpu::field::Fp;
@@ -180,6 +180,44 @@ fn empty_single_and_pair() -> Result<(), Error> {
     pair.assert_faults(&[0, 1])?;
     pair.signed.truncate(1);
     pair.assert_faults(&[0])
+}
+
+/// A batch in several chunks, keys across their borders, is one equation; when it fails, the points of all are there.
+#[test]
+fn chunks_make_one_batch() -> Result<(), Error> {
+    let mut scene = Scene::new(&[90, 20, 1, 1, 60]);
+    let in_chunks = |scene: &Scene| {
+        let mut stats = Stats::default();
+        let mut path = Path::new(1);
+        let verdicts = check_in_chunks(
+            test_device(),
+            &scene.items(),
+            SIGNATURE_DST,
+            &mut path,
+            None,
+            &mut stats,
+            50,
+        )?;
+        Ok::<_, Error>((verdicts, stats))
+    };
+    let (verdicts, stats) = in_chunks(&scene)?;
+    assert!(verdicts.iter().all(Result::is_ok));
+    assert_eq!((stats.bisections, stats.pairings), (0, 6), "one equation");
+    let swapped = scene.signed[49].signature;
+    scene.signed[49].signature = scene.signed[50].signature;
+    scene.signed[50].signature = swapped;
+    scene.signed[120].signature[0] &= 0x7f;
+    let (verdicts, _) = in_chunks(&scene)?;
+    for (at, verdict) in verdicts.iter().enumerate() {
+        let expected = if [49, 50, 120].contains(&at) {
+            scene.blst(at)
+        } else {
+            Ok(())
+        };
+        assert_eq!(expected.is_err(), [49, 50, 120].contains(&at), "item {at}");
+        assert_eq!(*verdict, expected, "item {at}");
+    }
+    Ok(())
 }
 
 /// Ten thousand signatures of signers with many, some and few messages, repeated ones among them, all of which hold; then

@@ -8,6 +8,7 @@ pub mod export;
 pub mod init;
 pub mod inspect;
 pub mod prove;
+pub mod repair;
 pub mod replay;
 pub mod run;
 pub mod send;
@@ -43,6 +44,8 @@ pub enum Command {
     Clear(clear::Args),
     /// Re-read a ledger from its bytes and check everything it says.
     Verify(verify::Args),
+    /// Mend a damaged ledger from a copy of it.
+    Repair(repair::Args),
     /// Rebuild the state from a ledger.
     Replay(replay::Args),
     /// Show what a ledger holds.
@@ -71,6 +74,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Tail(args) => tail::run(&args),
         Command::Clear(args) => clear::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Repair(args) => repair::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),

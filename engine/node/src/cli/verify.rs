@@ -23,7 +23,8 @@ pub struct Args {
     json: bool,
 }
 
-fn parse_chain(text: &str) -> Result<ChainId, String> {
+/// A chain id in hex.
+pub(super) fn parse_chain(text: &str) -> Result<ChainId, String> {
     let mut hash = [0; 32];
     hex::decode_to_slice(text, &mut hash).map_err(|_| "a chain id is 64 hex digits, as `wattbook init` printed it")?;
     Ok(ChainId(Hash(hash)))

@@ -3,6 +3,7 @@
 //! # Invariants
 //! * Only commands the market accepts get a number and a record.
 //! * The Tick that opens REVEAL is withheld until the block with the last seals is durable.
+//! * An image of the state goes out before its block does, so it is there when that block is durable.
 //! * Cancels deposited for the end of a session are sequenced when it ends, once, and never when the node stops.
 
 use super::verify::Keys;
@@ -35,6 +36,8 @@ pub struct Matching {
     settings: config::Seal,
     next_seq: u64,
     next_height: u64,
+    /// Number of the first record after the last snapshot asked for.
+    snapshot_seq: u64,
     block: Block,
     /// Verified messages that wait for the next Step, and the sessions they came over.
     held: Vec<(SessionId, Box<VerifiedCommand>)>,
@@ -157,6 +160,7 @@ impl Matching {
             settings,
             next_seq,
             next_height,
+            snapshot_seq: next_seq,
             block,
             held,
             deposits,
@@ -439,8 +443,16 @@ impl Matching {
             return Ok(());
         }
         let height = self.next_height;
+        let every = self.settings.snapshot_records;
+        if every != 0 && self.next_seq - self.snapshot_seq >= every {
+            self.executor.begin_image();
+            self.snapshot_seq = self.next_seq;
+        }
         let ended = self.executor.end_block(height, self.next_seq - 1);
         self.announce(ended.events)?;
+        if let Some(image) = self.executor.take_image() {
+            self.publish.send(Publication::Image(Box::new(image)))?;
+        }
         let block = core::mem::take(&mut self.block);
         self.next_height += 1;
         self.blocks.send(Draft {

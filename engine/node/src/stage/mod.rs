@@ -213,9 +213,13 @@ pub enum Publication {
         header: Box<wattbook_ledger::BlockHeader>,
         /// Its digest.
         digest: Hash,
+        /// Length of the log after it, bytes.
+        length: u64,
         /// Its last record.
         seq: u64,
     },
+    /// The state after a block that is not durable yet, to be written down.
+    Image(Box<wattbook_market::Image>),
     /// A public session subscribes.
     Subscribe {
         /// The session.

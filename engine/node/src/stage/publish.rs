@@ -5,6 +5,7 @@
 //! * A session of grade `durable` or `final` gets a message only once its block is on disk; alone, durable is final.
 
 use super::{About, Publication, SessionId, ToSocket};
+use crate::restart::Keeper;
 use crate::ring::{Gone, Receiver, Sender};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,6 +19,10 @@ use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
 
 /// Most publications between two rounds of sending.
 const FLUSH_LEN: usize = 256;
+
+mod streams;
+
+pub use streams::Streams;
 
 /// Wakes the sockets' stage after something was handed to it.
 pub type Wake = Box<dyn Fn() + Send>;
@@ -36,6 +41,8 @@ pub struct Publish {
     sessions: BTreeMap<SessionId, Subscription>,
     /// Accounts that see every deal as it will be signed: grid companies and regulators.
     readers: BTreeSet<ParticipantId>,
+    /// Follows durable blocks for the snapshots, with the messages of a stream that one holds.
+    keeper: Option<(Keeper, usize)>,
 }
 
 /// The ring back to the sockets.
@@ -72,10 +79,10 @@ struct Subscription {
 }
 
 /// The recent messages of a stream; numbers count from 1.
-#[derive(Debug)]
-struct Stream {
-    first: u64,
-    items: VecDeque<(u64, Arc<[u8]>)>,
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    pub(super) first: u64,
+    pub(super) items: VecDeque<(u64, Arc<[u8]>)>,
 }
 
 impl Default for Stream {
@@ -126,7 +133,20 @@ impl Publish {
             private: BTreeMap::new(),
             sessions: BTreeMap::new(),
             readers,
+            keeper: None,
         }
+    }
+
+    /// Takes up the streams of a snapshot, before anything else.
+    pub fn restore(&mut self, streams: Streams) {
+        self.durable = streams.height;
+        self.public = streams.public;
+        self.private = streams.private;
+    }
+
+    /// Makes snapshots with a keeper that stands at the last block taken in; each holds so many messages of a stream.
+    pub fn keep(&mut self, keeper: Keeper, history_len: usize) {
+        self.keeper = Some((keeper, history_len));
     }
 
     /// Takes in a block of the ledger before any session is there.
@@ -135,6 +155,11 @@ impl Publish {
             self.take_event(header.height, event);
         }
         self.take_block(header, digest);
+    }
+
+    /// What a snapshot of a block holds of the streams: at most `keep` messages of each.
+    pub fn streams(&self, height: u64, keep: usize) -> Streams {
+        Streams::of(height, &self.public, &self.private, keep)
     }
 
     /// Runs until matching and seal are gone.
@@ -171,8 +196,23 @@ impl Publish {
                 }
                 Ok(())
             }
-            Publication::Durable { header, digest, seq } => {
+            Publication::Image(image) => {
+                if let Some((keeper, _)) = &mut self.keeper {
+                    keeper.take_image(*image);
+                }
+                Ok(())
+            }
+            Publication::Durable {
+                header,
+                digest,
+                length,
+                seq,
+            } => {
                 self.take_block(&header, digest);
+                if let Some((keeper, history_len)) = &mut self.keeper {
+                    let streams = || Streams::of(header.height, &self.public, &self.private, *history_len);
+                    keeper.take_block(&header, digest, length, streams);
+                }
                 self.flush()?;
                 let watermark = Watermark {
                     grade: Grade::Durable as u8,

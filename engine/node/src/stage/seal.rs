@@ -83,9 +83,14 @@ impl Seal {
         debug_assert_eq!(appended.header.height, draft.height);
         self.store.commit()?;
         let seq = records.last().map_or(0, |record| record.seq);
-        let (header, digest) = (Box::new(appended.header), appended.digest);
+        let (header, digest, length) = (Box::new(appended.header), appended.digest, appended.length);
         // Publish is gone only when the node stops; the block is durable all the same.
-        let _ = self.publish.send(Publication::Durable { header, digest, seq });
+        let _ = self.publish.send(Publication::Durable {
+            header,
+            digest,
+            length,
+            seq,
+        });
         self.durable.set(draft.height);
         Ok(())
     }

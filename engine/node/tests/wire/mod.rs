@@ -317,6 +317,7 @@ pub(crate) fn lockstep() -> Config {
     };
     // A test on a busy machine may leave a session silent for long.
     config.ingest.idle_timeout_ms = 600_000;
+    config.seal.snapshot_records = 7;
     config
 }
 

@@ -1,0 +1,206 @@
+//! Restarts: what a node writes down of itself, and how it comes back from it.
+//!
+//! # Contract
+//! * A snapshot holds two sections: the image of the state, and the streams that sessions follow. It is written by a thread
+//!   of its own; while one is being written the next is dropped, and trading never waits.
+//! * [`newest`] takes the newest snapshot that is whole, whose block stands in the log, and whose state has the root that
+//!   this block names. Every other is passed over, and said to be.
+//! * A node that came back from a snapshot answers as one that replayed everything, but that its streams begin where the
+//!   snapshot's do: as many messages back as `publish.snapshot_history_len` says.
+
+use crate::execute::Executor;
+use crate::stage::publish::Streams;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+use wattbook_ledger::{Anchor, Claim, Scrub, Snapshot};
+use wattbook_market::Image;
+use wattbook_types::ChainId;
+
+/// Sections of a snapshot.
+const STATE: usize = 0;
+const STREAMS: usize = 1;
+
+/// A node as it stood after a block.
+#[derive(Debug)]
+pub struct Restored {
+    /// The market.
+    pub executor: Executor,
+    /// What sessions follow.
+    pub streams: Streams,
+    /// The block.
+    pub anchor: Anchor,
+}
+
+/// The newest snapshot of the ledger in `dir` that holds, if there is one.
+pub fn newest(dir: &Path, genesis: &[u8], chain: ChainId) -> Option<Restored> {
+    let snapshots = match Snapshot::list(dir) {
+        Ok(snapshots) => snapshots,
+        Err(error) => {
+            tracing::warn!(%error, "no snapshot can be looked for");
+            return None;
+        }
+    };
+    snapshots.into_iter().find_map(|(height, path)| {
+        restore(dir, &path, genesis, chain)
+            .map_err(|why| tracing::warn!(height, path = %path.display(), %why, "a snapshot is passed over"))
+            .ok()
+    })
+}
+
+fn restore(dir: &Path, path: &Path, genesis: &[u8], chain: ChainId) -> Result<Restored, String> {
+    let snapshot = Snapshot::read(path, chain).map_err(|fault| fault.to_string())?;
+    let anchor = snapshot.anchor(dir, chain).map_err(|fault| fault.to_string())?;
+    let state = snapshot.section(STATE).unwrap_or_default();
+    let mut executor = Executor::restore(genesis, state).map_err(|error| error.to_string())?;
+    let header = anchor.header();
+    if executor.root() != header.state_root || executor.params_hash() != header.params_hash {
+        return Err("its state has another root than its block names".to_owned());
+    }
+    let streams = snapshot.section(STREAMS).and_then(Streams::decode);
+    let streams = streams.ok_or("its streams cannot be read")?;
+    Ok(Restored {
+        executor,
+        streams,
+        anchor,
+    })
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub struct Draft {
+    claim: Claim,
+    image: Image,
+    streams: Streams,
+}
+
+/// Follows the durable blocks and hands on what is to be written.
+#[derive(Debug)]
+pub struct Keeper {
+    anchor: Anchor,
+    image: Option<Image>,
+    drafts: SyncSender<Draft>,
+}
+
+impl Keeper {
+    /// Follows from a block on; drafts go to the writer.
+    pub fn new(anchor: Anchor) -> (Self, Receiver<Draft>) {
+        let (drafts, receiver) = sync_channel(1);
+        let image = None;
+        (Self { anchor, image, drafts }, receiver)
+    }
+
+    /// Takes the image of a block that is not durable yet.
+    pub fn take_image(&mut self, image: Image) {
+        self.image = Some(image);
+    }
+
+    /// A block is durable; if its image waits, it goes to the writer with the streams as they are after it.
+    pub fn take_block(
+        &mut self,
+        header: &wattbook_ledger::BlockHeader,
+        digest: wattbook_types::Hash,
+        length: u64,
+        streams: impl FnOnce() -> Streams,
+    ) {
+        let claim = self.anchor.advance(header, digest, length);
+        if let Some(image) = self.image.take_if(|image| image.height() <= header.height)
+            && image.height() == header.height
+        {
+            let streams = streams();
+            let sent = self.drafts.try_send(Draft { claim, image, streams });
+            if let Err(TrySendError::Full(_)) = sent {
+                tracing::warn!(
+                    height = header.height,
+                    "a snapshot is dropped: the one before is still being written"
+                );
+            }
+        }
+    }
+}
+
+/// Writes snapshots until nobody makes any more, and keeps the newest `keep`.
+pub fn write(dir: &Path, chain: ChainId, drafts: &Receiver<Draft>, keep: usize) {
+    while let Ok(Draft { claim, image, streams }) = drafts.recv() {
+        let (height, since) = (claim.height, Instant::now());
+        let streams = streams.encode();
+        let sections = [image.parts().collect(), vec![streams.as_slice()]];
+        let written = Snapshot::write(dir, chain, &claim, &sections).and_then(|size| {
+            let pruned = Snapshot::prune(dir, keep)?;
+            Ok((size, pruned))
+        });
+        match written {
+            Ok((size, pruned)) => {
+                let ms = since.elapsed().as_millis() as u64;
+                tracing::info!(height, size, ms, pruned, "snapshot written");
+            }
+            // Nothing is lost with a snapshot: the log has it all.
+            Err(error) => tracing::error!(height, %error, "a snapshot cannot be written"),
+        }
+    }
+}
+
+/// How far the ledger has been read since the node started: what a delegate may vote on.
+#[derive(Clone, Debug, Default)]
+pub struct ScrubbedHeight(Arc<AtomicU64>);
+
+impl ScrubbedHeight {
+    /// Every block up to this one has been read and holds.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set(&self, height: u64) {
+        self.0.store(height, Ordering::Release);
+    }
+}
+
+/// The scrubber's settings.
+#[derive(Clone, Debug)]
+pub struct Scrubbing {
+    /// The ledger.
+    pub dir: PathBuf,
+    /// The log key.
+    pub key: ed25519_dalek::VerifyingKey,
+    /// The last block that opening took as it stood.
+    pub until: u64,
+    /// The last block that opening has read.
+    pub read: u64,
+    /// Bytes read a second, at most.
+    pub rate: u64,
+}
+
+/// Reads what opening passed over, at the rate given, until all has been read, damage is found, or the node stops.
+pub fn scrub(settings: &Scrubbing, scrubbed: &ScrubbedHeight, stop: &AtomicBool) {
+    let mut scrub = match Scrub::new(&settings.dir, settings.key) {
+        Ok(scrub) => scrub,
+        Err(error) => return tracing::error!(%error, "the scrubber cannot read the ledger"),
+    };
+    let (since, mut size) = (Instant::now(), 0u64);
+    while !stop.load(Ordering::Relaxed) {
+        match scrub.step() {
+            Ok(Some(block)) if block.height < settings.until => {
+                scrubbed.set(block.height);
+                size += block.size;
+            }
+            Ok(_) => {
+                scrubbed.set(settings.read);
+                let ms = since.elapsed().as_millis() as u64;
+                return tracing::info!(height = settings.read, size, ms, "every block has been read and holds");
+            }
+            Err(error) => {
+                return tracing::error!(
+                    %error,
+                    scrubbed = scrubbed.get(),
+                    "an old block is damaged; `wattbook repair --from COPY` mends it while the node is stopped"
+                );
+            }
+        }
+        let due = Duration::from_millis(size.saturating_mul(1_000) / settings.rate);
+        while since.elapsed() < due && !stop.load(Ordering::Relaxed) {
+            std::thread::park_timeout((due.saturating_sub(since.elapsed())).min(Duration::from_millis(100)));
+        }
+    }
+}
