@@ -4,7 +4,7 @@ CARGO ?= cargo
 SEED ?= 1
 MINUTES ?= 10
 
-.PHONY: help setup demo test soak bench bench-book bench-ledger bench-node clean
+.PHONY: help setup demo test soak bench bench-book bench-ledger bench-node bench-gpu bench-gpu-build clean
 
 help:
 	@echo 'make demo        build, then run one real day of a real grid (SEED=$(SEED))'
@@ -12,7 +12,9 @@ help:
 	@echo 'make soak        fuzzing, kills, flips and simulation for MINUTES=$(MINUTES); totals in perf/results/soak.jsonl'
 	@echo 'make bench       criterion: what an operation costs, room by room'
 	@echo 'make bench-book  the book beside the least a book can cost and beside other books, one JSON line a figure and rival'
-	@echo 'make bench-ledger what a ledger costs its node: replay, restart; one JSON line a figure'
+	@echo 'make bench-gpu   the batch verifier on the processor and on a graphics processor, beside blst and bare SHA-256'
+	@echo 'make bench-gpu-build  the same as a folder that needs neither Rust nor network: target/bench-gpu/bench-gpu'
+	@echo 'make bench-ledger what a ledger costs its node: appends, commits, replay, restart; one JSON line a figure'
 	@echo 'make bench-node  clients against a running node: what a user gets, one JSON line a figure'
 
 setup:
@@ -42,6 +44,8 @@ bench-book: setup
 	@target/release/bench-book --seed 42
 
 bench-ledger: setup
+	@echo '== the ledger beside the disk it lies on; leave the machine alone'
+	$(CARGO) bench --locked -p wattbook-ledger --bench figures -- --out $(CURDIR)/perf/results/ledger.jsonl
 	@echo '== building the node and the ledger bench (release)'
 	$(CARGO) build --release --locked -p wattbook-bench-ledger
 	@echo '== ledgers of up to 5 GB in the temporary folder (TMPDIR); leave the machine alone'
@@ -51,6 +55,20 @@ bench-node: setup
 	@echo '== building the node and the load generator (release)'
 	$(CARGO) build --release --locked -p wattbook-node -p wattbook-perf
 	@target/release/wattbook-perf --clients 8 --seconds 10
+
+bench-gpu: setup
+	@echo '== building the node (release)'
+	$(CARGO) build --release --locked -p wattbook-node
+	@WATTBOOK=target/release/wattbook perf/bench-gpu perf/results
+
+# A folder that runs where there is no Rust and no network: portable x86-64, stripped, inputs derived.
+bench-gpu-build:
+	$(CARGO) build --release --locked -p wattbook-node
+	@rm -rf target/bench-gpu && mkdir -p target/bench-gpu
+	@strip -o target/bench-gpu/wattbook target/release/wattbook
+	@cp perf/bench-gpu target/bench-gpu/
+	@git describe --always --exclude='*' --dirty --abbrev=7 > target/bench-gpu/COMMIT
+	@du -sk target/bench-gpu | awk '{ print $$2 ": " $$1 " KiB"; exit $$1 > 65536 }'
 
 clean:
 	$(CARGO) clean

@@ -173,6 +173,16 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// The disk is full or a quota is used up. Nothing was changed: the same call can be made again.
+    #[error("the disk is full or over its quota: cannot {action} {}: {source}; make room and the ledger goes on", path.display())]
+    Full {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// Another process or handle holds the directory.
     #[error("the ledger is already open elsewhere ({} is locked); stop that process first", path.display())]
     Locked {
@@ -267,5 +277,14 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// As [`Self::io`], for calls that ask for room and have changed nothing where there is none.
+    pub(crate) fn room(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { action, path, source },
+            _ => Self::Io { action, path, source },
+        }
     }
 }

@@ -64,6 +64,7 @@ fn constants_are_documented() {
         ("HEADER_SIZE", crate::HEADER_SIZE as u64),
         ("HEADER_VERSION", u64::from(crate::HEADER_VERSION)),
         ("COMMIT_SIZE", crate::COMMIT_SIZE),
+        ("ENTRIES_UNSYNCED_MAX", crate::ENTRIES_UNSYNCED_MAX),
         ("FIRST_SEQ", crate::FIRST_SEQ),
     ] {
         let row = format!("| {name} | {value} |");

@@ -8,7 +8,7 @@
 //! * A block is its record frames followed by one frame that holds its header B\[352\] ([`RawBlockHeader`]); block 0 is
 //!   genesis. A header names its parent, its records (`record_root`) and every header before it (`log_root`).
 //! * `commits.log` holds one entry a block, (height, length, block digest) signed with the log key, written after the
-//!   block's bytes are durable.
+//!   block's bytes are durable, and durable itself soon after ([`Committer`]).
 //!
 //! # Invariants
 //! * One writer: [`Store`] holds the directory's lock exclusively.
@@ -17,7 +17,7 @@
 //!   content is zero. So [`check()`] finds any changed byte.
 //! * A log shorter than its newest commit entry is damage, never a shorter log.
 //! * After a failed write or sync the store refuses everything: what reached the disk is unknown until it is opened
-//!   again.
+//!   again. A full disk is no failure: the call that finds it changes nothing and can be made again.
 //!
 //! # Recovery
 //! [`Store::open`] reads everything and keeps the longest valid prefix of complete blocks.
@@ -27,22 +27,25 @@
 //! * Complete blocks beyond the newest entry are kept and get their entries.
 //! * Other bytes beyond are torn, for no entry ever acknowledged them: zeroed in the last segment, whole files removed
 //!   after it.
-//! * A commit entry is torn only if it is the last, its block is there, and each of its bytes is zero or what the entry
-//!   must say; it is then written again. Any other wrong entry is damage.
+//! * Commit entries are torn only if they are among the last [`ENTRIES_UNSYNCED_MAX`], their blocks are there, and each
+//!   of their bytes is zero or what the entry must say; they are then written again. Any other wrong entry is damage.
 //! * [`Recovery`] says in one sentence what was done.
 //! * [`Store::open_from`] does the same from an [`Anchor`] on, which a [`Snapshot`] gives: blocks below it are taken as they
 //!   stand until a [`Scrub`] has read them. [`repair`] takes damaged blocks from a copy, by what the log key has signed.
 
+mod ahead;
 mod anchor;
 mod block;
 mod check;
 pub mod checkpoints;
 mod commits;
+mod disk;
 mod error;
 mod files;
 #[cfg(test)]
 mod format_doc;
 mod frame;
+mod group;
 mod index;
 mod keyed;
 mod log;
@@ -62,11 +65,13 @@ pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
 pub use check::{CheckError, Checked, check, check_with};
 pub use commits::{COMMIT_SIZE, Commit};
+pub use disk::{DiskCall, NO_WATCH, Watch};
 pub use error::{Error, Fault, FaultKind};
 pub use files::{COMMITS_FILE, GENESIS_FILE, LOCK_FILE};
 pub use frame::{
     FRAME_ALIGN, FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, Record, RecordRef, frame_size, record_leaf_hash, record_root,
 };
+pub use group::{Committer, ENTRIES_UNSYNCED_MAX, GroupPolicy};
 pub use index::{HeaderIndex, INDEX_DIR};
 pub use keyed::KeyIndex;
 pub use note::{

@@ -14,8 +14,10 @@ use std::sync::OnceLock;
 
 use wattbook_types::ChainId;
 
+use crate::ahead::{Ahead, SPARE_FILE, TOUCH_SIZE};
+use crate::disk::{NO_WATCH, SyncRange, Watch, sync_dir};
 use crate::error::{Error, Fault, FaultKind};
-use crate::files::{GENESIS_FILE, segment_path, sync_dir};
+use crate::files::{GENESIS_FILE, segment_path};
 use crate::frame::{FRAME_HEADER_SIZE, LEAF_OFFSET, RawFrameHeader, frame_size};
 use crate::segment::{RawSegmentHeader, SEGMENT_HEADER_SIZE, Segment, preallocate};
 
@@ -50,6 +52,12 @@ pub(crate) struct Log {
     chain: ChainId,
     segment_size: u64,
     segments: Vec<OnceLock<Segment>>,
+    watch: Watch,
+    ahead: Option<Ahead>,
+    /// Log offset up to which pages were asked to be writable.
+    touched: u64,
+    /// Whether a segment has a name that is not yet durable.
+    renamed: bool,
 }
 
 /// Segment size of the ledger in `dir`, after checking that its genesis is the one given.
@@ -69,6 +77,10 @@ impl Log {
             chain,
             segment_size,
             segments: Vec::new(),
+            watch: NO_WATCH,
+            ahead: None,
+            touched: u64::MAX,
+            renamed: false,
         }
     }
 
@@ -286,16 +298,71 @@ impl Log {
         self.bytes(at, FRAME_HEADER_SIZE).iter().all(|byte| *byte == 0)
     }
 
+    /// Puts a watch between the log and the disk.
+    pub(crate) const fn watch(&mut self, watch: Watch) {
+        self.watch = watch;
+    }
+
+    /// Starts the helper that prepares segments and pages ahead of a writer that stands at `length`.
+    pub(crate) fn start_ahead(&mut self, length: u64) -> Result<(), Error> {
+        let mut ahead = Ahead::start(&self.dir, self.segment_size, self.chain, self.watch)
+            .map_err(Error::io("start the helper of", &self.dir))?;
+        ahead.prepare(self.segment_count());
+        self.ahead = Some(ahead);
+        self.touched = length;
+        self.touch(length);
+        Ok(())
+    }
+
+    /// Keeps pages ahead of a writer at `at` writable, as far as its segment goes.
+    fn touch(&mut self, at: u64) {
+        let Some(ahead) = &self.ahead else { return };
+        let from = self.touched.max(at);
+        let end = (at + TOUCH_SIZE).min(at.next_multiple_of(self.segment_size).min(self.capacity()));
+        if end > from {
+            ahead.touch(self.segment(from).map(), from % self.segment_size, end - from);
+            self.touched = end;
+        }
+    }
+
     /// Creates segments until a log of this length fits.
     pub(crate) fn grow(&mut self, length: u64) -> Result<(), Error> {
         while self.capacity() < length {
             let index = self.segment_count();
             let path = segment_path(&self.dir, index);
-            let segment = Segment::create(&path, index, self.segment_size, self.chain)?;
-            sync_dir(&self.dir)?;
+            // Names become durable in order, so no crash leaves a gap.
+            self.sync_names()?;
+            let spare = self.ahead.as_mut().and_then(|ahead| ahead.take(index, &path));
+            let segment = match spare {
+                Some(segment) => {
+                    self.renamed = true;
+                    segment
+                }
+                None => {
+                    let segment = Segment::create(&path, index, self.segment_size, self.chain, self.watch)?;
+                    sync_dir(&self.dir, self.watch)?;
+                    segment
+                }
+            };
             self.segments.push(OnceLock::from(segment));
+            if let Some(ahead) = &mut self.ahead {
+                ahead.prepare(index + 1);
+            }
         }
         Ok(())
+    }
+
+    fn sync_names(&mut self) -> Result<(), Error> {
+        if self.renamed {
+            sync_dir(&self.dir, self.watch)?;
+            self.renamed = false;
+        }
+        Ok(())
+    }
+
+    /// Whether the directory must be synced before what was appended is durable; the caller sees to it.
+    pub(crate) const fn take_renamed(&mut self) -> bool {
+        core::mem::replace(&mut self.renamed, false)
     }
 
     /// Writes a frame where `place` put it; the bytes there must be zero.
@@ -304,6 +371,9 @@ impl Log {
         let segment = self.segment_mut(at);
         segment.write(offset, bytemuck::bytes_of(head));
         segment.write(offset + FRAME_HEADER_SIZE, payload);
+        if at.saturating_add(TOUCH_SIZE / 2) > self.touched {
+            self.touch(at);
+        }
     }
 
     /// Zeroes from a log offset to the end of its segment, durably.
@@ -312,26 +382,28 @@ impl Log {
         if left > 0 {
             let segment = self.segment_mut(at);
             segment.zero(offset, left as usize);
-            segment
-                .sync(offset, left as usize)
-                .map_err(Error::io("sync the segment", segment.path()))?;
+            segment.range(offset, left).sync(self.watch)?;
         }
         Ok(())
     }
 
-    /// Makes the log durable between two lengths.
-    pub(crate) fn sync(&self, from: u64, to: u64) -> Result<(), Error> {
-        let mut at = from;
+    /// The bytes between two lengths, by file.
+    pub(crate) fn ranges(&self, from: u64, to: u64) -> Vec<SyncRange> {
+        let (mut at, mut ranges) = (from, Vec::new());
         while at < to {
             let offset = at % self.segment_size;
             let len = (self.segment_size - offset).min(to - at);
-            let segment = self.segment(at);
-            segment
-                .sync(offset, len as usize)
-                .map_err(Error::io("sync the segment", segment.path()))?;
+            ranges.push(self.segment(at).range(offset, len));
             at += len;
         }
-        Ok(())
+        ranges
+    }
+
+    /// Makes the log durable between two lengths.
+    pub(crate) fn sync(&self, from: u64, to: u64) -> Result<(), Error> {
+        self.ranges(from, to)
+            .iter()
+            .try_for_each(|range| range.sync(self.watch))
     }
 
     /// Removes the segments beyond the first `count`, last first.
@@ -341,7 +413,12 @@ impl Log {
             let path = segment_path(&self.dir, index);
             std::fs::remove_file(&path).map_err(Error::io("remove the torn segment", &path))?;
         }
-        if on_disk > count { sync_dir(&self.dir) } else { Ok(()) }
+        let spare = std::fs::remove_file(self.dir.join(SPARE_FILE)).is_ok();
+        if on_disk > count || spare {
+            sync_dir(&self.dir, self.watch)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
@@ -13,11 +14,11 @@ use crate::anchor::Anchor;
 use crate::block::BlockHeader;
 use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
 use crate::error::{Error, Fault, FaultKind};
-use crate::files::{COMMITS_FILE, count_segments, read_genesis, segment_path};
+use crate::files::{COMMITS_FILE, count_segments, read_genesis, segment_path, sync_dir};
+use crate::group::ENTRIES_UNSYNCED_MAX;
 use crate::log::{End, LOG_START, Log, recorded_segment_size, restore_size};
 use crate::scan::Head;
 use crate::segment::RawSegmentHeader;
-use crate::store::write_entry;
 
 /// What recovery found and did; its `Display` is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct Recovery {
     pub segments_removed: u64,
     /// Zero bytes given back to a last segment that was cut short.
     pub restored_size: u64,
-    /// Bytes of a torn commit entry, written again.
+    /// Bytes of torn commit entries, written again.
     pub entry_torn_size: u64,
 }
 
@@ -79,7 +80,7 @@ impl fmt::Display for Recovery {
             write!(f, "; restored {} bytes of a segment cut short", self.restored_size)?;
         }
         if self.entry_torn_size > 0 {
-            write!(f, "; wrote a torn commit entry again")?;
+            write!(f, "; wrote {} bytes of torn commit entries again", self.entry_torn_size)?;
         }
         match &self.torn {
             Some(fault) => write!(f, " (first torn byte: {fault})"),
@@ -99,7 +100,8 @@ pub(crate) struct Recovered {
     pub(crate) recovery: Recovery,
 }
 
-/// Valid entries of the commit file from a height on, and the bytes after them: part of one torn entry, at most.
+/// Valid entries of the commit file from a height on, and the bytes after them: entries that were not durable yet, torn
+/// in any way.
 struct Entries {
     from: u64,
     valid: Vec<Commit>,
@@ -139,8 +141,10 @@ fn read_entries(dir: &Path, chain: ChainId, key: &SigningKey, from: u64) -> Resu
     let at = next * COMMIT_SIZE;
     let torn = bytes[valid.len() * COMMIT_SIZE as usize..].to_vec();
     match last {
-        // Entries are synced one by one: whatever is damaged before the last one was not torn.
-        Some(_) if torn.len() as u64 > COMMIT_SIZE => Err(Fault::new(wrong, path, at).at_height(next)),
+        // No more entries are ever not durable: whatever is damaged before them was not torn.
+        Some(_) if torn.len() as u64 > ENTRIES_UNSYNCED_MAX * COMMIT_SIZE => {
+            Err(Fault::new(wrong, path, at).at_height(next))
+        }
         Some(last) => Ok(Entries {
             from,
             valid,
@@ -186,29 +190,23 @@ fn usable_segments(
     Ok((on_disk, 0))
 }
 
-/// Refuses torn bytes that the writer could not have left: each is zero or what the entry says.
-fn prove_torn(
-    dir: &Path,
-    entries: &Entries,
-    kept: Option<&Commit>,
-    chain: ChainId,
-    key: &SigningKey,
-) -> Result<(), Fault> {
+/// Refuses torn bytes that the writer could not have left: each is zero or what the entry of its block says.
+fn prove_torn(dir: &Path, entries: &Entries, kept: &[Commit], chain: ChainId, key: &SigningKey) -> Result<(), Fault> {
     let height = entries.from + entries.valid.len() as u64;
     let fault = |kind, byte: usize| {
-        Fault::new(kind, dir.join(COMMITS_FILE), height * COMMIT_SIZE + byte as u64).at_height(height)
+        let place = height * COMMIT_SIZE + byte as u64;
+        Fault::new(kind, dir.join(COMMITS_FILE), place).at_height(place / COMMIT_SIZE)
     };
-    if entries.torn.is_empty() {
-        return Ok(());
-    }
+    let expected: Vec<RawCommit> = (kept.iter())
+        .take(entries.torn.len().div_ceil(COMMIT_SIZE as usize))
+        .map(|commit| RawCommit::sign(commit, chain, key))
+        .collect();
+    let expected: &[u8] = bytemuck::cast_slice(&expected);
     // INVARIANT: any byte of an entry proves that its block was durable before.
-    let commit = kept.ok_or_else(|| fault(FaultKind::CommitMismatch, 0))?;
-    let expected = RawCommit::sign(commit, chain, key);
-    let stray = entries
-        .torn
-        .iter()
-        .zip(bytemuck::bytes_of(&expected))
-        .position(|(found, byte)| *found != 0 && found != byte);
+    if entries.torn.len() > expected.len() {
+        return Err(fault(FaultKind::CommitMismatch, expected.len()));
+    }
+    let stray = (entries.torn.iter().zip(expected)).position(|(found, byte)| *found != 0 && found != byte);
     stray.map_or(Ok(()), |byte| Err(fault(FaultKind::CommitSignature, byte)))
 }
 
@@ -267,7 +265,7 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> 
             Err(fault) => break Some(fault),
         }
     };
-    prove_torn(dir, &entries, kept.first(), chain, key)?;
+    prove_torn(dir, &entries, &kept, chain, key)?;
     let tip = tip.ok_or_else(|| Fault::new(FaultKind::Unfinished, dir.join(COMMITS_FILE), 0))?;
 
     let needed = log.segments_of(head.length);
@@ -283,9 +281,13 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> 
         .write(true)
         .open(&path)
         .map_err(Error::io("open", &path))?;
-    for commit in &kept {
-        write_entry(&commits, dir, &RawCommit::sign(commit, chain, key))?;
-    }
+    let rewritten: Vec<RawCommit> = kept.iter().map(|commit| RawCommit::sign(commit, chain, key)).collect();
+    // The writer before may have been killed before its last entries, and the name of its last segment, were durable.
+    commits
+        .write_all_at(bytemuck::cast_slice(&rewritten), (committed.height + 1) * COMMIT_SIZE)
+        .and_then(|()| commits.sync_data())
+        .map_err(Error::io("write", &path))?;
+    sync_dir(dir)?;
     let recovery = Recovery {
         height: tip.height,
         length: head.length,

@@ -17,12 +17,14 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, fallocate};
 use wattbook_types::ChainId;
 
+use crate::disk::{DiskCall, SyncRange, Watch};
 use crate::error::{Error, Fault, FaultKind};
 
 const MAGIC: [u8; 8] = *b"wattseg1";
@@ -133,7 +135,7 @@ impl RawSegmentHeader {
 #[derive(Debug)]
 pub(crate) struct Segment {
     path: PathBuf,
-    map: MmapRaw,
+    map: Arc<MmapRaw>,
 }
 
 /// Reserves `size` bytes of disk for `file`, reading as zero.
@@ -155,31 +157,79 @@ pub(crate) fn preallocate(file: &File, size: u64) -> io::Result<()> {
     }
 }
 
+/// Reserves disk for a file up to `size` without changing its length, where the file system can.
+pub(crate) fn reserve(file: &File, size: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Writes zeros over what `preallocate` reserved.
+fn write_zeros(file: &File, size: u64) -> io::Result<()> {
+    let zeros = vec![0; (size as usize).min(1 << 20)];
+    let mut at = 0;
+    while at < size {
+        let step = (size - at).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..step as usize], at)?;
+        at += step;
+    }
+    Ok(())
+}
+
 impl Segment {
     /// Creates, preallocates and makes durable the segment file at `path`; leaves nothing behind on failure.
-    pub(crate) fn create(path: &Path, index: u64, size: u64, chain: ChainId) -> Result<Self, Error> {
+    pub(crate) fn create(path: &Path, index: u64, size: u64, chain: ChainId, watch: Watch) -> Result<Self, Error> {
+        // The first one is made before there is a writer that could wait for it.
+        Self::make(path, index, size, chain, watch, index == 0)
+    }
+
+    /// Creates a segment file as [`Self::create`] does, in place of any there, and writes its zeros, so that syncing a
+    /// range of it later moves that range's bytes and no metadata.
+    pub(crate) fn prepare(path: &Path, index: u64, size: u64, chain: ChainId, watch: Watch) -> Result<Self, Error> {
+        match std::fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(source)),
+            _ => Self::make(path, index, size, chain, watch, true),
+        }
+    }
+
+    fn make(path: &Path, index: u64, size: u64, chain: ChainId, watch: Watch, zeros: bool) -> Result<Self, Error> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
             .open(path)
-            .map_err(Error::io("create the segment", path))?;
+            .map_err(Error::room("create the segment", path))?;
         let header = RawSegmentHeader::new(index, size, chain);
-        let filled = preallocate(&file, size)
+        let filled = watch(DiskCall::Allocate { path, size })
+            .and_then(|()| preallocate(&file, size))
+            .and_then(|()| if zeros { write_zeros(&file, size) } else { Ok(()) })
             .and_then(|()| file.write_all_at(bytemuck::bytes_of(&header), 0))
-            .and_then(|()| file.sync_all())
-            .and_then(|()| MmapOptions::new().map_raw(&file));
+            .map_err(Error::room("preallocate the segment", path))
+            .and_then(|()| {
+                watch(DiskCall::SyncFile { path })
+                    .and_then(|()| file.sync_all())
+                    .and_then(|()| MmapOptions::new().map_raw(&file))
+                    .map_err(Error::io("make the segment durable", path))
+            });
         match filled {
             Ok(map) => Ok(Self {
                 path: path.to_owned(),
-                map,
+                map: Arc::new(map),
             }),
-            Err(source) => {
+            Err(error) => {
                 // Best effort: the failure being reported matters more than what is left of the file.
                 let _ = std::fs::remove_file(path);
-                Err(Error::io("preallocate the segment", path)(source))
+                Err(error)
             }
         }
+    }
+
+    /// Gives the file another name.
+    pub(crate) fn rename(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, path)?;
+        self.path = path.to_owned();
+        Ok(())
     }
 
     /// Maps the segment file at `path` after comparing its size and header.
@@ -207,13 +257,8 @@ impl Segment {
         }
         Ok(Self {
             path: path.to_owned(),
-            map,
+            map: Arc::new(map),
         })
-    }
-
-    /// The file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Checks a range against the mapping.
@@ -247,7 +292,8 @@ impl Segment {
         let start = self.bounds(at, bytes.len());
         // SAFETY: `bounds` proved the target lies in the mapping, which `create` or `open(writable)` made writable
         // (callers write only to the store's segments). `&mut self` excludes every slice given out by this mapping,
-        // so `bytes` cannot overlap the target; the exclusive directory lock excludes every other writer.
+        // so `bytes` cannot overlap the target; the exclusive directory lock excludes every other writer. Others that
+        // share the mapping (`range`, `map`) only sync it or advise on it and never look at its bytes.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(start), bytes.len()) }
     }
 
@@ -261,9 +307,22 @@ impl Segment {
         unsafe { core::ptr::write_bytes(self.map.as_mut_ptr().add(start), 0, len) }
     }
 
-    /// Makes `len` bytes at `at` durable.
-    pub(crate) fn sync(&self, at: u64, len: usize) -> io::Result<()> {
-        let start = self.bounds(at, len);
-        self.map.flush_range(start, len)
+    /// `len` bytes at `at`, to be made durable by whoever holds them.
+    ///
+    /// # Panics
+    /// If the range leaves the segment.
+    pub(crate) fn range(&self, at: u64, len: u64) -> SyncRange {
+        self.bounds(at, len as usize);
+        SyncRange {
+            path: self.path.clone(),
+            map: Arc::clone(&self.map),
+            at,
+            len,
+        }
+    }
+
+    /// The mapping.
+    pub(crate) fn map(&self) -> Arc<MmapRaw> {
+        Arc::clone(&self.map)
     }
 }

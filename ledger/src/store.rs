@@ -1,8 +1,9 @@
-//! The one writer: create, open, append, commit.
+//! The one writer: create, open, append, commit, or split into a writer and its committer.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use wattbook_types::tree::{Frontier, leaf_hash};
@@ -10,14 +11,16 @@ use wattbook_types::{ChainId, Hash, TimeNs, sha256};
 
 use crate::anchor::Anchor;
 use crate::block::BlockHeader;
-use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
+use crate::commits::{COMMIT_SIZE, Commit};
+use crate::disk::{DiskCall, NO_WATCH, Watch};
 use crate::error::Error;
 use crate::files::{COMMITS_FILE, GENESIS_FILE, lock_exclusive, segment_path, sync_dir};
 use crate::frame::{FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, LEAF_OFFSET, RawFrameHeader, Record, frame_size};
+use crate::group::{Commits, Committer, GroupPolicy, Pending, Queue};
 use crate::log::{LOG_START, Log};
 use crate::recover::{Recovery, recover};
 use crate::scan::{BLOCK_FRAME_VERSION, Head};
-use crate::segment::is_segment_size;
+use crate::segment::{is_segment_size, reserve};
 
 /// How a ledger is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,37 @@ pub struct Appended {
     pub length: u64,
 }
 
+impl Appended {
+    /// What its commit entry says.
+    pub const fn commit(&self) -> Commit {
+        Commit {
+            height: self.header.height,
+            length: self.length,
+            digest: self.digest,
+        }
+    }
+}
+
+/// Records that stand in the log without a block yet, each by the place and size of its leaf.
+#[derive(Debug, Default)]
+struct Open {
+    leaves: Vec<(u64, u32)>,
+    /// Length of the log with them, bytes.
+    length: u64,
+}
+
+/// Where blocks go to become durable.
+#[derive(Debug)]
+enum Durability {
+    /// [`Store::commit`] makes them so.
+    Here(Box<Commits>, Vec<Pending>),
+    /// A [`Committer`] does.
+    Queue(Arc<Queue>),
+}
+
+/// Room reserved for commit entries at a time, bytes.
+const ENTRIES_ROOM: u64 = 64 << 10;
+
 /// An open ledger, held exclusively.
 #[derive(Debug)]
 pub struct Store {
@@ -96,13 +130,14 @@ pub struct Store {
     log: Log,
     head: Head,
     tip: BlockHeader,
-    commits: File,
-    committed: Commit,
-    pending: Vec<Commit>,
-    key: SigningKey,
+    open: Open,
+    durability: Durability,
+    /// The commit file, and the size up to which it has room.
+    entries: (File, u64),
+    watch: Watch,
     poisoned: bool,
     /// Held, never read: the exclusive lock ends with the store.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl Store {
@@ -119,7 +154,7 @@ impl Store {
     ) -> Result<Self, Error> {
         options.check()?;
         std::fs::create_dir_all(dir).map_err(Error::io("create the directory", dir))?;
-        let lock = lock_exclusive(dir)?;
+        let lock = Arc::new(lock_exclusive(dir)?);
         let (genesis_path, commits_path) = (dir.join(GENESIS_FILE), dir.join(COMMITS_FILE));
         for path in [&genesis_path, &commits_path, &segment_path(dir, 0)] {
             if path.try_exists().map_err(Error::io("look for", path))? {
@@ -136,26 +171,32 @@ impl Store {
         let chain = ChainId(sha256(&[genesis]));
         let mut log = Log::new(dir, chain, options.segment_size);
         let mut head = Head::new(chain);
-        let first = append(&mut log, &mut head, &genesis_draft(&roots))?;
-        let pending = vec![Commit {
+        let mut open = Open {
+            length: LOG_START,
+            ..Open::default()
+        };
+        let first = append(&mut log, &mut head, &mut open, &genesis_draft(&roots))?;
+        let pending = Pending {
+            ranges: log.ranges(LOG_START, first.length),
+            block: first,
+            renamed: false,
+        };
+        let committed = Commit {
             height: 0,
-            length: first.length,
-            digest: first.digest,
-        }];
+            length: LOG_START,
+            digest: Hash::ZERO,
+        };
+        let durability = Durability::here(dir, chain, log_key, (&commits, &lock), committed, vec![pending])?;
         let mut store = Self {
             dir: dir.to_owned(),
             genesis: genesis.to_owned(),
             log,
             head,
             tip: first.header,
-            commits,
-            committed: Commit {
-                height: 0,
-                length: LOG_START,
-                digest: Hash::ZERO,
-            },
-            pending,
-            key: log_key.clone(),
+            open,
+            durability,
+            entries: (commits, 0),
+            watch: NO_WATCH,
             poisoned: false,
             _lock: lock,
         };
@@ -184,64 +225,154 @@ impl Store {
         anchor: Option<&Anchor>,
     ) -> Result<(Self, Recovery), Error> {
         options.check()?;
-        let lock = lock_exclusive(dir)?;
+        let lock = Arc::new(lock_exclusive(dir)?);
         let found = recover(dir, log_key, anchor)?;
+        let chain = found.head.chain;
         let store = Self {
             dir: dir.to_owned(),
             genesis: found.genesis,
+            open: Open {
+                length: found.head.length,
+                ..Open::default()
+            },
+            durability: Durability::here(
+                dir,
+                chain,
+                log_key,
+                (&found.commits, &lock),
+                found.committed,
+                Vec::new(),
+            )?,
             log: found.log,
             head: found.head,
             tip: found.tip,
-            commits: found.commits,
-            committed: found.committed,
-            pending: Vec::new(),
-            key: log_key.clone(),
+            entries: (found.commits, 0),
+            watch: NO_WATCH,
             poisoned: false,
             _lock: lock,
         };
         Ok((store, found.recovery))
     }
 
-    /// Appends a block; readers see it after [`Store::commit`].
+    /// Puts a watch between the store and the disk; tests do.
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = watch;
+        self.log.watch(watch);
+        if let Durability::Here(commits, _) = &mut self.durability {
+            commits.watch = watch;
+        }
+    }
+
+    /// Starts the helper thread that prepares segments and pages ahead of the writer.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system gives no thread.
+    pub fn start_ahead(&mut self) -> Result<(), Error> {
+        self.log.start_ahead(self.head.length)
+    }
+
+    /// Splits the store: this half goes on appending, the other makes blocks durable, on its own thread. What was
+    /// appended before is in the committer's first group; dropping the store ends the committer.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if a commit failed before, or if the store is split already.
+    pub fn split(&mut self, policy: GroupPolicy) -> Result<Committer, Error> {
+        // Whatever the halves were, a second committer would write the same entries.
+        let Durability::Here(..) = &self.durability else {
+            return Err(Error::Poisoned);
+        };
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        let placeholder = Durability::Queue(Arc::new(Queue::new(self.committed(), 1)));
+        let Durability::Here(commits, pending) = core::mem::replace(&mut self.durability, placeholder) else {
+            unreachable!("asked above");
+        };
+        let (committer, queue) = Committer::new(*commits, policy);
+        pending.into_iter().for_each(|pending| queue.push(pending));
+        self.durability = Durability::Queue(queue);
+        Ok(committer)
+    }
+
+    /// Appends one record of the next block: frame, checksum, bytes. The block exists with [`Self::append_block`], whose
+    /// draft names only the records that are not there yet.
+    ///
+    /// # Errors
+    /// The record is refused and nothing is appended: [`Error::Sequence`], [`Error::RecordKind`],
+    /// [`Error::RecordSize`], [`Error::Full`], [`Error::Io`]; [`Error::Poisoned`].
+    pub fn append_record(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        let length = plan_record(&self.log, self.open.length, self.next_seq(), record)?;
+        if length > self.log.capacity() {
+            self.log.grow(length)?;
+        }
+        self.open.put(&mut self.log, record);
+        Ok(())
+    }
+
+    /// Appends a block; readers see it once it is durable. A split store waits while too many blocks are not.
     ///
     /// # Errors
     /// The draft is refused and nothing is appended: [`Error::Time`], [`Error::Sequence`], [`Error::RecordKind`],
-    /// [`Error::RecordSize`]; a segment cannot be created: [`Error::Io`]; [`Error::Poisoned`].
+    /// [`Error::RecordSize`]; there is no room for it, which a later call may find: [`Error::Full`]; a segment cannot be
+    /// created: [`Error::Io`]; [`Error::Poisoned`].
     pub fn append_block(&mut self, draft: &BlockDraft<'_>) -> Result<Appended, Error> {
         if self.poisoned {
             return Err(Error::Poisoned);
         }
-        let block = append(&mut self.log, &mut self.head, draft)?;
-        self.pending.push(Commit {
-            height: block.header.height,
-            length: block.length,
-            digest: block.digest,
-        });
+        if let Durability::Queue(queue) = &self.durability {
+            queue.admit()?;
+        }
+        self.reserve_entry()?;
+        let before = self.head.length;
+        let block = append(&mut self.log, &mut self.head, &mut self.open, draft)?;
         self.tip = block.header;
+        let pending = Pending {
+            ranges: self.log.ranges(before, block.length),
+            renamed: self.log.take_renamed(),
+            block,
+        };
+        match &mut self.durability {
+            Durability::Here(_, waiting) => waiting.push(pending),
+            Durability::Queue(queue) => queue.push(pending),
+        }
         Ok(block)
     }
 
-    /// Makes every appended block durable, then publishes each by a signed entry in the commit file.
+    /// Sees to it that the next commit entry has room, so that no sync is the first to find that it has none.
+    fn reserve_entry(&mut self) -> Result<(), Error> {
+        let (file, room) = &mut self.entries;
+        let needed = (self.head.height_next + 1) * COMMIT_SIZE;
+        if needed > *room {
+            let (path, size) = (self.dir.join(COMMITS_FILE), needed.next_multiple_of(ENTRIES_ROOM));
+            (self.watch)(DiskCall::Allocate { path: &path, size })
+                .and_then(|()| reserve(file, size))
+                .map_err(Error::room("reserve room for entries in", &path))?;
+            *room = size;
+        }
+        Ok(())
+    }
+
+    /// Makes every appended block durable, then publishes each by a signed entry in the commit file, durable too.
     ///
     /// # Errors
-    /// [`Error::Io`], after which the store answers only [`Error::Poisoned`]: a failed sync cannot be repeated.
+    /// [`Error::Io`], after which the store answers only [`Error::Poisoned`]: a failed sync cannot be repeated. A store
+    /// that was split answers [`Error::Poisoned`] as well: its committer commits.
     pub fn commit(&mut self) -> Result<Commit, Error> {
+        let Durability::Here(commits, pending) = &mut self.durability else {
+            return Err(Error::Poisoned);
+        };
         if self.poisoned {
             return Err(Error::Poisoned);
         }
-        let Some(last) = self.pending.last().copied() else {
-            return Ok(self.committed);
-        };
         self.poisoned = true;
-        self.log.sync(self.committed.length, last.length)?;
-        for commit in &self.pending {
-            let entry = RawCommit::sign(commit, self.head.chain, &self.key);
-            write_entry(&self.commits, &self.dir, &entry)?;
-        }
-        self.pending.clear();
-        self.committed = last;
+        let committed = commits.commit(pending.iter())?;
+        commits.sync_entries()?;
+        pending.clear();
         self.poisoned = false;
-        Ok(last)
+        Ok(committed)
     }
 
     /// The chain.
@@ -275,13 +406,16 @@ impl Store {
     }
 
     /// The newest durable block.
-    pub const fn committed(&self) -> Commit {
-        self.committed
+    pub fn committed(&self) -> Commit {
+        match &self.durability {
+            Durability::Here(commits, _) => commits.committed,
+            Durability::Queue(queue) => queue.committed(),
+        }
     }
 
     /// Sequence number of the next record.
     pub const fn next_seq(&self) -> u64 {
-        self.head.seq_next
+        self.head.seq_next + self.open.leaves.len() as u64
     }
 
     /// Height of the next block.
@@ -295,12 +429,37 @@ impl Store {
     }
 }
 
-/// Writes one commit entry and makes it durable. Entries are synced one by one, so at most one is ever torn.
-pub(crate) fn write_entry(commits: &File, dir: &Path, entry: &RawCommit) -> Result<(), Error> {
-    commits
-        .write_all_at(bytemuck::bytes_of(entry), entry.height * COMMIT_SIZE)
-        .and_then(|()| commits.sync_data())
-        .map_err(Error::io("write", dir.join(COMMITS_FILE)))
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Durability::Queue(queue) = &self.durability {
+            queue.close();
+        }
+    }
+}
+
+impl Durability {
+    fn here(
+        dir: &Path,
+        chain: ChainId,
+        key: &SigningKey,
+        (file, lock): (&File, &Arc<File>),
+        committed: Commit,
+        pending: Vec<Pending>,
+    ) -> Result<Self, Error> {
+        let commits = Commits {
+            dir: dir.to_owned(),
+            chain,
+            key: key.clone(),
+            file: file
+                .try_clone()
+                .map_err(Error::io("open again", dir.join(COMMITS_FILE)))?,
+            committed,
+            watch: NO_WATCH,
+            unsynced: 0,
+            _lock: Arc::clone(lock),
+        };
+        Ok(Self::Here(Box::new(commits), pending))
+    }
 }
 
 fn genesis_draft(roots: &GenesisRoots) -> BlockDraft<'static> {
@@ -315,32 +474,37 @@ fn genesis_draft(roots: &GenesisRoots) -> BlockDraft<'static> {
     }
 }
 
+/// Refuses a record that would break the log; otherwise gives the log's length with it.
+fn plan_record(log: &Log, length: u64, expected: u64, record: &Record<'_>) -> Result<u64, Error> {
+    let (seq, size) = (record.seq, record.payload.len());
+    if seq != expected || seq == u64::MAX {
+        return Err(Error::Sequence { expected, found: seq });
+    }
+    if record.kind == KIND_NONE || record.kind == KIND_BLOCK {
+        return Err(Error::RecordKind { seq, kind: record.kind });
+    }
+    if size as u64 > log.payload_max() {
+        return Err(Error::RecordSize {
+            seq,
+            size,
+            size_max: log.payload_max() as usize,
+        });
+    }
+    let frame = frame_size(size as u64);
+    Ok(log.place(length, frame) + frame)
+}
+
 /// Refuses a draft that would break the log; otherwise gives the log's length with it.
-fn plan(log: &Log, head: &Head, draft: &BlockDraft<'_>) -> Result<u64, Error> {
+fn plan(log: &Log, head: &Head, open: &Open, draft: &BlockDraft<'_>) -> Result<u64, Error> {
     if draft.time_ns < head.time_min {
         return Err(Error::Time {
             parent: head.time_min.get(),
             found: draft.time_ns.get(),
         });
     }
-    let (mut length, mut expected) = (head.length, head.seq_next);
+    let (mut length, mut expected) = (open.length, head.seq_next + open.leaves.len() as u64);
     for record in draft.records {
-        let (seq, size) = (record.seq, record.payload.len());
-        if seq != expected || seq == u64::MAX {
-            return Err(Error::Sequence { expected, found: seq });
-        }
-        if record.kind == KIND_NONE || record.kind == KIND_BLOCK {
-            return Err(Error::RecordKind { seq, kind: record.kind });
-        }
-        if size as u64 > log.payload_max() {
-            return Err(Error::RecordSize {
-                seq,
-                size,
-                size_max: log.payload_max() as usize,
-            });
-        }
-        let frame = frame_size(size as u64);
-        length = log.place(length, frame) + frame;
+        length = plan_record(log, length, expected, record)?;
         expected += 1;
     }
     let frame = frame_size(crate::block::HEADER_SIZE as u64);
@@ -358,17 +522,35 @@ fn put(log: &mut Log, length: u64, kind: u16, version: u16, seq: u64, payload: &
     (at, at + size)
 }
 
+impl Open {
+    /// Writes a planned record.
+    fn put(&mut self, log: &mut Log, record: &Record<'_>) {
+        let (at, end) = put(
+            log,
+            self.length,
+            record.kind,
+            record.version,
+            record.seq,
+            record.payload,
+        );
+        // BOUND: a payload never exceeds a segment, 2^30 bytes.
+        let leaf_size = FRAME_HEADER_SIZE as u32 - LEAF_OFFSET as u32 + record.payload.len() as u32;
+        self.leaves.push((at + LEAF_OFFSET as u64, leaf_size));
+        self.length = end;
+    }
+}
+
 /// Appends a block to the log and moves the head behind it.
-fn append(log: &mut Log, head: &mut Head, draft: &BlockDraft<'_>) -> Result<Appended, Error> {
-    let planned = plan(log, head, draft)?;
+fn append(log: &mut Log, head: &mut Head, open: &mut Open, draft: &BlockDraft<'_>) -> Result<Appended, Error> {
+    let planned = plan(log, head, open, draft)?;
     log.grow(planned)?;
     // From here on nothing can fail, so no half-written block is ever left behind a living store.
-    let (mut length, mut records) = (head.length, Frontier::new());
     for record in draft.records {
-        let (at, end) = put(log, length, record.kind, record.version, record.seq, record.payload);
-        let leaf_size = FRAME_HEADER_SIZE - LEAF_OFFSET as u64 + record.payload.len() as u64;
-        records.push(leaf_hash(log.bytes(at + LEAF_OFFSET as u64, leaf_size)));
-        length = end;
+        open.put(log, record);
+    }
+    let mut records = Frontier::new();
+    for (at, size) in open.leaves.drain(..) {
+        records.push(leaf_hash(log.bytes(at, u64::from(size))));
     }
     let header = BlockHeader {
         flags: 0,
@@ -394,7 +576,7 @@ fn append(log: &mut Log, head: &mut Head, draft: &BlockDraft<'_>) -> Result<Appe
     let digest = raw.digest(head.chain);
     let (_, end) = put(
         log,
-        length,
+        open.length,
         KIND_BLOCK,
         BLOCK_FRAME_VERSION,
         header.height,
@@ -402,6 +584,7 @@ fn append(log: &mut Log, head: &mut Head, draft: &BlockDraft<'_>) -> Result<Appe
     );
     assert!(end == planned, "the log grew as planned");
     head.advance(&header, raw.as_bytes(), digest, end);
+    open.length = end;
     Ok(Appended {
         header,
         digest,

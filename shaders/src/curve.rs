@@ -15,7 +15,6 @@ pub(crate) const SCALAR_SIZE: usize = 18;
 const SCALAR_BITS: usize = SCALAR_SIZE * 8;
 
 /// `hash_to_curve` of RFC 9380 into G1 for the suite of `dst`.
-#[cfg(test)]
 pub(crate) fn hash_to_g1(message: &[u8], dst: &[u8]) -> blst_p1 {
     let mut out = blst_p1::default();
     // SAFETY: pointer and length pairs come from live slices; the augmentation is empty, so its pointer is not read;

@@ -54,6 +54,7 @@ mod cpu;
 mod curve;
 pub mod gpu;
 mod key;
+pub mod measure;
 mod policy;
 mod rlc;
 mod stats;

@@ -5,7 +5,8 @@
 //! | jobs | ingest | verify | decoded requests, in ticket order |
 //! | checked | verify | matching | verdicts, in ticket order |
 //! | blocks | matching | seal | blocks whose state is known |
-//! | publications | matching, seal | publish | events, answers, watermarks |
+//! | groups | seal | sync | blocks that stand in the log (a queue of the ledger's) |
+//! | publications | matching, seal, sync | publish | events, answers, watermarks |
 //! | sockets | publish | ingest | framed packets |
 //! | drafts | publish | snapshots | state and streams to be written down; dropped when it is full |
 
@@ -19,6 +20,7 @@ use crate::stage::ingest::{ChainFacts, Ingest, WAKER};
 use crate::stage::matching::{Matching, Wiring};
 use crate::stage::publish::{Publish, sees_deals};
 use crate::stage::seal::Seal;
+use crate::stage::sync::Sync;
 use crate::stage::verify::{Keys, Verify};
 use ed25519_dalek::VerifyingKey;
 use mio::net::TcpListener;
@@ -31,7 +33,7 @@ use std::sync::{Arc, RwLock};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
 use wattbook_feed::signed::Alias;
-use wattbook_ledger::{Anchor, Fault, GENESIS_FILE, Options, Reader, Recovery, Store};
+use wattbook_ledger::{Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, Options, Reader, Recovery, Store};
 use wattbook_shaders::PublicKey;
 use wattbook_types::Reject;
 
@@ -111,12 +113,21 @@ impl Node {
         let options = Options {
             segment_size: config.seal.segment_size,
         };
-        let restored = std::fs::read(dir.join(GENESIS_FILE)).ok().and_then(|genesis| {
+        let mut restored = std::fs::read(dir.join(GENESIS_FILE)).ok().and_then(|genesis| {
             let chain = wattbook_feed::signed::genesis::chain_id(&genesis);
             restart::newest(dir, &genesis, chain)
         });
         let anchor = restored.as_ref().map(|restored| restored.anchor.clone());
-        let (store, recovery) = Store::open_from(dir, &log_key, options, anchor.as_ref())?;
+        let (mut store, recovery) = match Store::open_from(dir, &log_key, options, anchor.as_ref()) {
+            // A crash may have taken the commit entry of the snapshot's block, which was not durable yet: the whole log
+            // tells, and if it is damaged says so.
+            Err(Error::Damaged(_)) if anchor.is_some() => {
+                restored = None;
+                Store::open(dir, &log_key, options)?
+            }
+            opened => opened?,
+        };
+        let anchor = anchor.filter(|_| restored.is_some());
         let (mut executor, streams) = match restored {
             Some(restored) => (restored.executor, Some(restored.streams)),
             None => (Executor::start(store.genesis())?.0, None),
@@ -197,7 +208,7 @@ impl Node {
 
         let keys: Keys = Arc::new(RwLock::new(decompress(&executor)));
         let durable = Arc::new(DurableHeight::default());
-        durable.set(store.tip().height);
+        durable.set(store.tip().height, store.next_seq() - 1);
         let (next_seq, next_height) = (store.next_seq(), store.next_height());
         let height = store.tip().height;
         let facts = ChainFacts { chain, demo };
@@ -233,7 +244,10 @@ impl Node {
             next_seq,
             next_height,
         );
-        let seal = Seal::new(blocks, publications_in, durable, store, alias);
+        store.start_ahead()?;
+        let committer = store.split(GroupPolicy::default())?;
+        let sync = Sync::new(committer, publications_in.clone(), Arc::clone(&durable));
+        let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
 
         let (folder, kept) = (dir.to_owned(), config.seal.snapshots_kept);
         let mut threads = vec![
@@ -246,6 +260,8 @@ impl Node {
                 matching.run();
                 Ok(())
             })?,
+            // Before seal, which only repeats that it failed.
+            spawn("sync", move || sync.run().map_err(NodeError::Ledger))?,
             spawn("seal", move || seal.run().map_err(NodeError::Ledger))?,
             spawn("publish", move || {
                 publish.run();

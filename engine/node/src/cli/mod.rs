@@ -1,5 +1,6 @@
 //! The command line: one module per command. Data goes to stdout, messages to stderr.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod clear;
 pub mod demo;
@@ -49,6 +50,8 @@ pub enum Command {
     Replay(replay::Args),
     /// Show what a ledger holds.
     Inspect(inspect::Args),
+    /// Measure the batch verifier.
+    Bench(bench::Args),
     /// Prove a record or a deal to anybody.
     Prove(prove::Args),
     /// Check a proof with nothing but the log's public key.
@@ -74,6 +77,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Repair(args) => repair::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Prove(args) => prove::run(&args),
         Command::VerifyProof(args) => prove::verify(&args),
         Command::Checkpoint(args) => checkpoint::run(&args),

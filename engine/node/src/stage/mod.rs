@@ -1,11 +1,12 @@
 //! The stages of the data path, one file each, and what they hand to one another.
 //!
-//! `ingest -> verify -> matching -> seal -> publish -> ingest's sockets`; [`crate::topology`] wires them.
+//! `ingest -> verify -> matching -> seal -> sync -> publish -> ingest's sockets`; [`crate::topology`] wires them.
 
 pub mod ingest;
 pub mod matching;
 pub mod publish;
 pub mod seal;
+pub mod sync;
 pub mod verify;
 
 use std::sync::Arc;
@@ -273,6 +274,11 @@ pub enum Publication {
     },
     /// The session is gone.
     Closed(SessionId),
+    /// The disk is full: every session is told and stays; the next durable block says that it goes on.
+    Pause {
+        /// Last record that is durable.
+        seq: u64,
+    },
     /// Nothing more is taken; every session ends.
     Halt {
         /// Why.
@@ -297,17 +303,24 @@ pub enum ToSocket {
 #[derive(Debug, Default)]
 pub struct DurableHeight {
     height: AtomicU64,
+    seq: AtomicU64,
     failed: AtomicBool,
     gate: Mutex<()>,
     moved: Condvar,
 }
 
 impl DurableHeight {
-    /// Publishes a height.
-    pub fn set(&self, height: u64) {
+    /// Publishes a height and the last record up to it.
+    pub fn set(&self, height: u64, seq: u64) {
         let _guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.seq.store(seq, Ordering::Release);
         self.height.store(height, Ordering::Release);
         self.moved.notify_all();
+    }
+
+    /// The last durable record.
+    pub fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
     }
 
     /// Wakes everyone: no height will come any more.

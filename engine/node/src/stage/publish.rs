@@ -10,7 +10,7 @@ use crate::ring::{Gone, Receiver, Sender};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use wattbook_feed::sbe::session::{
-    BlockSealed, DealRecord, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Stepped, Watermark,
+    BlockSealed, DealRecord, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Stepped, Watermark,
 };
 use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_public, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
@@ -255,6 +255,18 @@ impl Publish {
             }
             Publication::Closed(session) => {
                 self.sessions.remove(&session);
+                Ok(())
+            }
+            Publication::Pause { seq } => {
+                self.flush()?;
+                let halted = framed(&Halted {
+                    reason: HaltReason::DiskFull as u8,
+                    reserved: [0; 7],
+                    seq,
+                });
+                for session in self.sessions.keys() {
+                    self.sockets.send(ToSocket::Packets(*session, halted.clone()))?;
+                }
                 Ok(())
             }
             Publication::Halt { reason, seq } => {

@@ -1,12 +1,22 @@
-//! Seal: hashes a block's events, appends the block, makes it durable, says so.
+//! Seal: hashes a block's events and appends the block; [`super::sync`] makes it durable meanwhile.
+//!
+//! # Invariants
+//! * A full disk pauses the stage, and by the rings behind it everything up to the sockets; sessions are told, and the
+//!   block goes in once there is room. Nothing that was answered is lost.
+//! * Any other failure of the ledger is told to the sessions and ends the node.
 
 use super::{Draft, DurableHeight, Publication};
 use crate::execute::{EventTree, dpos_hash};
 use crate::ring::{Receiver, Sender};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use wattbook_feed::sbe::session::HaltReason;
 use wattbook_feed::signed::{Alias, record_kind};
 use wattbook_ledger::{BlockDraft, Error, Record, Store};
+
+/// How often a full disk is asked again.
+const FULL_RETRY: Duration = Duration::from_millis(200);
 
 /// The stage.
 #[derive(Debug)]
@@ -16,16 +26,18 @@ pub struct Seal {
     durable: Arc<DurableHeight>,
     store: Store,
     alias: Alias,
+    stop: Arc<AtomicBool>,
 }
 
 impl Seal {
-    /// Wires the stage.
+    /// Wires the stage; `stop` ends the wait for room on a full disk.
     pub fn new(
         blocks: Receiver<Draft>,
         publish: Sender<Publication>,
         durable: Arc<DurableHeight>,
         store: Store,
         alias: Alias,
+        stop: Arc<AtomicBool>,
     ) -> Self {
         Self {
             blocks,
@@ -33,6 +45,7 @@ impl Seal {
             durable,
             store,
             alias,
+            stop,
         }
     }
 
@@ -42,16 +55,17 @@ impl Seal {
     /// What stopped the ledger; the sessions have been told, and a restart recovers.
     pub fn run(mut self) -> Result<(), Error> {
         while let Ok(draft) = self.blocks.recv() {
-            let seq = draft.records.last().map_or(0, |record| record.seq);
-            if let Err(error) = self.seal(&draft) {
-                // A failed sync is never retried as if it had worked.
-                tracing::error!(height = draft.height, %error, "the ledger cannot be written");
-                let _ = self.publish.send(Publication::Halt {
-                    reason: HaltReason::LedgerFailed,
-                    seq,
-                });
-                self.durable.fail();
-                return Err(error);
+            match self.seal(&draft) {
+                Ok(()) => {}
+                // A failed sync has been told by the stage that made it.
+                Err(Error::Poisoned) => return Err(Error::Poisoned),
+                Err(error) => {
+                    tracing::error!(height = draft.height, %error, "the ledger cannot be written");
+                    let (reason, seq) = (HaltReason::LedgerFailed, self.durable.seq());
+                    let _ = self.publish.send(Publication::Halt { reason, seq });
+                    self.durable.fail();
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -71,7 +85,7 @@ impl Seal {
                 payload: &r.payload,
             })
             .collect();
-        let appended = self.store.append_block(&BlockDraft {
+        let block = BlockDraft {
             time_ns: draft.time,
             records: &records,
             event_count: events.count(),
@@ -79,19 +93,30 @@ impl Seal {
             state_root: draft.state_root,
             params_hash: draft.params_hash,
             dpos_hash: dpos_hash(self.store.chain()),
-        })?;
+        };
+        let appended = match self.store.append_block(&block) {
+            Err(full @ Error::Full { .. }) => self.wait_for_room(&block, full)?,
+            other => other?,
+        };
         debug_assert_eq!(appended.header.height, draft.height);
-        self.store.commit()?;
-        let seq = records.last().map_or(0, |record| record.seq);
-        let (header, digest, length) = (Box::new(appended.header), appended.digest, appended.length);
-        // Publish is gone only when the node stops; the block is durable all the same.
-        let _ = self.publish.send(Publication::Durable {
-            header,
-            digest,
-            length,
-            seq,
-        });
-        self.durable.set(draft.height);
         Ok(())
+    }
+
+    /// Tells the sessions, then tries until there is room or the node is stopped.
+    fn wait_for_room(&mut self, block: &BlockDraft<'_>, full: Error) -> Result<wattbook_ledger::Appended, Error> {
+        tracing::error!(error = %full, "paused; nothing is lost, and the node goes on when there is room");
+        let seq = self.durable.seq();
+        let _ = self.publish.send(Publication::Pause { seq });
+        loop {
+            std::thread::park_timeout(FULL_RETRY);
+            match self.store.append_block(block) {
+                Err(Error::Full { .. }) if !self.stop.load(Ordering::Relaxed) => {}
+                Ok(appended) => {
+                    tracing::warn!("there is room again; the node goes on");
+                    return Ok(appended);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

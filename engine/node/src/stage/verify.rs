@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use wattbook_feed::sbe::session::HeldKind;
 use wattbook_feed::signed::{SealedEnvelope, record_kind};
+use wattbook_shaders::gpu::{Choice, Device};
 use wattbook_shaders::{Candidate, Policy, PublicKey, Verdict, Verifier, verify_one};
 use wattbook_types::{ChainId, Command, Item, ParticipantId, Reject};
 
@@ -30,6 +31,8 @@ pub struct Verify {
     registrar: VerifyingKey,
     keys: Keys,
     verifier: Verifier,
+    /// Checks the envelopes of suspect sessions one by one, so that their faults cost nobody a batch.
+    suspects: Verifier,
     settings: config::Verify,
     sessions: BTreeMap<SessionId, Session>,
 }
@@ -38,7 +41,14 @@ pub struct Verify {
 struct Session {
     participant: Option<ParticipantId>,
     bad_signatures: u32,
+    /// Valid envelopes until its word is taken again.
+    suspect: u32,
+    /// Whether the lane of suspects had no room for it.
+    is_cut_off: bool,
 }
+
+/// Valid envelopes that a session whose signature failed must send before its next ones go with everybody's.
+const SUSPECT_LEN: u32 = 256;
 
 impl Verify {
     /// Wires the stage.
@@ -54,6 +64,7 @@ impl Verify {
             config::VerifyPolicy::Auto => Policy::Auto,
             config::VerifyPolicy::OneByOne => Policy::OneByOne,
             config::VerifyPolicy::Batch => Policy::Batch,
+            config::VerifyPolicy::Gpu => Policy::Gpu,
         };
         let verifier = Verifier::new(policy);
         Self {
@@ -63,6 +74,7 @@ impl Verify {
             registrar,
             keys,
             verifier,
+            suspects: Verifier::new(Policy::OneByOne),
             settings,
             sessions: BTreeMap::new(),
         }
@@ -70,8 +82,31 @@ impl Verify {
 
     /// Runs until ingest is gone.
     pub fn run(mut self) {
+        self.prepare();
         while self.batch().is_ok() {}
-        tracing::debug!(stats = ?self.verifier.stats(), "verify ends");
+        tracing::debug!(stats = ?self.verifier.stats(), suspects = ?self.suspects.stats(), "verify ends");
+    }
+
+    /// Opens the device that the policy asks for and measures what the paths cost.
+    fn prepare(&mut self) {
+        let policy = self.verifier.policy();
+        if matches!(policy, Policy::Auto | Policy::Gpu) {
+            let choice = Choice {
+                software: policy == Policy::Gpu,
+                ..Choice::default()
+            };
+            match Device::open(&choice) {
+                Ok(device) => {
+                    tracing::info!(device = device.name(), "verify has a device");
+                    self.verifier = core::mem::take(&mut self.verifier).with_device(Arc::new(device));
+                }
+                Err(error) if policy == Policy::Gpu => tracing::warn!(%error, "verify goes on on the CPU"),
+                Err(error) => tracing::debug!(%error, "verify has no device"),
+            }
+        }
+        if policy == Policy::Auto {
+            tracing::info!(rates = %self.verifier.calibrate(), "verify measured its paths");
+        }
     }
 
     fn batch(&mut self) -> Result<(), Gone> {
@@ -97,29 +132,44 @@ impl Verify {
         }
         let keys = Arc::clone(&self.keys);
         let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
-        let screened: Vec<(SessionId, Screened)> = jobs
-            .into_iter()
-            .map(|job| (job.session, self.screen(job.session, job.request, &keys)))
-            .collect();
-        let candidates: Vec<Candidate<'_>> = screened
-            .iter()
-            .filter_map(|(session, screened)| match screened {
-                Screened::Envelope(envelope, key, _) => Some(Candidate {
+        let mut lane = self.settings.suspect_len_max;
+        let mut screened: Vec<(SessionId, Screened)> = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let outcome = self.screen(job.session, job.request, &keys);
+            screened.push((job.session, self.admit(job.session, outcome, &mut lane)));
+        }
+        let (mut trusted, mut suspect) = (Vec::new(), Vec::new());
+        for (session, screened) in &screened {
+            if let Screened::Envelope(envelope, key, _) = screened {
+                let candidate = Candidate {
                     header: &envelope.header,
                     signature: &envelope.signature,
                     leaves: envelope.leaves.as_flattened(),
                     key,
                     source: *session,
-                }),
-                Screened::Done(_) => None,
-            })
-            .collect();
-        let mut verdicts = self.verifier.verify(self.chain, &candidates).into_iter();
+                };
+                match self.is_suspect(*session) {
+                    true => suspect.push(candidate),
+                    false => trusted.push(candidate),
+                }
+            }
+        }
+        let lost = self.verifier.stats().devices_lost;
+        let mut trusted = self.verifier.verify(self.chain, &trusted).into_iter();
+        let mut suspect = self.suspects.verify(self.chain, &suspect).into_iter();
+        if self.verifier.stats().devices_lost > lost {
+            tracing::warn!("verify lost its device and goes on on the CPU");
+        }
+        // Judging makes and clears suspects, so who was one is noted first.
+        let lanes: Vec<bool> = screened.iter().map(|(session, _)| self.is_suspect(*session)).collect();
+        let mut lanes = lanes.into_iter();
         let judge = |(session, screened)| {
+            let is_suspect = lanes.next().unwrap_or(true);
             let outcome = match screened {
                 Screened::Done(outcome) => outcome,
                 Screened::Envelope(envelope, _, due) => {
-                    let verdict = verdicts.next().unwrap_or(Verdict::BadCount);
+                    let verdict = if is_suspect { suspect.next() } else { trusted.next() };
+                    let verdict = verdict.unwrap_or(Verdict::BadCount);
                     self.judge(session, &envelope, due, verdict)
                 }
             };
@@ -131,6 +181,28 @@ impl Verify {
         judged.into_iter().try_for_each(|checked| self.checked.send(checked))
     }
 
+    fn is_suspect(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|state| state.suspect > 0)
+    }
+
+    /// An envelope of a suspect session takes a place in the lane of suspects; where none is left its session is cut off.
+    fn admit<'k>(&mut self, session: SessionId, screened: Screened<'k>, lane: &mut usize) -> Screened<'k> {
+        let Some(state) = self.sessions.get_mut(&session).filter(|state| state.suspect > 0) else {
+            return screened;
+        };
+        match (screened, lane.checked_sub(1)) {
+            (Screened::Envelope(envelope, ..), None) => {
+                state.is_cut_off = true;
+                Screened::Done(suspension(About::envelope(&envelope)))
+            }
+            (screened @ Screened::Envelope(..), Some(left)) => {
+                *lane = left;
+                screened
+            }
+            (screened @ Screened::Done(_), _) => screened,
+        }
+    }
+
     /// Everything but the signatures of envelopes.
     fn screen<'k>(
         &mut self,
@@ -139,7 +211,7 @@ impl Verify {
         keys: &'k BTreeMap<ParticipantId, PublicKey>,
     ) -> Screened<'k> {
         let state = self.sessions.entry(session).or_default();
-        let suspended = state.bad_signatures >= self.settings.bad_signatures_max;
+        let suspended = state.is_cut_off || state.bad_signatures >= self.settings.bad_signatures_max;
         let outcome = match request {
             Request::Subscribe { from } => Outcome::Subscribe { from },
             Request::Logon {
@@ -248,6 +320,9 @@ impl Verify {
         }
         match verdict {
             Verdict::Valid => {
+                if let Some(state) = &mut session {
+                    state.suspect = state.suspect.saturating_sub(1);
+                }
                 let command = envelope.to_command();
                 let only_cancels = command.items.iter().all(|item| matches!(item, Item::Cancel(_)));
                 let participant = command.participant;
@@ -274,6 +349,7 @@ impl Verify {
             Verdict::BadSignature(_) => match &mut session {
                 Some(state) => {
                     state.bad_signatures += 1;
+                    state.suspect = SUSPECT_LEN;
                     let close = state.bad_signatures >= bad_signatures_max;
                     if close {
                         suspension(about)

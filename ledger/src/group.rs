@@ -1,0 +1,318 @@
+//! Group commit: one sync for every block that was appended while the last sync ran.
+//!
+//! # Contract
+//! * A block is durable when the bytes of its frames, and the name of the segment they lie in, are. Its commit entry is
+//!   written after that and never before; the entry itself becomes durable with the next idle moment, and at the latest
+//!   after [`ENTRIES_UNSYNCED_MAX`] more. Recovery writes again what a crash took of those.
+//! * A group ends at [`GroupPolicy::size_max`] bytes; with [`GroupPolicy::linger`] it waits that long for company, but
+//!   only where the group before had some.
+//! * While the committer syncs, the writer appends; it waits where [`GroupPolicy::blocks_max`] blocks are not durable.
+//! * After a failed sync both answer [`Error::Poisoned`]: what reached the disk is unknown.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::SigningKey;
+use wattbook_types::ChainId;
+
+use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
+use crate::disk::{SyncRange, Watch, sync_dir, sync_file};
+use crate::error::Error;
+use crate::files::COMMITS_FILE;
+use crate::store::Appended;
+
+/// Most commit entries that are written and not yet durable.
+pub const ENTRIES_UNSYNCED_MAX: u64 = 1024;
+/// How long the committer is idle before it makes entries durable.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// When a group ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupPolicy {
+    /// Bytes after which a group takes no further block.
+    pub size_max: u64,
+    /// Most blocks that are appended and not durable.
+    pub blocks_max: usize,
+    /// How long a group waits for further blocks, if the one before had several.
+    pub linger: Duration,
+}
+
+impl Default for GroupPolicy {
+    fn default() -> Self {
+        Self {
+            size_max: 8 << 20,
+            blocks_max: 64,
+            linger: Duration::ZERO,
+        }
+    }
+}
+
+/// A block that stands in the log and is not durable.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) block: Appended,
+    pub(crate) ranges: Vec<SyncRange>,
+    /// Whether its segment's name is not durable either.
+    pub(crate) renamed: bool,
+}
+
+/// What makes blocks durable: the commit file and its key.
+#[derive(Debug)]
+pub(crate) struct Commits {
+    pub(crate) dir: PathBuf,
+    pub(crate) chain: ChainId,
+    pub(crate) key: SigningKey,
+    pub(crate) file: File,
+    pub(crate) committed: Commit,
+    pub(crate) watch: Watch,
+    /// Entries written and not yet durable.
+    pub(crate) unsynced: u64,
+    /// Held, never read: the exclusive lock ends with the last half of a store.
+    pub(crate) _lock: Arc<File>,
+}
+
+impl Commits {
+    /// Makes consecutive blocks durable by one sync a segment, then writes their entries.
+    pub(crate) fn commit<'a>(&mut self, group: impl Iterator<Item = &'a Pending> + Clone) -> Result<Commit, Error> {
+        let mut ranges: Vec<SyncRange> = Vec::new();
+        for next in group.clone().flat_map(|pending| &pending.ranges) {
+            if !ranges.last_mut().is_some_and(|last| last.join(next)) {
+                ranges.push(next.clone());
+            }
+        }
+        // Signing takes as long as some disks need for a sync, but the first entry must not be known before it.
+        let entries: Vec<RawCommit> = (group.clone())
+            .map(|pending| RawCommit::sign(&pending.block.commit(), self.chain, &self.key))
+            .collect();
+        if group.clone().any(|pending| pending.renamed) {
+            sync_dir(&self.dir, self.watch)?;
+        }
+        for range in &ranges {
+            range.sync(self.watch)?;
+        }
+        self.write(&entries)?;
+        Ok(self.committed)
+    }
+
+    /// Writes entries of durable blocks; they follow the committed one.
+    pub(crate) fn write(&mut self, entries: &[RawCommit]) -> Result<(), Error> {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return Ok(());
+        };
+        self.file
+            .write_all_at(bytemuck::cast_slice(entries), first.height * COMMIT_SIZE)
+            .map_err(Error::io("write", self.dir.join(COMMITS_FILE)))?;
+        self.committed = last.commit();
+        self.unsynced += entries.len() as u64;
+        Ok(())
+    }
+
+    /// Makes every entry durable.
+    pub(crate) fn sync_entries(&mut self) -> Result<(), Error> {
+        if self.unsynced > 0 {
+            sync_file(&self.dir.join(COMMITS_FILE), &self.file, self.watch)?;
+            self.unsynced = 0;
+        }
+        Ok(())
+    }
+}
+
+/// What writer and committer share.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: VecDeque<Pending>,
+    /// Blocks that are being synced.
+    in_flight: usize,
+    blocks_max: usize,
+    committed: Commit,
+    closed: bool,
+    poisoned: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(committed: Commit, blocks_max: usize) -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            in_flight: 0,
+            blocks_max: blocks_max.max(1),
+            committed,
+            closed: false,
+            poisoned: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The newest durable block.
+    pub(crate) fn committed(&self) -> Commit {
+        self.lock().committed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is room for a block.
+    pub(crate) fn admit(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        while !state.poisoned && state.waiting.len() + state.in_flight >= state.blocks_max {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.poisoned { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    /// Hands a block over.
+    pub(crate) fn push(&self, pending: Pending) {
+        self.lock().waiting.push_back(pending);
+        self.changed.notify_all();
+    }
+
+    /// No block will come any more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn fail(&self) {
+        self.lock().poisoned = true;
+        self.changed.notify_all();
+    }
+}
+
+/// The half of a store that makes blocks durable; see [`Store::split`](crate::Store::split).
+#[derive(Debug)]
+pub struct Committer {
+    commits: Commits,
+    queue: Arc<Queue>,
+    policy: GroupPolicy,
+    /// Whether the group before had company.
+    busy: bool,
+}
+
+impl Committer {
+    pub(crate) fn new(commits: Commits, policy: GroupPolicy) -> (Self, Arc<Queue>) {
+        let queue = Arc::new(Queue::new(commits.committed, policy.blocks_max));
+        let committer = Self {
+            commits,
+            queue: Arc::clone(&queue),
+            policy,
+            busy: false,
+        };
+        (committer, queue)
+    }
+
+    /// The newest durable block.
+    pub const fn committed(&self) -> Commit {
+        self.commits.committed
+    }
+
+    /// Waits for blocks, makes a group of them durable and gives it; `None` once the writer is gone and everything,
+    /// entries included, is durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`], after which both halves answer only [`Error::Poisoned`].
+    pub fn commit(&mut self) -> Result<Option<Vec<Appended>>, Error> {
+        let group = match self.group() {
+            Ok(Some(group)) => group,
+            Ok(None) => return self.finish().map(|()| None),
+            Err(error) => return self.fail(error),
+        };
+        let committed = self.commits.commit(group.iter());
+        let committed = match committed {
+            Ok(_) if self.commits.unsynced >= ENTRIES_UNSYNCED_MAX => self.commits.sync_entries(),
+            other => other.map(|_| ()),
+        };
+        if let Err(error) = committed {
+            return self.fail(error);
+        }
+        {
+            let mut state = self.queue.lock();
+            (state.in_flight, state.committed) = (0, self.commits.committed);
+        }
+        self.queue.changed.notify_all();
+        Ok(Some(group.into_iter().map(|pending| pending.block).collect()))
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.commits.sync_entries().or_else(|error| self.fail(error))
+    }
+
+    fn fail<T>(&self, error: Error) -> Result<T, Error> {
+        self.queue.fail();
+        Err(error)
+    }
+
+    /// The next group, out of the queue; makes entries durable while there is none.
+    fn group(&mut self) -> Result<Option<Vec<Pending>>, Error> {
+        let queue = Arc::clone(&self.queue);
+        let mut state = queue.lock();
+        while state.waiting.is_empty() {
+            if state.poisoned {
+                return Err(Error::Poisoned);
+            }
+            if state.closed {
+                return Ok(None);
+            }
+            if self.commits.unsynced == 0 {
+                state = queue.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (woken, idle) = (queue.changed)
+                .wait_timeout(state, IDLE)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            if idle.timed_out() && state.waiting.is_empty() {
+                drop(state);
+                self.commits.sync_entries()?;
+                state = queue.lock();
+            }
+        }
+        if self.busy && !self.policy.linger.is_zero() {
+            let until = Instant::now() + self.policy.linger;
+            while !state.closed && self.take_len(&state.waiting) == state.waiting.len() {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() || state.waiting.len() >= self.policy.blocks_max {
+                    break;
+                }
+                state = (queue.changed.wait_timeout(state, left))
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+        }
+        let len = self.take_len(&state.waiting);
+        let group: Vec<Pending> = state.waiting.drain(..len).collect();
+        state.in_flight = group.len();
+        self.busy = group.len() > 1 || !state.waiting.is_empty();
+        Ok(Some(group))
+    }
+
+    /// How many of the waiting blocks fit in a group; one always does.
+    fn take_len(&self, waiting: &VecDeque<Pending>) -> usize {
+        let mut size = 0;
+        let fits = waiting.iter().take_while(|pending| {
+            let before = size;
+            size += pending.ranges.iter().map(|range| range.len).sum::<u64>();
+            before == 0 || size <= self.policy.size_max
+        });
+        fits.count()
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        // A writer without a committer must not wait for ever; a clean end has closed the queue before.
+        self.queue.fail();
+    }
+}
