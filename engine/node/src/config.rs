@@ -100,6 +100,10 @@ pub struct Verify {
     pub bad_signatures_max: u32,
     /// Most envelopes of suspect sessions in a batch: 32 one by one take a tenth of the time of a full batch.
     pub suspect_len_max: usize,
+    /// Threads that verify batches; 0: one a core.
+    pub threads: usize,
+    /// Keys whose lines a device keeps for its pairings, 21.2 kB each; 0: the CPU always pairs.
+    pub device_keys_max: usize,
     /// Slots of the ring to the match stage.
     pub ring_len: usize,
 }
@@ -174,6 +178,8 @@ impl Default for Verify {
             batch_deadline_us: 2_000,
             bad_signatures_max: 16,
             suspect_len_max: 32,
+            threads: 0,
+            device_keys_max: wattbook_shaders::DEVICE_KEYS_MAX,
             ring_len: 16_384,
         }
     }

@@ -37,6 +37,9 @@ use wattbook_ledger::{Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, Options, 
 use wattbook_shaders::PublicKey;
 use wattbook_types::Reject;
 
+/// Compiled kernels of the verify stage's device, inside a node's directory.
+const PIPELINES_DIR: &str = "pipelines";
+
 /// Why a node does not start, or stopped.
 #[derive(Debug, Error)]
 pub enum NodeError {
@@ -228,6 +231,7 @@ impl Node {
             registrar,
             Arc::clone(&keys),
             config.verify.clone(),
+            Some(dir.join(PIPELINES_DIR)),
         );
         let wiring = Wiring {
             checked,

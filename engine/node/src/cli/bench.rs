@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wattbook_shaders::gpu::tree::{Forest, LeafKind};
 use wattbook_shaders::gpu::{Choice, Device, Error, KERNELS};
 use wattbook_shaders::measure::{Inputs, sha256_blocks};
-use wattbook_shaders::{Policy, Route, Verifier};
+use wattbook_shaders::{DEVICE_KEYS_MAX, Policy, Route, Verifier};
 use wattbook_types::tree;
 
 /// What is measured.
@@ -153,7 +153,14 @@ fn envelopes(args: &VerifyArgs) -> Result<(), BenchError> {
     };
     let mut verifier = Verifier::with_threads(policy, args.threads as usize);
     if args.path == PathArg::Gpu {
-        verifier = verifier.with_device(device(args)?);
+        let device = device(args)?;
+        // As many keys as the bench has, on a device that is worth it.
+        let keys_max = if device.is_software() {
+            0
+        } else {
+            keys.max(DEVICE_KEYS_MAX)
+        };
+        verifier = verifier.with_device_keys(device, keys_max);
     }
     eprintln!("signing {n} envelopes of {} leaves by {keys} keys", args.leaves);
     let inputs = Inputs::new(n, keys, args.leaves).ok_or(BenchError::Refused("signing"))?;

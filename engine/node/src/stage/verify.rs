@@ -6,6 +6,8 @@ use crate::config;
 use crate::ring::{Gone, Receiver, Sender};
 use ed25519_dalek::VerifyingKey;
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use wattbook_feed::sbe::session::HeldKind;
@@ -34,6 +36,8 @@ pub struct Verify {
     /// Checks the envelopes of suspect sessions one by one, so that their faults cost nobody a batch.
     suspects: Verifier,
     settings: config::Verify,
+    /// Where a device's compiled kernels are kept.
+    cache: Option<PathBuf>,
     sessions: BTreeMap<SessionId, Session>,
 }
 
@@ -59,6 +63,7 @@ impl Verify {
         registrar: VerifyingKey,
         keys: Keys,
         settings: config::Verify,
+        cache: Option<PathBuf>,
     ) -> Self {
         let policy = match settings.policy {
             config::VerifyPolicy::Auto => Policy::Auto,
@@ -66,7 +71,11 @@ impl Verify {
             config::VerifyPolicy::Batch => Policy::Batch,
             config::VerifyPolicy::Gpu => Policy::Gpu,
         };
-        let verifier = Verifier::new(policy);
+        let threads = match settings.threads {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            threads => threads,
+        };
+        let verifier = Verifier::with_threads(policy, threads);
         Self {
             jobs,
             checked,
@@ -76,6 +85,7 @@ impl Verify {
             verifier,
             suspects: Verifier::new(Policy::OneByOne),
             settings,
+            cache,
             sessions: BTreeMap::new(),
         }
     }
@@ -93,12 +103,18 @@ impl Verify {
         if matches!(policy, Policy::Auto | Policy::Gpu) {
             let choice = Choice {
                 software: policy == Policy::Gpu,
+                cache: self.cache.take(),
                 ..Choice::default()
             };
             match Device::open(&choice) {
                 Ok(device) => {
                     tracing::info!(device = device.name(), "verify has a device");
-                    self.verifier = core::mem::take(&mut self.verifier).with_device(Arc::new(device));
+                    let keys_max = if device.is_software() {
+                        0
+                    } else {
+                        self.settings.device_keys_max
+                    };
+                    self.verifier = core::mem::take(&mut self.verifier).with_device_keys(Arc::new(device), keys_max);
                 }
                 Err(error) if policy == Policy::Gpu => tracing::warn!(%error, "verify goes on on the CPU"),
                 Err(error) => tracing::debug!(%error, "verify has no device"),
