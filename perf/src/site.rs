@@ -43,6 +43,7 @@ pub(crate) struct Site {
     pub(crate) accounts: Vec<Account>,
     /// Directory of the fresh chain.
     pub(crate) dir: Option<PathBuf>,
+    book_open: bool,
     // Dropped in this order: the node ends before its directory goes.
     node: Option<Process>,
     _dir: Option<TempDir>,
@@ -101,6 +102,7 @@ impl Site {
                     contract,
                     accounts,
                     dir: None,
+                    book_open: false,
                     node: None,
                     _dir: None,
                 })
@@ -128,6 +130,7 @@ impl Site {
             contract,
             accounts,
             dir: Some(dir),
+            book_open: false,
             node: Some(node),
             _dir: Some(folder),
         };
@@ -140,8 +143,9 @@ impl Site {
     }
 
     /// Waits until the book of a fresh chain's contract trades.
-    pub(crate) fn await_book(&self) -> Result<(), Error> {
-        if self.dir.is_none() {
+    pub(crate) fn await_book(&mut self) -> Result<(), Error> {
+        // Once it trades it goes on, and the node forgets how the stream began.
+        if self.dir.is_none() || self.book_open {
             return Ok(());
         }
         let mut public = Client::connect(self.addr, StreamKind::Public, 1)?;
@@ -152,6 +156,7 @@ impl Site {
                 Some((_, Outbound::PhaseChanged(event)))
                     if event.contract == self.contract.get() && event.phase == Phase::Continuous as u8 =>
                 {
+                    self.book_open = true;
                     return Ok(());
                 }
                 Some(_) => {}
@@ -206,7 +211,8 @@ fn configuration(needs: Needs) -> String {
     let _ = writeln!(
         text,
         "[ingest]\nsessions_max = {}\n\n[verify]\nbatch_deadline_us = 2000\nbatch_len_max = 4096",
-        needs.clients + 16
+        // The sessions of one load may still be closing while the next one's log on.
+        2 * needs.clients + 64
     );
     text
 }
