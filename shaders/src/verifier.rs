@@ -270,7 +270,7 @@ impl Verifier {
             .map(|envelope| envelope.candidate().header.digest(chain))
             .collect();
         let items = items(&batch, &digests, &faults);
-        let work = match (self.route(&items), &self.gpu) {
+        let work = match (self.route_of(items.len(), keys_of(&items)), &self.gpu) {
             (Route::Gpu, Some(gpu)) if !items.is_empty() => {
                 let gpu = gpu.clone();
                 let mut pairings = gpu.pairings.as_deref().map(lock);
@@ -283,7 +283,10 @@ impl Verifier {
                     Ok(begun) => {
                         self.stats.overlapped += u64::from(self.on_device > 0);
                         self.on_device += 1;
-                        Work::Device { gpu, begun: Box::new(begun) }
+                        Work::Device {
+                            gpu,
+                            begun: Box::new(begun),
+                        }
                     }
                     Err(_) => {
                         self.lose_device();
@@ -330,14 +333,14 @@ impl Verifier {
         (batch, verdicts)
     }
 
-    /// The path of the policy for these.
-    fn route(&self, items: &[Item<'_>]) -> Route {
+    /// The path that `len` signatures of `keys` keys would take now.
+    pub fn route_of(&self, len: usize, keys: usize) -> Route {
         match self.policy {
-            Policy::Auto if items.len() <= ALONE_MAX => Route::OneByOne,
-            Policy::Auto => self.rates.cheapest(items.len(), keys_of(items)),
+            Policy::Auto if len <= ALONE_MAX => Route::OneByOne,
+            Policy::Auto => self.rates.cheapest(len, keys),
             Policy::OneByOne => Route::OneByOne,
-            Policy::Batch => Route::Batch,
-            Policy::Gpu => Route::Gpu,
+            Policy::Gpu if self.gpu.is_some() => Route::Gpu,
+            Policy::Batch | Policy::Gpu => Route::Batch,
         }
     }
 
@@ -385,7 +388,14 @@ impl Verifier {
     fn finish_on_device(&mut self, gpu: &Gpu, begun: Begun, items: &[Item<'_>], stats: &mut Stats) -> Option<Checked> {
         let pairings = gpu.pairings.as_deref().map(lock);
         begun
-            .finish(&gpu.engine, items, SIGNATURE_DST, &mut self.path, pairings.as_deref(), stats)
+            .finish(
+                &gpu.engine,
+                items,
+                SIGNATURE_DST,
+                &mut self.path,
+                pairings.as_deref(),
+                stats,
+            )
             .ok()
     }
 

@@ -103,7 +103,10 @@ fn batches_overlap_and_are_whole_when_the_device_goes() {
         }
         match submission {
             Some(_) => assert_eq!(stats.devices_lost, 1),
-            None => assert_eq!((stats.overlapped, stats.batches_routed, stats.devices_lost), (3, [0, 0, 4], 0)),
+            None => assert_eq!(
+                (stats.overlapped, stats.batches_routed, stats.devices_lost),
+                (3, [0, 0, 4], 0)
+            ),
         }
     }
 }

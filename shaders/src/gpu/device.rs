@@ -559,7 +559,8 @@ impl Commands<'_> {
 
     /// Zeros `buffer`.
     pub fn clear(&mut self, buffer: &Buffer) {
-        self.encoder.clear_buffer(&buffer.inner, 0, Some((buffer.len * 4) as u64));
+        self.encoder
+            .clear_buffer(&buffer.inner, 0, Some((buffer.len * 4) as u64));
     }
 
     /// Copies `len` words.
