@@ -62,16 +62,16 @@ impl RawFrameHeader {
         })
     }
 
-    /// The checksum of the frame of which these are the fixed part and the payload.
+    /// The fixed part of the log leaf.
     #[inline]
-    pub(crate) fn checksum(&self, frame: &[u8]) -> u32 {
-        debug_assert!(self.zero == 0, "what the constant stands for");
-        crc32c::crc32c_append(CRC_OF_ZERO, &frame[LEAF_OFFSET..])
+    pub(crate) fn leaf_head(&self) -> [u64; 2] {
+        let [_, kind_version_len, seq]: [u64; 3] = bytemuck::cast(*self);
+        [kind_version_len, seq]
     }
 }
 
 /// CRC-32C of the field `zero`, the four bytes before the leaf.
-const CRC_OF_ZERO: u32 = 0x4867_4bc7;
+pub(crate) const CRC_OF_ZERO: u32 = 0x4867_4bc7;
 
 /// Size of a frame with `payload` bytes, padding included.
 pub const fn frame_size(payload: u64) -> u64 {
@@ -158,7 +158,12 @@ mod tests {
         let head = RawFrameHeader::new(1, 1, 1, b"xyz").unwrap();
         let mut bytes = bytemuck::bytes_of(&head).to_vec();
         bytes.extend_from_slice(b"xyz");
-        assert_eq!(head.checksum(&bytes), crc32c::crc32c(&bytes[CRC_START..]));
+        let leaf = bytemuck::bytes_of(&head.leaf_head()).to_vec();
+        assert_eq!(leaf, bytes[LEAF_OFFSET..FRAME_HEADER_SIZE as usize]);
+        assert_eq!(
+            crc32c::crc32c_append(CRC_OF_ZERO, &bytes[LEAF_OFFSET..]),
+            crc32c::crc32c(&bytes[CRC_START..])
+        );
         assert_eq!(CRC_OF_ZERO, crc32c::crc32c(&[0; LEAF_OFFSET - CRC_START]));
         // The check value of CRC-32C (RFC 3720 B.4: 32 bytes of zero).
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);

@@ -18,7 +18,7 @@ use crate::ahead::{Ahead, SPARE_FILE, TELL_SIZE};
 use crate::disk::{NO_WATCH, SyncRange, Watch, sync_dir};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{GENESIS_FILE, segment_path};
-use crate::frame::{FRAME_HEADER_SIZE, LEAF_OFFSET, RawFrameHeader, frame_size};
+use crate::frame::{CRC_OF_ZERO, FRAME_HEADER_SIZE, LEAF_OFFSET, RawFrameHeader, frame_size};
 use crate::segment::{RawSegmentHeader, SEGMENT_HEADER_SIZE, Segment, preallocate};
 
 /// Where the log's first frame stands.
@@ -389,26 +389,29 @@ impl Log {
         core::mem::replace(&mut self.renamed, false)
     }
 
+    /// Makes the segment that holds a log offset the one that is written.
+    #[cold]
+    fn enter(&mut self, at: u64) {
+        let start = at - at % self.segment_size;
+        self.tail = Tail {
+            index: (start / self.segment_size) as usize,
+            start,
+            end: start + self.segment_size,
+        };
+    }
+
     /// Writes a frame where `place` put it, checksum included; the bytes there must be zero.
+    #[inline]
     pub(crate) fn write_frame(&mut self, at: u64, head: RawFrameHeader, payload: &[u8]) {
         if at < self.tail.start || at >= self.tail.end {
-            let start = at - at % self.segment_size;
-            self.tail = Tail {
-                index: (start / self.segment_size) as usize,
-                start,
-                end: start + self.segment_size,
-            };
+            self.enter(at);
         }
         let Some(segment) = self.segments[self.tail.index].get_mut() else {
             unreachable!("a store maps every segment");
         };
         let offset = at - self.tail.start;
-        segment.write(offset, bytemuck::bytes_of(&head));
-        segment.write(offset + FRAME_HEADER_SIZE, payload);
-        // Where it lies the frame is in one piece and aligned, which the checksum instruction likes best.
-        let size = FRAME_HEADER_SIZE as usize + payload.len();
-        let crc32c = head.checksum(segment.bytes(offset, size));
-        segment.write(offset, &crc32c.to_le_bytes());
+        let crc32c = segment.write_summed(offset + LEAF_OFFSET as u64, &head.leaf_head(), payload, CRC_OF_ZERO);
+        segment.write(offset, &u64::from(crc32c).to_le_bytes());
         if at >= self.tell_at {
             self.tell(at);
         }

@@ -500,23 +500,32 @@ fn genesis_draft(roots: &GenesisRoots) -> BlockDraft<'static> {
 }
 
 /// Refuses a record that would break the log; otherwise gives the log's length with it.
+#[inline]
 fn plan_record(log: &Log, length: u64, expected: u64, record: &Record<'_>) -> Result<u64, Error> {
+    let (seq, kind, size) = (record.seq, record.kind, record.payload.len() as u64);
+    let wrong_kind = kind == KIND_NONE || kind == KIND_BLOCK;
+    if seq != expected || seq == u64::MAX || wrong_kind || size > log.payload_max() {
+        return Err(refusal(log, expected, record));
+    }
+    let frame = frame_size(size);
+    Ok(log.place(length, frame) + frame)
+}
+
+/// Why a record is refused.
+#[cold]
+fn refusal(log: &Log, expected: u64, record: &Record<'_>) -> Error {
     let (seq, size) = (record.seq, record.payload.len());
     if seq != expected || seq == u64::MAX {
-        return Err(Error::Sequence { expected, found: seq });
+        return Error::Sequence { expected, found: seq };
     }
     if record.kind == KIND_NONE || record.kind == KIND_BLOCK {
-        return Err(Error::RecordKind { seq, kind: record.kind });
+        return Error::RecordKind { seq, kind: record.kind };
     }
-    if size as u64 > log.payload_max() {
-        return Err(Error::RecordSize {
-            seq,
-            size,
-            size_max: log.payload_max() as usize,
-        });
+    Error::RecordSize {
+        seq,
+        size,
+        size_max: log.payload_max() as usize,
     }
-    let frame = frame_size(size as u64);
-    Ok(log.place(length, frame) + frame)
 }
 
 /// Refuses a draft that would break the log; otherwise gives the log's length with it.
@@ -537,6 +546,7 @@ fn plan(log: &Log, head: &Head, open: &Open, draft: &BlockDraft<'_>) -> Result<u
 }
 
 /// Writes one frame behind `length`; gives its place and the new length.
+#[inline]
 fn put(log: &mut Log, length: u64, kind: u16, version: u16, seq: u64, payload: &[u8]) -> (u64, u64) {
     let size = frame_size(payload.len() as u64);
     let at = log.place(length, size);
@@ -549,6 +559,7 @@ fn put(log: &mut Log, length: u64, kind: u16, version: u16, seq: u64, payload: &
 
 impl Open {
     /// Writes a planned record.
+    #[inline]
     fn put(&mut self, log: &mut Log, record: &Record<'_>) {
         let (at, end) = put(
             log,
