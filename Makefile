@@ -4,7 +4,7 @@ CARGO ?= cargo
 SEED ?= 1
 MINUTES ?= 10
 
-.PHONY: help setup demo test soak bench bench-book bench-ledger bench-node bench-gpu bench-gpu-build clean
+.PHONY: help setup demo test soak bench bench-book bench-ledger bench-feed bench-gpu bench-gpu-build clean
 
 help:
 	@echo 'make demo        build, then run one real day of a real grid (SEED=$(SEED))'
@@ -15,7 +15,7 @@ help:
 	@echo 'make bench-gpu   the batch verifier on the processor and on a graphics processor, beside blst and bare SHA-256'
 	@echo 'make bench-gpu-build  the same as a folder that needs neither Rust nor network: target/bench-gpu/bench-gpu'
 	@echo 'make bench-ledger what a ledger costs its node: appends, commits, replay, restart; one JSON line a figure'
-	@echo 'make bench-node  clients against a running node: what a user gets, one JSON line a figure'
+	@echo 'make bench-feed  clients against a running node: what a user gets, one JSON line a figure, and a report to look at'
 
 setup:
 	@bash .ci/setup
@@ -51,10 +51,12 @@ bench-ledger: setup
 	@echo '== ledgers of up to 5 GB in the temporary folder (TMPDIR); leave the machine alone'
 	@target/release/bench-ledger
 
-bench-node: setup
+# FLOW: recorded order events that shape the peak hour, a CSV with a column t_ms, gzip or not.
+bench-feed: setup
 	@echo '== building the node and the load generator (release)'
 	$(CARGO) build --release --locked -p wattbook-node -p wattbook-perf
-	@target/release/wattbook-perf --clients 8 --seconds 10
+	@echo '== a node under load; leave the machine alone'
+	@target/release/wattbook-perf feed --out perf/results/feed.jsonl --report target/bench-feed $(if $(FLOW),--flow $(FLOW))
 
 bench-gpu: setup
 	@echo '== building the node (release)'

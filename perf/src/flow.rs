@@ -1,4 +1,4 @@
-//! The load as data: when envelopes arrive, and what they carry. Same seed, same load.
+//! The load as data: what envelopes carry. Same seed, same orders.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -18,45 +18,6 @@ const ENERGY_SPAN: u64 = 900;
 /// Shares of the flow, percent: passive orders, cancels; the rest is aggressive.
 const PASSIVE: u64 = 55;
 const CANCEL: u64 = 35;
-
-/// How envelopes arrive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub(crate) enum Arrivals {
-    /// Evenly spaced.
-    Constant,
-    /// At random, independent of one another.
-    Poisson,
-}
-
-/// Instants of arrival after the start, ns, ascending: `rate` a second on average.
-pub(crate) fn schedule(arrivals: Arrivals, rate: u32, seconds: u32, seed: u64) -> Vec<u64> {
-    let end = u64::from(seconds) * 1_000_000_000;
-    match arrivals {
-        Arrivals::Constant => {
-            let count = u64::from(rate) * u64::from(seconds);
-            (0..count).map(|i| i * 1_000_000_000 / u64::from(rate)).collect()
-        }
-        Arrivals::Poisson => {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let (mut at, mut instants) = (0, Vec::new());
-            loop {
-                at += exponential(rng.next_u64(), rate);
-                if at >= end {
-                    return instants;
-                }
-                instants.push(at);
-            }
-        }
-    }
-}
-
-/// An exponentially distributed gap with mean `1 / rate`, ns.
-#[expect(clippy::float_arithmetic, reason = "a measurement's schedule, not state")]
-fn exponential(random: u64, rate: u32) -> u64 {
-    // Uniform in (0, 1]: 53 random bits.
-    let uniform = ((random >> 11) + 1) as f64 / (1u64 << 53) as f64;
-    (-uniform.ln() * 1e9 / f64::from(rate)) as u64
-}
 
 /// The orders of one client.
 #[derive(Debug)]
@@ -136,18 +97,6 @@ impl Orders {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn schedules_keep_their_rate_and_repeat() {
-        let even = schedule(Arrivals::Constant, 4, 2, 1);
-        assert_eq!(even, (0..8).map(|i| i * 250_000_000).collect::<Vec<u64>>());
-        let random = schedule(Arrivals::Poisson, 1_000, 10, 7);
-        assert_eq!(random, schedule(Arrivals::Poisson, 1_000, 10, 7));
-        assert_ne!(random, schedule(Arrivals::Poisson, 1_000, 10, 8));
-        assert!(random.windows(2).all(|w| w[0] <= w[1]));
-        // Five standard deviations of a Poisson count of 10,000.
-        assert!((9_500..10_500).contains(&random.len()), "{}", random.len());
-    }
 
     #[test]
     fn cancels_name_orders_sent_before() {

@@ -1,8 +1,8 @@
-//! The table, the warnings, and one JSON line per figure.
+//! The table of a load, the warnings, and one JSON line a figure.
 
+use crate::Error;
 use crate::load::{Latencies, Measured};
 use crate::site::Site;
-use crate::{Args, Error};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -14,24 +14,48 @@ use wattbook_node::present::iso8601;
 use wattbook_types::{Reject, TimeNs};
 
 /// Percentiles shown and recorded.
-const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+pub(crate) const PERCENTILES: [(&str, f64); 5] = [
+    ("p50", 0.5),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+    ("p99.99", 0.9999),
+];
 /// A generator this late at its 99th percentile spoils the schedule, ns.
 const LATE_MAX: u64 = 1_000_000;
+/// A disk that synchronises faster than this at the median does not wait for its medium, ns.
+const SYNC_MIN: u64 = 20_000;
+
+/// One figure of a benchmark.
+#[derive(Clone, Debug)]
+pub(crate) struct Figure {
+    /// Name of the benchmark.
+    pub(crate) bench: String,
+    /// What was measured.
+    pub(crate) metric: String,
+    /// How much.
+    pub(crate) value: u64,
+    /// Of what.
+    pub(crate) unit: &'static str,
+    /// As a share of what.
+    pub(crate) ratio: Option<(f64, &'static str)>,
+    /// How often.
+    pub(crate) samples: u64,
+}
 
 /// What is shown on stdout.
-pub(crate) fn table(args: &Args, measured: &Measured) -> String {
-    let mut text = format!(
-        "{} clients, {} envelopes/s ({:?}), {} leaves each, {} s\n\nlatency, us",
-        args.clients, args.rate, args.arrivals, args.leaves, args.seconds
-    );
+pub(crate) fn table(measured: &Measured) -> String {
+    let mut text = "\nlatency, us".to_owned();
     for (name, _) in PERCENTILES {
         // Writing to a string cannot fail.
         let _ = write!(text, "{name:>12}");
     }
     let _ = writeln!(text, "{:>12}{:>12}", "max", "samples");
+    let whole = &measured.taken.whole;
     let rows = [
-        ("matched", &measured.matched),
-        ("durable", &measured.durable),
+        ("accepted", &whole.accepted),
+        ("matched", &whole.matched),
+        ("durable", &whole.durable),
         ("sent late", &measured.late),
     ];
     for (name, latencies) in rows {
@@ -41,17 +65,20 @@ pub(crate) fn table(args: &Args, measured: &Measured) -> String {
         }
         let _ = writeln!(text, "{:>12}{:>12}", micros(latencies.max()), latencies.len());
     }
-    let items: u64 = measured.accepted + measured.rejected.values().sum::<u64>();
     let _ = writeln!(
         text,
-        "\nanswered   {} of {} envelopes, {}/s\nitems      {items}, {}/s; {} accepted",
+        "\nanswered   {} of {} envelopes, {}/s\nitems      {}, {}/s; {} accepted",
         measured.answered(),
         measured.scheduled,
         measured.per_second(measured.answered()),
-        measured.per_second(items),
-        measured.accepted,
+        measured.items(),
+        measured.per_second(measured.items()),
+        measured.taken.accepted_items,
     );
-    for (what, counts) in [("rejected", &measured.rejected), ("refused", &measured.refused)] {
+    for (what, counts) in [
+        ("rejected", &measured.taken.rejected),
+        ("refused", &measured.taken.refused),
+    ] {
         for (code, count) in counts {
             let name = Reject::from_code(*code).map_or("", Reject::name);
             let _ = writeln!(text, "{what:<10} {count} {name} ({code})");
@@ -61,12 +88,12 @@ pub(crate) fn table(args: &Args, measured: &Measured) -> String {
 }
 
 /// Microseconds with one decimal.
-fn micros(nanos: u64) -> String {
+pub(crate) fn micros(nanos: u64) -> String {
     format!("{}.{}", nanos / 1_000, nanos / 100 % 10)
 }
 
-/// Where the figures would lie.
-pub(crate) fn warnings(args: &Args, site: &Site, measured: &Measured) -> Vec<String> {
+/// Where the figures of a run would lie; `rate` is what was offered in open loop.
+pub(crate) fn warnings(rate: Option<u32>, site: &Site, measured: &Measured) -> Vec<String> {
     let mut warnings = Vec::new();
     if cfg!(debug_assertions) {
         warnings.push("debug build: run `cargo build --release -p wattbook-node -p wattbook-perf`".to_owned());
@@ -74,12 +101,12 @@ pub(crate) fn warnings(args: &Args, site: &Site, measured: &Measured) -> Vec<Str
     let late = measured.late.value_at_quantile(0.99);
     if late > LATE_MAX {
         warnings.push(format!(
-            "the generator was late: p99 {} us behind its schedule, which the latencies include; lower --rate or give it a core",
+            "the generator was late: p99 {} us behind its schedule, which the latencies include; lower the rate or give it a core",
             micros(late)
         ));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    if measured.busy_before * 2 > cores * 100 {
+    if measured.busy_before * 2 > cores * 100 && rate.is_none() {
         let (whole, part) = (measured.busy_before / 100, measured.busy_before % 100);
         warnings.push(format!(
             "the machine was busy before the run: load average {whole}.{part:02} on {cores} cores"
@@ -96,31 +123,109 @@ pub(crate) fn warnings(args: &Args, site: &Site, measured: &Measured) -> Vec<Str
             "the ledger lies on {filesystem}, so durable costs nothing; give --dir on a disk"
         ));
     }
-    let answered = measured.answered() + measured.refused.values().sum::<u64>();
+    if std::env::var_os("LD_PRELOAD").is_some_and(|preload| preload.to_string_lossy().contains("eatmydata")) {
+        warnings.push("libeatmydata is preloaded: no synchronisation reaches the disk".to_owned());
+    }
+    let refused: u64 = measured.taken.refused.values().sum();
+    let answered = measured.answered() + refused;
     if answered < measured.scheduled {
         warnings.push(format!(
             "{} envelopes were never answered",
             measured.scheduled - answered
         ));
     }
-    if measured.per_second(measured.answered()) * 20 < u64::from(args.rate) * 19 {
+    if let Some(rate) = rate
+        && measured.per_second(measured.answered()) * 20 < u64::from(rate) * 19
+    {
         warnings.push("the node answers fewer than it is sent: latencies grow with the length of the run".to_owned());
     }
     // A cancel that comes after the fill of its order is part of the flow.
-    let strange: u64 = measured
-        .rejected
-        .iter()
+    let rejected = measured.taken.rejected.iter();
+    let strange: u64 = rejected
         .filter(|(code, _)| **code != Reject::UnknownOrder.code())
         .map(|(_, n)| n)
         .sum();
-    let refused: u64 = measured.refused.values().sum();
     if strange + refused > 0 {
         warnings.push(format!(
             "{strange} items and {refused} envelopes were refused; the table names the codes"
         ));
     }
-    warnings.extend(measured.lost.iter().map(|lost| format!("a session was lost: {lost}")));
+    warnings.extend(
+        measured
+            .taken
+            .lost
+            .iter()
+            .map(|lost| format!("a session was lost: {lost}")),
+    );
     warnings
+}
+
+/// Whether the disk under `latencies` of bare synchronisation waits for its medium.
+pub(crate) fn warning_of_disk(bare: &Latencies) -> Option<String> {
+    let median = bare.value_at_quantile(0.5);
+    (median < SYNC_MIN).then(|| {
+        format!(
+            "a bare fdatasync takes {} us: this disk does not wait for its medium, so durable costs nothing",
+            micros(median)
+        )
+    })
+}
+
+/// Percentiles of latencies, as figures.
+pub(crate) fn figures_of(bench: &str, name: &str, latencies: &Latencies) -> Vec<Figure> {
+    let at = |(percentile, quantile): (&str, f64)| (percentile.to_owned(), latencies.value_at_quantile(quantile));
+    let mut values: Vec<_> = PERCENTILES.map(at).into();
+    values.push(("max".to_owned(), latencies.max()));
+    let figure = |(percentile, value): (String, u64)| Figure {
+        bench: bench.to_owned(),
+        metric: if name.is_empty() {
+            percentile
+        } else {
+            format!("{name}_{percentile}")
+        },
+        value,
+        unit: "ns",
+        ratio: None,
+        samples: latencies.len(),
+    };
+    values.into_iter().map(figure).collect()
+}
+
+/// The figures of one open-loop load.
+pub(crate) fn figures_of_load(bench: &str, measured: &Measured) -> Vec<Figure> {
+    let whole = &measured.taken.whole;
+    let mut figures = Vec::new();
+    for (name, latencies) in [
+        ("accepted", &whole.accepted),
+        ("matched", &whole.matched),
+        ("durable", &whole.durable),
+    ] {
+        figures.extend(figures_of(bench, name, latencies));
+    }
+    let (answered, items) = (measured.answered(), measured.items());
+    let mut rate = |metric: &str, count: u64, ratio| {
+        figures.push(Figure {
+            bench: bench.to_owned(),
+            metric: metric.to_owned(),
+            value: measured.per_second(count),
+            unit: "1/s",
+            ratio,
+            samples: count,
+        });
+    };
+    rate(
+        "envelopes",
+        answered,
+        Some((share(answered, measured.scheduled), "offered")),
+    );
+    rate("items", items, None);
+    figures
+}
+
+/// `part / whole`.
+#[expect(clippy::float_arithmetic, reason = "a ratio of a measurement, not state")]
+pub(crate) fn share(part: u64, whole: u64) -> f64 {
+    (part as f64 / whole.max(1) as f64 * 1e4).round() / 1e4
 }
 
 /// The file system of `dir` if it lives in memory.
@@ -137,69 +242,38 @@ fn memory_filesystem(dir: &Path) -> Option<String> {
     matches!(kind, "tmpfs" | "ramfs").then(|| kind.to_owned())
 }
 
-/// Appends one line per figure.
-pub(crate) fn record(args: &Args, measured: &Measured) -> Result<(), Error> {
-    let path = args.results.join(format!("{}.jsonl", args.bench));
-    let (commit, machine) = (commit(), machine());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let when = iso8601(TimeNs::from_secs(now.as_secs()));
+/// Appends one line a figure.
+pub(crate) fn append(path: &Path, figures: &[Figure]) -> Result<(), Error> {
+    let (commit, machine, when) = (commit(), machine(), now());
     let mut lines = String::new();
-    let mut put = |metric: &str, value: u64, unit: &str, ratio_to: Option<(&str, f64)>, samples: u64| {
+    for figure in figures {
         let line = json!({
-            "bench": args.bench, "metric": metric, "value": value, "unit": unit,
-            "ratio": ratio_to.map(|(_, ratio)| ratio), "ratio_to": ratio_to.map(|(to, _)| to),
-            "samples": samples, "commit": commit, "machine": machine, "when": when,
+            "bench": figure.bench, "metric": figure.metric, "value": figure.value, "unit": figure.unit,
+            "ratio": figure.ratio.map(|(ratio, _)| ratio), "ratio_to": figure.ratio.map(|(_, to)| to),
+            "samples": figure.samples, "commit": commit, "machine": machine, "when": when,
         });
+        // Writing to a string cannot fail.
         let _ = writeln!(lines, "{line}");
-    };
-    for (name, latencies) in [("matched", &measured.matched), ("durable", &measured.durable)] {
-        for (percentile, value) in figures(latencies) {
-            put(
-                &format!("{name}_latency_{percentile}"),
-                value,
-                "ns",
-                None,
-                latencies.len(),
-            );
-        }
     }
-    let (answered, scheduled) = (measured.answered(), measured.scheduled);
-    let items = measured.accepted + measured.rejected.values().sum::<u64>();
-    put(
-        "envelopes_answered",
-        measured.per_second(answered),
-        "1/s",
-        Some(("offered", share(answered, scheduled))),
-        answered,
-    );
-    put("items_answered", measured.per_second(items), "1/s", None, items);
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(|source| Error::Record {
-            path: path.clone(),
-            source,
-        })?;
-    file.write_all(lines.as_bytes())
-        .map_err(|source| Error::Record { path, source })
+    let fail = |source| Error::Record {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(fail)?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(fail)?;
+    file.write_all(lines.as_bytes()).map_err(fail)
 }
 
-#[expect(clippy::float_arithmetic, reason = "a ratio of a measurement, not state")]
-fn share(part: u64, whole: u64) -> f64 {
-    part as f64 / whole.max(1) as f64
-}
-
-fn figures(latencies: &Latencies) -> Vec<(&'static str, u64)> {
-    let mut figures: Vec<_> = PERCENTILES
-        .map(|(name, quantile)| (name, latencies.value_at_quantile(quantile)))
-        .into();
-    figures.push(("max", latencies.max()));
-    figures
+/// The time, as ISO 8601.
+pub(crate) fn now() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    iso8601(TimeNs::from_secs(now.as_secs()))
 }
 
 /// Commit of the checkout, with `+` if something in it has changed.
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git")
             .args(args)
@@ -218,7 +292,7 @@ fn commit() -> String {
 }
 
 /// Processor, cores, kernel.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo

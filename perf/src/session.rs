@@ -1,6 +1,6 @@
-//! A private session whose sending and receiving ends run on different threads.
+//! A private session up to its logon; from there on its two directions run on different threads.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use wattbook_feed::keys::BlsSecret;
@@ -29,24 +29,19 @@ pub(crate) enum SessionError {
     Silent,
 }
 
-/// The receiving end.
+/// A session that is logged on: its socket, and what was read of it already.
 #[derive(Debug)]
-pub(crate) struct Receiver {
-    stream: TcpStream,
-    decoder: Decoder,
+pub(crate) struct LoggedOn {
+    pub(crate) stream: TcpStream,
+    pub(crate) decoder: Decoder,
 }
 
-impl Receiver {
+impl LoggedOn {
     /// The next message; `None` when none came for the stream's read timeout.
-    pub(crate) fn next(&mut self) -> Result<Option<Outbound>, SessionError> {
+    fn next(&mut self) -> Result<Option<Outbound>, SessionError> {
         loop {
-            match self.decoder.next_packet().map_err(SessionError::Packets)? {
-                Some(Packet::Sequenced(message) | Packet::Unsequenced(message)) => {
-                    return Ok(Some(sbe::decode_outbound(message)?));
-                }
-                Some(Packet::EndOfSession | Packet::LoginRejected(_)) => return Err(SessionError::Closed),
-                Some(_) => continue,
-                None => {}
+            if let Some(message) = next_message(&mut self.decoder)? {
+                return Ok(Some(message));
             }
             match self.stream.read(self.decoder.spare()) {
                 Ok(0) => return Err(SessionError::Closed),
@@ -59,18 +54,32 @@ impl Receiver {
     }
 }
 
-/// Logs a participant on with grade `matched`, from what comes next; returns the sending and the receiving end.
+/// The next message of what was read.
+pub(crate) fn next_message(decoder: &mut Decoder) -> Result<Option<Outbound>, SessionError> {
+    loop {
+        match decoder.next_packet().map_err(SessionError::Packets)? {
+            Some(Packet::Sequenced(message) | Packet::Unsequenced(message)) => {
+                return Ok(Some(sbe::decode_outbound(message)?));
+            }
+            Some(Packet::EndOfSession | Packet::LoginRejected(_)) => return Err(SessionError::Closed),
+            Some(_) => {}
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Logs a participant on with grade `matched`, from what comes next.
 pub(crate) fn log_on(
     addr: SocketAddr,
     chain: ChainId,
     who: ParticipantId,
     secret: &BlsSecret,
-) -> Result<(TcpStream, Receiver), SessionError> {
-    let mut stream = TcpStream::connect(addr)?;
+) -> Result<LoggedOn, SessionError> {
+    let stream = TcpStream::connect(addr)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_millis(100)))?;
-    let mut receiver = Receiver {
-        stream: stream.try_clone()?,
+    let mut session = LoggedOn {
+        stream,
         decoder: Decoder::new(Peer::Server, PACKET_MAX),
     };
     let login = LoginRequest {
@@ -81,10 +90,10 @@ pub(crate) fn log_on(
     };
     let mut packet = Vec::new();
     soupbin::put_login_request(&login, &mut packet);
-    stream.write_all(&packet)?;
+    session.stream.write_all(&packet)?;
     let deadline = Instant::now() + LOGON_TIMEOUT;
     while Instant::now() < deadline {
-        match receiver.next()? {
+        match session.next()? {
             Some(Outbound::Challenge(challenge)) => {
                 if ChainId(Hash(challenge.chain_id)) != chain {
                     return Err(SessionError::Refused(Reject::LogonRefused));
@@ -97,9 +106,11 @@ pub(crate) fn log_on(
                     reserved: [0; 7],
                     signature,
                 };
-                send(&mut stream, |message| sbe::encode_logon(&logon, message))?;
+                session
+                    .stream
+                    .write_all(&framed(|message| sbe::encode_logon(&logon, message)))?;
             }
-            Some(Outbound::LoggedOn(_)) => return Ok((stream, receiver)),
+            Some(Outbound::LoggedOn(_)) => return Ok(session),
             Some(Outbound::RejectedMessage(refused)) => {
                 return Err(SessionError::Refused(
                     Reject::from_code(refused.code).unwrap_or(Reject::LogonRefused),
@@ -109,10 +120,6 @@ pub(crate) fn log_on(
         }
     }
     Err(SessionError::Silent)
-}
-
-fn send(stream: &mut TcpStream, encode: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
-    stream.write_all(&framed(encode))
 }
 
 /// A message in an unsequenced packet.

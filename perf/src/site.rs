@@ -1,6 +1,8 @@
 //! The node under load: a process of our own on a fresh chain, or one that runs already; and its accounts.
 
-use crate::{Args, Error};
+use crate::flow::Orders;
+use crate::{Error, Place};
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use wattbook_feed::keys::{BlsSecret, SigningKey, sign_ed25519};
 use wattbook_feed::sbe::Outbound;
 use wattbook_feed::signed::{Grade, MeterEntry, Register, RegisterRecord, meters_root};
 use wattbook_node::chain::{self, FIRST_SERIAL, Secrets, Spec};
+use wattbook_node::config::CONFIG_FILE;
 use wattbook_node::keys;
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::{ChainId, ContractId, Param, ParticipantId, Phase, Reject, Roles, TimeNs};
@@ -40,8 +43,9 @@ pub(crate) struct Site {
     pub(crate) accounts: Vec<Account>,
     /// Directory of the fresh chain.
     pub(crate) dir: Option<PathBuf>,
+    book_open: bool,
     // Dropped in this order: the node ends before its directory goes.
-    _node: Option<Process>,
+    node: Option<Process>,
     _dir: Option<TempDir>,
 }
 
@@ -52,6 +56,21 @@ pub(crate) struct Account {
     pub(crate) id: ParticipantId,
     /// Its key.
     pub(crate) secret: BlsSecret,
+    /// Its next nonce.
+    pub(crate) nonce: u64,
+    /// What it sends.
+    pub(crate) orders: Orders,
+}
+
+/// What a load needs of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    /// Accounts, each with a session of its own.
+    pub(crate) clients: u32,
+    /// Time the book of a fresh chain must stay open, s.
+    pub(crate) open_s: u64,
+    /// Seed of the orders.
+    pub(crate) seed: u64,
 }
 
 /// A process that is told to stop, and waited for, when dropped.
@@ -70,54 +89,63 @@ impl Drop for Process {
 }
 
 impl Site {
-    /// Starts or finds the node, registers the clients, waits for the book to open.
-    pub(crate) fn open(args: &Args) -> Result<Self, Error> {
-        match (args.addr, &args.registrar_key, args.contract, args.first_serial) {
+    /// Starts or finds the node and registers the clients.
+    pub(crate) fn open(place: &Place, needs: Needs) -> Result<Self, Error> {
+        match (place.addr, &place.registrar_key, place.contract, place.first_serial) {
             (Some(addr), Some(key), Some(period), Some(first)) => {
                 let registrar = SigningKey::from_bytes(&keys::read(key)?);
-                let contract = ContractId::new(period, ContractId::PRODUCT_QUARTER_HOUR, args.area);
-                let (chain, accounts) = register(args, addr, &registrar, first)?;
+                let contract = ContractId::new(period, ContractId::PRODUCT_QUARTER_HOUR, place.area);
+                let (chain, accounts) = register(needs, contract, addr, &registrar, first)?;
                 Ok(Self {
                     addr,
                     chain,
                     contract,
                     accounts,
                     dir: None,
-                    _node: None,
+                    book_open: false,
+                    node: None,
                     _dir: None,
                 })
             }
-            _ => Self::fresh(args),
+            _ => Self::fresh(place, needs),
         }
     }
 
-    fn fresh(args: &Args) -> Result<Self, Error> {
-        let folder = match &args.dir {
+    fn fresh(place: &Place, needs: Needs) -> Result<Self, Error> {
+        let folder = match &place.dir {
             Some(dir) => tempfile::Builder::new().prefix("wattbook-perf-").tempdir_in(dir),
             None => tempfile::Builder::new().prefix("wattbook-perf-").tempdir(),
         };
         let folder = folder.map_err(Error::io("temporary folder"))?;
         let dir = folder.path().join("node");
         let secrets = Secrets::random()?;
-        let (spec, contract) = spec(args);
+        let (spec, contract) = spec(needs);
         chain::create(&dir, &spec, &secrets)?;
-        let (node, addr) = start(args, &dir)?;
-        let (chain, accounts) = register(args, addr, &secrets.registrar(), FIRST_SERIAL)?;
+        std::fs::write(dir.join(CONFIG_FILE), configuration(needs)).map_err(Error::io("configuration"))?;
+        let (node, addr) = start(place, &dir)?;
+        let (chain, accounts) = register(needs, contract, addr, &secrets.registrar(), FIRST_SERIAL)?;
         let site = Self {
             addr,
             chain,
             contract,
             accounts,
             dir: Some(dir),
-            _node: Some(node),
+            book_open: false,
+            node: Some(node),
             _dir: Some(folder),
         };
         Ok(site)
     }
 
+    /// The node's process, if it is ours.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.node.as_ref().map(|node| node.0.id())
+    }
+
     /// Waits until the book of a fresh chain's contract trades.
-    pub(crate) fn await_book(&self) -> Result<(), Error> {
-        if self.dir.is_none() {
+    pub(crate) fn await_book(&mut self) -> Result<(), Error> {
+        // Once it trades it goes on, and the node forgets how the stream began.
+        if self.dir.is_none() || self.book_open {
             return Ok(());
         }
         let mut public = Client::connect(self.addr, StreamKind::Public, 1)?;
@@ -128,6 +156,7 @@ impl Site {
                 Some((_, Outbound::PhaseChanged(event)))
                     if event.contract == self.contract.get() && event.phase == Phase::Continuous as u8 =>
                 {
+                    self.book_open = true;
                     return Ok(());
                 }
                 Some(_) => {}
@@ -138,14 +167,14 @@ impl Site {
 }
 
 /// A chain whose first contract trades soon after genesis and until the load is over (see the head of this program).
-fn spec(args: &Args) -> (Spec, ContractId) {
+fn spec(needs: Needs) -> (Spec, ContractId) {
     let genesis_s = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
     // Clients are registered before the gate opens, so that they are ranked: some milliseconds each.
-    let gate_s = genesis_s + 2 + u64::from(args.clients) / 100;
-    let period = (gate_s + CONTRACT_S.unsigned_abs() + u64::from(args.seconds) + SPARE_S).div_ceil(PERIOD_S);
+    let gate_s = genesis_s + 2 + u64::from(needs.clients) / 50;
+    let period = (gate_s + CONTRACT_S.unsigned_abs() + needs.open_s + SPARE_S).div_ceil(PERIOD_S);
     // BOUND: a load of hours, in seconds; a quarter hour's number until the year 100,000.
     let (gate_open, period) = ((period * PERIOD_S - gate_s) as i64, period as u32);
     let params = vec![
@@ -175,17 +204,31 @@ fn spec(args: &Args) -> (Spec, ContractId) {
     (spec, ContractId::new(period, ContractId::PRODUCT_QUARTER_HOUR, 1))
 }
 
+/// Room for every client, and the defaults that a figure depends on, spelled out.
+fn configuration(needs: Needs) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "[ingest]\nsessions_max = {}\n\n[verify]\nbatch_deadline_us = 2000\nbatch_len_max = 4096",
+        // The sessions of one load may still be closing while the next one's log on.
+        2 * needs.clients + 64
+    );
+    text
+}
+
 /// The node's program: as given, or beside this one.
-fn program(args: &Args) -> PathBuf {
+fn program(place: &Place) -> PathBuf {
     let beside = || std::env::current_exe().ok().map(|path| path.with_file_name("wattbook"));
-    args.node
+    place
+        .node
         .clone()
         .or_else(beside)
         .unwrap_or_else(|| PathBuf::from("wattbook"))
 }
 
-fn start(args: &Args, dir: &Path) -> Result<(Process, SocketAddr), Error> {
-    let path = program(args);
+fn start(place: &Place, dir: &Path) -> Result<(Process, SocketAddr), Error> {
+    let path = program(place);
     let child = Command::new(&path)
         .arg("run")
         .arg(dir)
@@ -210,7 +253,8 @@ fn start(args: &Args, dir: &Path) -> Result<(Process, SocketAddr), Error> {
 
 /// Registers the clients and waits until the last one can log on.
 fn register(
-    args: &Args,
+    needs: Needs,
+    contract: ContractId,
     addr: SocketAddr,
     registrar: &SigningKey,
     first: u64,
@@ -219,10 +263,13 @@ fn register(
     let chain = client.chain().ok_or(wattbook_feed::client::ClientError::NoChallenge)?;
     let seed = Secrets::random()?.seed;
     let mut accounts = Vec::new();
-    for id in (first..).take(args.clients as usize).map(ParticipantId::new) {
+    for (at, id) in (0..needs.clients).zip((first..).map(ParticipantId::new)) {
         let account = Account {
             id,
             secret: chain::participant_key(&seed, id),
+            // A fresh account's first nonce.
+            nonce: 1,
+            orders: Orders::new(needs.seed, at.into(), contract),
         };
         client.send_register(&record(chain, &account, registrar))?;
         accounts.push(account);

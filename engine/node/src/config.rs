@@ -64,6 +64,8 @@ pub struct Config {
     pub seal: Seal,
     /// The publish stage.
     pub publish: Publish,
+    /// Where the node's metrics are read.
+    pub metrics: Metrics,
 }
 
 /// The ingest stage.
@@ -142,6 +144,14 @@ pub struct Publish {
     pub ring_len: usize,
 }
 
+/// The metrics' endpoint.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Address that answers `GET /metrics` to anybody who reaches it; none: metrics are not served.
+    pub listen: Option<SocketAddr>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -152,6 +162,7 @@ impl Default for Config {
             verify: Verify::default(),
             seal: Seal::default(),
             publish: Publish::default(),
+            metrics: Metrics::default(),
         }
     }
 }

@@ -13,6 +13,7 @@
 use crate::config::{Clock, Config};
 use crate::execute::{Executor, StartError, decode_record};
 use crate::keys::{self, KeyFileError};
+use crate::metrics::{Endpoint, Metrics};
 use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
 use crate::ring::ring;
 use crate::stage::DurableHeight;
@@ -79,6 +80,14 @@ pub enum NodeError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The metrics' port.
+    #[error("cannot serve metrics on {addr}: {source}; choose another `metrics.listen`")]
+    ListenMetrics {
+        /// The address.
+        addr: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// A demo chain off loopback, or a lockstep clock on a real one.
     #[error("{0}")]
     Refused(&'static str),
@@ -101,6 +110,10 @@ pub struct Node {
     pub height: u64,
     /// How far the ledger has been read since.
     pub scrubbed: ScrubbedHeight,
+    /// What its stages count.
+    pub metrics: Metrics,
+    /// Where they are read, if anywhere.
+    pub endpoint: Option<Endpoint>,
     stop: Arc<AtomicBool>,
     threads: Vec<(&'static str, JoinHandle<Result<(), NodeError>>)>,
 }
@@ -165,6 +178,14 @@ impl Node {
         let addr = listener.local_addr()?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
+
+        let metrics = Metrics::default();
+        let endpoint = match config.metrics.listen {
+            None => None,
+            Some(addr) => Some(
+                Endpoint::start(metrics.clone(), addr).map_err(|source| NodeError::ListenMetrics { addr, source })?,
+            ),
+        };
 
         let wait = config.wait;
         let (jobs_in, jobs) = ring(config.ingest.ring_len, wait);
@@ -288,6 +309,8 @@ impl Node {
             recovery,
             height,
             scrubbed,
+            metrics,
+            endpoint,
             stop,
             threads,
         })

@@ -12,6 +12,7 @@ pub mod repair;
 pub mod replay;
 pub mod run;
 pub mod send;
+pub mod status;
 pub mod tail;
 pub mod verify;
 
@@ -40,6 +41,8 @@ pub enum Command {
     Send(send::Args),
     /// Follow, record or replay a node's public feed, or print a ledger's records.
     Tail(tail::Args),
+    /// Show what a running node counts.
+    Status(status::Args),
     /// Clear one sealed round from a CSV file.
     Clear(clear::Args),
     /// Re-read a ledger from its bytes and check everything it says.
@@ -72,6 +75,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Tail(args) => tail::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Clear(args) => clear::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Repair(args) => repair::run(&args),

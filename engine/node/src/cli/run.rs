@@ -48,6 +48,9 @@ pub fn run(args: &Args) -> ExitCode {
         Err(error) => return super::fail(&error),
     };
     tracing::info!(height = node.height, "{}", node.recovery);
+    if let Some(endpoint) = &node.endpoint {
+        tracing::info!(addr = %endpoint.addr, "metrics");
+    }
     // The line that scripts wait for.
     println!("listening {}", node.addr);
     match node.join() {
