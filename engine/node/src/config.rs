@@ -118,6 +118,9 @@ pub struct Seal {
     pub block_records_max: usize,
     /// Longest time a record waits for its block, ms (live clock).
     pub block_ms: u64,
+    /// Shortest time from a block's first record to its end, us (live clock): a block ends after it once the one before is
+    /// on disk. With `block_ms` or more, blocks end by their time alone.
+    pub block_min_us: u64,
     /// Longest time between Ticks of an idle node, ms (live clock).
     pub idle_tick_ms: u64,
     /// Size of a ledger segment, bytes; an existing ledger keeps its own.
@@ -201,6 +204,7 @@ impl Default for Seal {
         Self {
             block_records_max: 16_384,
             block_ms: 100,
+            block_min_us: 1_000,
             idle_tick_ms: 10_000,
             segment_size: 64 << 20,
             ring_len: 64,

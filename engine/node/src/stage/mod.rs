@@ -318,6 +318,11 @@ impl DurableHeight {
         self.moved.notify_all();
     }
 
+    /// The last durable block.
+    pub fn height(&self) -> u64 {
+        self.height.load(Ordering::Acquire)
+    }
+
     /// The last durable record.
     pub fn seq(&self) -> u64 {
         self.seq.load(Ordering::Acquire)
