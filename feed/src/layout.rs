@@ -296,7 +296,17 @@ macro_rules! values {
 }
 
 /// Refusals that are younger than version 2 of the schema, with the version that brought them.
-const YOUNGER_REJECTS: &[(Reject, u16)] = &[];
+const YOUNGER_REJECTS: &[(Reject, u16)] = &[
+    (Reject::TooManyFromAddress, 3),
+    (Reject::TooManyOfParticipant, 3),
+    (Reject::MessageRate, 3),
+    (Reject::ByteRate, 3),
+    (Reject::NodeRate, 3),
+    (Reject::LogonsExhausted, 3),
+    (Reject::TimedOut, 3),
+    (Reject::SlowConsumer, 3),
+    (Reject::HeldTooMany, 3),
+];
 
 const fn since_of(reject: Reject) -> u16 {
     let mut i = 0;

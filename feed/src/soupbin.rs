@@ -168,6 +168,38 @@ fn parse(packet: u8, payload: &[u8]) -> Result<Packet<'_>, Reject> {
     }
 }
 
+/// Size of the packet that begins with these bytes, its length field included; `None` until its type has come.
+///
+/// # Errors
+/// [`Reject::OversizeFrame`] beyond `packet_max` bytes after the length field, [`Reject::Garbage`] for no packet at all or
+/// one that `peer` may not send.
+pub fn packet_size(peer: Peer, packet_max: usize, bytes: &[u8]) -> Result<Option<usize>, Reject> {
+    let [high, low, rest @ ..] = bytes else { return Ok(None) };
+    let length = usize::from(u16::from_be_bytes([*high, *low]));
+    if length > packet_max {
+        return Err(Reject::OversizeFrame);
+    }
+    if length == 0 {
+        return Err(Reject::Garbage);
+    }
+    let Some(packet) = rest.first() else { return Ok(None) };
+    if !may_send(peer, *packet) {
+        return Err(Reject::Garbage);
+    }
+    Ok(Some(2 + length))
+}
+
+/// The packet that these bytes are, from its length field to its end, as [`packet_size`] measured them.
+///
+/// # Errors
+/// [`Reject::Garbage`].
+pub fn packet(bytes: &[u8]) -> Result<Packet<'_>, Reject> {
+    match bytes {
+        [_, _, kind, payload @ ..] => parse(*kind, payload),
+        _ => Err(Reject::Garbage),
+    }
+}
+
 /// Cuts a stream of bytes into packets.
 #[derive(Debug)]
 pub struct Decoder {
@@ -227,42 +259,22 @@ impl Decoder {
         if let Some(reject) = self.failed {
             return Err(reject);
         }
-        match self.frame() {
-            Ok(None) => Ok(None),
-            Ok(Some((packet, start, end))) => {
-                self.start = end;
-                let parsed = parse(packet, &self.buffer[start..end]);
+        match packet_size(self.peer, self.packet_max, &self.buffer[self.start..self.end]) {
+            Ok(Some(size)) if size <= self.end - self.start => {
+                let start = self.start;
+                self.start += size;
+                let parsed = packet(&self.buffer[start..self.start]);
                 if let Err(reject) = parsed {
                     self.failed = Some(reject);
                 }
                 parsed.map(Some)
             }
+            Ok(_) => Ok(None),
             Err(reject) => {
                 self.failed = Some(reject);
                 Err(reject)
             }
         }
-    }
-
-    /// Type and place of the payload of the packet at the front, once it is whole.
-    fn frame(&self) -> Result<Option<(u8, usize, usize)>, Reject> {
-        let held = &self.buffer[self.start..self.end];
-        let [high, low, rest @ ..] = held else { return Ok(None) };
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        if length > self.packet_max {
-            return Err(Reject::OversizeFrame);
-        }
-        if length == 0 {
-            return Err(Reject::Garbage);
-        }
-        let Some(packet) = rest.first() else { return Ok(None) };
-        if !may_send(self.peer, *packet) {
-            return Err(Reject::Garbage);
-        }
-        if rest.len() < length {
-            return Ok(None);
-        }
-        Ok(Some((*packet, self.start + 3, self.start + 2 + length)))
     }
 }
 

@@ -219,7 +219,8 @@ fn a_withdrawal_of_cancels_has_one_encoding() {
     let mut bytes = Vec::new();
     sbe::encode_on_disconnect(None, &mut bytes);
     assert_eq!(bytes.len(), HEADER_SIZE + 120 + 4);
-    assert_eq!(hex::encode(&bytes[..HEADER_SIZE]), "7800060001000200");
+    let version = hex::encode(sbe::SCHEMA_VERSION.to_le_bytes());
+    assert_eq!(hex::encode(&bytes[..HEADER_SIZE]), format!("780006000100{version}"));
     assert_eq!(decode_inbound(&bytes), Ok(Inbound::OnDisconnect(None)));
     for bit in 0..8 * 120 {
         let mut bad = bytes.clone();
@@ -282,11 +283,14 @@ fn outbound_decoding_skips_appended_fields_and_names_what_is_wrong() {
     assert_eq!(decode_outbound(&later), Err(DecodeError::Trailing(100)));
     later[0] = length as u8 + 8;
     assert_eq!(decode_outbound(&later), Err(DecodeError::Malformed(100)));
-    later[6] = 3;
+    later[6] = u8::try_from(sbe::SCHEMA_VERSION + 1).unwrap();
     assert_eq!(decode_outbound(&later), decode_outbound(&bytes));
     let mut other = bytes.clone();
     other[4] = 9;
-    assert_eq!(decode_outbound(&other), Err(DecodeError::Schema(9, 2)));
+    assert_eq!(
+        decode_outbound(&other),
+        Err(DecodeError::Schema(9, sbe::SCHEMA_VERSION))
+    );
     let mut unknown = bytes.clone();
     unknown[2] = 0xff;
     assert_eq!(decode_outbound(&unknown), Err(DecodeError::Template(0xff)));

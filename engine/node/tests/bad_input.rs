@@ -351,13 +351,14 @@ fn bad_messages(town: &mut Town, door: &mut Desk) {
         message
     };
     let cut = |len: usize| good[..len].to_vec();
+    let later = u8::try_from(wattbook_feed::sbe::SCHEMA_VERSION + 1).unwrap();
     let long = [&good[..], &[0]].concat();
     let cases: Vec<(&str, Vec<u8>, Reject)> = vec![
         ("an unknown template", with(2, 99), Reject::UnknownMessage),
         ("an outbound template", with(2, 20), Reject::UnknownMessage),
         ("another schema", with(4, 2), Reject::UnknownMessage),
         ("an earlier version", with(6, 1), Reject::UnknownMessage),
-        ("a later version", with(6, 3), Reject::UnknownMessage),
+        ("a later version", with(6, later), Reject::UnknownMessage),
         ("no version", with(6, 0), Reject::UnknownMessage),
         ("nothing", Vec::new(), Reject::ShortFrame),
         ("half a header", cut(5), Reject::ShortFrame),

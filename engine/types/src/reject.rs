@@ -65,6 +65,13 @@ rejects! {
     10 TooManySessions "The node holds as many sessions as it is configured for.";
     11 SessionSuspended "Too many invalid signatures came over this session; it is closed.";
     12 NotAccepting "The node is stopping or cannot write its ledger.";
+    13 TooManyFromAddress "As many sessions come from this address as the node takes from one.";
+    14 TooManyOfParticipant "The participant has as many sessions as the node takes from one; this one is closed.";
+    15 MessageRate "The participant, or the address before a logon, has sent as many messages as it may in this time; send again later.";
+    16 ByteRate "The participant, or the address before a logon, has sent as many bytes as it may in this time; send again later.";
+    17 NodeRate "All sessions together have sent as much as the node takes in this time; send again later.";
+    18 LogonsExhausted "Too many refused logons or registrations came over this session; it is closed.";
+    19 TimedOut "The session has not logged in, or has been silent, for longer than it may; it is closed.";
     // Registration.
     20 BadAdmission "The registrar's signature over the registration does not hold.";
     21 BadKey "The public key is no point of the subgroup, or is infinity.";
@@ -75,6 +82,9 @@ rejects! {
     26 MeterTaken "A meter belongs to another account.";
     27 AdmissionExpired "The admission has expired.";
     28 BadRoles "The roles or flags of the registration are not allowed.";
+    // The session again.
+    30 SlowConsumer "The session takes what is sent to it too slowly; it is closed, and may resume from the number it expects next.";
+    31 HeldTooMany "As many messages wait for the next Step as the node holds; send again after it.";
     // The envelope.
     40 UnknownParticipant "No such participant is registered.";
     41 BadCount "An envelope carries at least one leaf and at most leaves_max.";

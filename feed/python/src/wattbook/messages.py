@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Optional, Sequence, Union
 
 SCHEMA_ID = 1
 """Id of the schema."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the schema."""
 SCHEMA_VERSION_FIRST = 2
 """Earliest version that is understood."""
@@ -116,6 +116,13 @@ class Reject(enum.IntEnum):
     TOO_MANY_SESSIONS = 10
     SESSION_SUSPENDED = 11
     NOT_ACCEPTING = 12
+    TOO_MANY_FROM_ADDRESS = 13
+    TOO_MANY_OF_PARTICIPANT = 14
+    MESSAGE_RATE = 15
+    BYTE_RATE = 16
+    NODE_RATE = 17
+    LOGONS_EXHAUSTED = 18
+    TIMED_OUT = 19
     BAD_ADMISSION = 20
     BAD_KEY = 21
     BAD_PROOF_OF_POSSESSION = 22
@@ -125,6 +132,8 @@ class Reject(enum.IntEnum):
     METER_TAKEN = 26
     ADMISSION_EXPIRED = 27
     BAD_ROLES = 28
+    SLOW_CONSUMER = 30
+    HELD_TOO_MANY = 31
     UNKNOWN_PARTICIPANT = 40
     BAD_COUNT = 41
     BAD_ROOT = 42
@@ -1861,6 +1870,13 @@ _NAMES: dict[str, dict[int, str]] = {
         10: "TooManySessions",
         11: "SessionSuspended",
         12: "NotAccepting",
+        13: "TooManyFromAddress",
+        14: "TooManyOfParticipant",
+        15: "MessageRate",
+        16: "ByteRate",
+        17: "NodeRate",
+        18: "LogonsExhausted",
+        19: "TimedOut",
         20: "BadAdmission",
         21: "BadKey",
         22: "BadProofOfPossession",
@@ -1870,6 +1886,8 @@ _NAMES: dict[str, dict[int, str]] = {
         26: "MeterTaken",
         27: "AdmissionExpired",
         28: "BadRoles",
+        30: "SlowConsumer",
+        31: "HeldTooMany",
         40: "UnknownParticipant",
         41: "BadCount",
         42: "BadRoot",
