@@ -141,7 +141,9 @@ pub struct Seal {
 pub struct Publish {
     /// Messages kept per stream for sessions that come back.
     pub history_len: usize,
-    /// Of them, as many as a snapshot holds: what a restart from it remembers.
+    /// Mebibytes that the messages kept of all streams take at most; beyond, the oldest go, whosever they are.
+    pub history_mib: usize,
+    /// Of the messages of a stream, as many as a snapshot holds: what a restart from it remembers.
     pub snapshot_history_len: usize,
     /// Slots of the ring into this stage and of the one back to the sockets.
     pub ring_len: usize,
@@ -219,6 +221,7 @@ impl Default for Publish {
     fn default() -> Self {
         Self {
             history_len: 65_536,
+            history_mib: 512,
             snapshot_history_len: 65_536,
             ring_len: 16_384,
         }
@@ -289,6 +292,7 @@ impl Config {
             ("seal.ring_len", self.seal.ring_len),
             ("seal.snapshots_kept", self.seal.snapshots_kept),
             ("publish.history_len", self.publish.history_len),
+            ("publish.history_mib", self.publish.history_mib),
             ("publish.ring_len", self.publish.ring_len),
         ];
         if let Some((key, _)) = nonzero.into_iter().find(|(_, value)| *value == 0) {

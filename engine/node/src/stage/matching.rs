@@ -7,7 +7,9 @@
 //! * Cancels deposited for the end of a session are sequenced when it ends, once, and never when the node stops.
 
 use super::verify::Keys;
-use super::{About, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand};
+use super::{
+    About, Announced, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand,
+};
 use crate::config::{self, Clock};
 use crate::execute::Executor;
 use crate::ring::{Gone, Receiver, Sender};
@@ -108,7 +110,7 @@ const LOOK: Duration = Duration::from_micros(500);
 #[derive(Debug, Default)]
 struct Block {
     records: Vec<OwnedRecord>,
-    events: Vec<Arc<Vec<Sequenced>>>,
+    events: Vec<Arc<Announced>>,
     since: Option<Instant>,
 }
 
@@ -445,7 +447,7 @@ impl Matching {
         if events.is_empty() {
             return Ok(());
         }
-        let events = Arc::new(events);
+        let events = Arc::new(Announced::new(events));
         self.block.events.push(Arc::clone(&events));
         self.publish.send(Publication::Events {
             height: self.next_height,
