@@ -122,6 +122,12 @@ pub struct Seal {
     pub idle_tick_ms: u64,
     /// Size of a ledger segment, bytes; an existing ledger keeps its own.
     pub segment_size: u64,
+    /// Most bytes that one sync makes durable, where there is more than one block.
+    pub group_size_max: u64,
+    /// Most blocks that are sealed and not durable; the next waits.
+    pub group_blocks_max: usize,
+    /// How long a sync waits for further blocks, us, if the one before had several; 0: it does not.
+    pub group_linger_us: u64,
     /// Slots of the ring from the match stage.
     pub ring_len: usize,
     /// Records from one snapshot to the next; 0: none are made.
@@ -203,6 +209,9 @@ impl Default for Seal {
             block_ms: 100,
             idle_tick_ms: 10_000,
             segment_size: 64 << 20,
+            group_size_max: 8 << 20,
+            group_blocks_max: 64,
+            group_linger_us: 0,
             ring_len: 64,
             snapshot_records: 100_000,
             snapshots_kept: 3,
@@ -282,6 +291,7 @@ impl Config {
             ("verify.ring_len", self.verify.ring_len),
             ("verify.suspect_len_max", self.verify.suspect_len_max),
             ("seal.block_records_max", self.seal.block_records_max),
+            ("seal.group_blocks_max", self.seal.group_blocks_max),
             ("seal.ring_len", self.seal.ring_len),
             ("seal.snapshots_kept", self.seal.snapshots_kept),
             ("publish.history_len", self.publish.history_len),
