@@ -115,7 +115,12 @@ fn a_full_disk_is_told_when_everything_before_is_durable() {
     let (publish, publications) = ring(16, Wait::Park);
     let durable = Arc::new(DurableHeight::default());
     let alias = Alias::new(keys::read_named(dir.path(), keys::ALIAS_KEY).unwrap(), chain);
-    let sync = Sync::new(committer, Arc::new(publish.clone()), Arc::clone(&durable), Arc::default());
+    let sync = Sync::new(
+        committer,
+        Arc::new(publish.clone()),
+        Arc::clone(&durable),
+        Arc::default(),
+    );
     let seal = Seal::new(blocks, publish, durable, store, alias, Arc::default());
     let (sync, seal) = (std::thread::spawn(|| sync.run()), std::thread::spawn(|| seal.run()));
     let draft = |height: u64, size: usize| Draft {
