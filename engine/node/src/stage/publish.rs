@@ -285,6 +285,11 @@ impl Publish {
                 }
                 Ok(())
             }
+            Publication::Farewell => {
+                self.sockets.send(ToSocket::Finished)?;
+                (self.sockets.wake)();
+                Err(Gone)
+            }
             Publication::Halt { reason, seq } => {
                 self.flush()?;
                 let halted = framed(&Halted {
