@@ -51,7 +51,10 @@ impl Bucket {
         }
         let passed = now_ns.saturating_sub(self.at_ns);
         if passed > 0 {
-            self.level = self.level.saturating_add(passed.saturating_mul(rate.per_s)).min(rate.full);
+            self.level = self
+                .level
+                .saturating_add(passed.saturating_mul(rate.per_s))
+                .min(rate.full);
             self.at_ns = now_ns;
         }
         // More than a burst can never be saved up: a full bucket is enough for it.
@@ -273,7 +276,11 @@ impl Limits {
     /// Drops addresses that have no session and a full bucket.
     fn forget(&mut self, now_ns: u64) {
         while let Some((_, address)) = self.left.pop_front_if(|(full_again, _)| *full_again <= now_ns) {
-            if self.addresses.get(&address).is_some_and(|account| account.sessions == 0) {
+            if self
+                .addresses
+                .get(&address)
+                .is_some_and(|account| account.sessions == 0)
+            {
                 self.addresses.remove(&address);
             }
         }

@@ -17,17 +17,17 @@ use crate::metrics::{Endpoint, Metrics};
 use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
 use crate::ring::ring;
 use crate::stage::DurableHeight;
-use crate::stage::ingest::{ChainFacts, Ingest, WAKER};
+use crate::stage::envelopes::Envelopes;
+use crate::stage::ingest::tls::{self, TlsError};
+use crate::stage::ingest::{Bell, ChainFacts, Ingest};
 use crate::stage::matching::{Matching, Wiring};
 use crate::stage::publish::{Publish, sees_deals};
 use crate::stage::seal::Seal;
 use crate::stage::sync::Sync;
 use crate::stage::verify::{Keys, Verify};
 use ed25519_dalek::VerifyingKey;
-use mio::net::TcpListener;
-use mio::{Poll, Waker};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
@@ -80,6 +80,9 @@ pub enum NodeError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Certificate or key of the session port.
+    #[error("sessions cannot be secured: {0}; see `ingest.tls`")]
+    Tls(#[from] TlsError),
     /// The metrics' port.
     #[error("cannot serve metrics on {addr}: {source}; choose another `metrics.listen`")]
     ListenMetrics {
@@ -176,8 +179,10 @@ impl Node {
             source,
         })?;
         let addr = listener.local_addr()?;
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
+        // More than a burst of everybody coming back, which the system cuts to its own limit.
+        rustix::net::listen(&listener, 4_096).map_err(io::Error::from)?;
+        let bell = Bell::new()?;
+        let tls = config.ingest.tls.as_ref().map(tls::server).transpose()?;
 
         let metrics = Metrics::default();
         let endpoint = match config.metrics.listen {
@@ -199,10 +204,10 @@ impl Node {
             .filter(|(_, account)| sees_deals(account.roles))
             .map(|(id, _)| id)
             .collect();
-        let wake = Box::new(move || {
-            // A failed wake only delays the sockets until their next turn.
-            let _ = waker.wake();
-        });
+        let wake = {
+            let bell = Arc::clone(&bell);
+            Box::new(move || bell.ring())
+        };
         let mut publish = Publish::new(
             publications,
             sockets_in,
@@ -236,15 +241,19 @@ impl Node {
         let (next_seq, next_height) = (store.next_seq(), store.next_height());
         let height = store.tip().height;
         let facts = ChainFacts { chain, demo };
-        let ingest = Ingest::new(
-            poll,
+        let envelopes = Envelopes::new(config.ingest.ring_len);
+        let ingest = Ingest {
             listener,
-            jobs_in,
-            sockets,
-            config.ingest.clone(),
+            jobs: jobs_in,
+            outbound: sockets,
+            bell,
+            settings: config.ingest.clone(),
+            tls,
             facts,
-            Arc::clone(&stop),
-        )?;
+            envelopes: envelopes.clone(),
+            stop: Arc::clone(&stop),
+            metrics: metrics.clone(),
+        };
         let verify = Verify::new(
             jobs,
             checked_in,
@@ -253,7 +262,8 @@ impl Node {
             Arc::clone(&keys),
             config.verify.clone(),
             Some(dir.join(PIPELINES_DIR)),
-        );
+        )
+        .with_envelopes(envelopes);
         let wiring = Wiring {
             checked,
             blocks: blocks_in,

@@ -1,6 +1,6 @@
 //! `wattbook run`: the node.
 
-use crate::config::{Clock, Config};
+use crate::config::{Backend, Clock, Config};
 use crate::topology::Node;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +20,9 @@ pub struct Args {
     /// Address to listen on, in place of the configured one; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Who reads and writes the sockets, in place of the configured backend.
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
     /// Take time from Step messages, in place of the configured clock; demo chains only.
     #[arg(long)]
     lockstep: bool,
@@ -33,6 +36,9 @@ pub fn run(args: &Args) -> ExitCode {
     };
     if let Some(listen) = args.listen {
         config.listen = listen;
+    }
+    if let Some(backend) = args.backend {
+        config.ingest.backend = backend;
     }
     if args.lockstep {
         config.clock = Clock::Lockstep;

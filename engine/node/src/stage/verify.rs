@@ -1,6 +1,7 @@
 //! Verify: gathers a batch until it is full or its time is up, checks trees and signatures, passes everything on in
 //! ticket order with a verdict each.
 
+use super::envelopes::Envelopes;
 use super::{About, Checked, Job, Outcome, Request, SessionId, VerifiedCommand};
 use crate::config;
 use crate::ring::{Gone, Receiver, Sender};
@@ -36,6 +37,8 @@ pub struct Verify {
     /// Checks the envelopes of suspect sessions one by one, so that their faults cost nobody a batch.
     suspects: Verifier,
     settings: config::Verify,
+    /// Where envelopes go that have been judged.
+    envelopes: Envelopes,
     /// Where a device's compiled kernels are kept.
     cache: Option<PathBuf>,
     sessions: BTreeMap<SessionId, Session>,
@@ -45,10 +48,23 @@ pub struct Verify {
 struct Session {
     participant: Option<ParticipantId>,
     bad_signatures: u32,
+    bad_logons: u32,
     /// Valid envelopes until its word is taken again.
     suspect: u32,
     /// Whether the lane of suspects had no room for it.
     is_cut_off: bool,
+}
+
+impl Session {
+    /// A refused logon or registration; the session ends with the last that it may have.
+    fn refuse_logon(&mut self, about: About, reject: Reject, bad_logons_max: u32) -> Outcome {
+        self.bad_logons += 1;
+        if self.bad_logons >= bad_logons_max {
+            exhausted(about)
+        } else {
+            refused(about, reject)
+        }
+    }
 }
 
 /// Valid envelopes that a session whose signature failed must send before its next ones go with everybody's.
@@ -85,9 +101,16 @@ impl Verify {
             verifier,
             suspects: Verifier::new(Policy::OneByOne),
             settings,
+            envelopes: Envelopes::new(1),
             cache,
             sessions: BTreeMap::new(),
         }
+    }
+
+    /// Gives the envelopes that it has judged to this pool.
+    pub fn with_envelopes(mut self, envelopes: Envelopes) -> Self {
+        self.envelopes = envelopes;
+        self
     }
 
     /// Runs until ingest is gone.
@@ -186,7 +209,9 @@ impl Verify {
                 Screened::Envelope(envelope, _, due) => {
                     let verdict = if is_suspect { suspect.next() } else { trusted.next() };
                     let verdict = verdict.unwrap_or(Verdict::BadCount);
-                    self.judge(session, &envelope, due, verdict)
+                    let outcome = self.judge(session, &envelope, due, verdict);
+                    self.envelopes.give_back(envelope);
+                    outcome
                 }
             };
             Checked { session, outcome }
@@ -242,8 +267,11 @@ impl Verify {
                     ..About::default()
                 };
                 match keys.get(&participant) {
-                    None => refused(about, Reject::UnknownParticipant),
-                    Some(key) if verify_one(key, &digest, &signature).is_err() => refused(about, Reject::LogonRefused),
+                    _ if state.bad_logons >= self.settings.bad_logons_max => exhausted(about),
+                    None => state.refuse_logon(about, Reject::UnknownParticipant, self.settings.bad_logons_max),
+                    Some(key) if verify_one(key, &digest, &signature).is_err() => {
+                        state.refuse_logon(about, Reject::LogonRefused, self.settings.bad_logons_max)
+                    }
                     Some(_) => {
                         state.participant = Some(participant);
                         Outcome::LoggedOn {
@@ -259,9 +287,13 @@ impl Verify {
                     participant: record.register.admit_serial,
                     ..About::default()
                 };
-                let registration = record
-                    .verify(self.chain, &self.registrar)
-                    .and_then(|()| record.to_registration());
+                let is_exhausted = state.bad_logons >= self.settings.bad_logons_max;
+                let registration = match is_exhausted {
+                    true => Err(Reject::LogonsExhausted),
+                    false => record
+                        .verify(self.chain, &self.registrar)
+                        .and_then(|()| record.to_registration()),
+                };
                 match registration {
                     Ok(registration) => Outcome::Command(Box::new(VerifiedCommand {
                         command: Command::Register(registration),
@@ -270,7 +302,8 @@ impl Verify {
                         held: HeldKind::Register,
                         about,
                     })),
-                    Err(reject) => refused(about, reject),
+                    Err(_) if is_exhausted => exhausted(about),
+                    Err(reject) => state.refuse_logon(about, reject, self.settings.bad_logons_max),
                 }
             }
             Request::Envelope(envelope) | Request::OnDisconnect(Some(envelope)) if suspended => {
@@ -415,6 +448,14 @@ const fn refused(about: About, reject: Reject) -> Outcome {
         about,
         reject,
         close: false,
+    }
+}
+
+const fn exhausted(about: About) -> Outcome {
+    Outcome::Refused {
+        about,
+        reject: Reject::LogonsExhausted,
+        close: true,
     }
 }
 

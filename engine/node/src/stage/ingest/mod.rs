@@ -292,7 +292,10 @@ impl Stage {
         } else if self.pending.is_some() || self.transport.has_more() {
             Duration::ZERO
         } else {
-            let due = self.wheel.next_ns().map_or(u64::MAX, |at| at.saturating_sub(self.now_ns));
+            let due = self
+                .wheel
+                .next_ns()
+                .map_or(u64::MAX, |at| at.saturating_sub(self.now_ns));
             SLEEP_MAX.min(Duration::from_nanos(due))
         }
     }
@@ -360,8 +363,7 @@ impl Stage {
             (tls, Err(reject)) => {
                 self.counts.refuse(reject);
                 if tls.is_none() {
-                    self.transport
-                        .send(id, &framed(&rejected(About::default(), reject, 0)));
+                    self.transport.send(id, &framed(&rejected(About::default(), reject, 0)));
                 }
                 self.transport.close_when_sent(id);
                 return;
@@ -378,7 +380,7 @@ impl Stage {
             said_ns: now,
             closing_ns: None,
         };
-        self.wheel.put(seat.due_ns(&self.settings), id);
+        self.wheel.put(seat.due_ns(&self.settings, now), id);
         self.seats.put(id, seat);
         self.counts.opened.inc();
         self.counts.sessions.inc();
@@ -580,7 +582,7 @@ impl Stage {
         for id in due.drain(..) {
             self.keep_time_of(id);
             if let Some(seat) = self.seats.get(id) {
-                let at = seat.due_ns(&self.settings).max(self.now_ns + 1);
+                let at = seat.due_ns(&self.settings, self.now_ns).max(self.now_ns + 1);
                 self.wheel.put(at, id);
             }
         }
@@ -618,7 +620,7 @@ const fn ms(ms: u64) -> u64 {
 
 impl Seat {
     /// When somebody must look at it.
-    fn due_ns(&self, settings: &config::Ingest) -> u64 {
+    fn due_ns(&self, settings: &config::Ingest, now_ns: u64) -> u64 {
         let login = ms(settings.login_timeout_ms);
         if let Some(closing) = self.closing_ns {
             return closing + login;
@@ -627,7 +629,7 @@ impl Seat {
         match self.session.is_logged_in() {
             true => idle.min(self.said_ns + ms(settings.heartbeat_ms)),
             // Logging in starts the heartbeats, which must not wait for a login's timeout.
-            false => idle.min(self.opened_ns + login).min(self.said_ns.max(self.heard_ns) + ms(settings.heartbeat_ms)),
+            false => idle.min(self.opened_ns + login).min(now_ns + ms(settings.heartbeat_ms)),
         }
     }
 }
@@ -684,6 +686,10 @@ impl Pump<'_> {
             Request::Reveal(reveal) => About::reveal(reveal.participant, reveal.contract),
             Request::Logon { participant, .. } => About {
                 participant: participant.get(),
+                ..About::default()
+            },
+            Request::Register(record) => About {
+                participant: record.register.admit_serial,
                 ..About::default()
             },
             Request::Refused(about, _) => about,

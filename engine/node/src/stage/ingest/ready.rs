@@ -51,17 +51,14 @@ struct Connection {
 
 impl Ready {
     /// Takes over a bound listener.
-    pub(super) fn open(
-        listener: std::net::TcpListener,
-        bell: Arc<Bell>,
-        connections_max: usize,
-    ) -> io::Result<Self> {
+    pub(super) fn open(listener: std::net::TcpListener, bell: Arc<Bell>, connections_max: usize) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let poll = Poll::new()?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let event = bell.as_fd().as_raw_fd();
-        poll.registry().register(&mut SourceFd(&event), BELL, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut SourceFd(&event), BELL, Interest::READABLE)?;
         Ok(Self {
             poll,
             events: Events::with_capacity(1_024),
@@ -181,7 +178,14 @@ impl Ready {
                     }
                     self.is_lent = true;
                     let (buffer, start) = (0, 0);
-                    return Some(Happened::Received(id, Chunk { buffer, start, end: len }));
+                    return Some(Happened::Received(
+                        id,
+                        Chunk {
+                            buffer,
+                            start,
+                            end: len,
+                        },
+                    ));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => {

@@ -280,7 +280,11 @@ mod tests {
         soupbin::put_unsequenced(&message, &mut stream);
         let whole = feed(&stream, usize::MAX);
         assert_eq!(whole.0.len(), 6, "{:?}", whole.0);
-        assert!(whole.0[2].contains("Step") && whole.0[3].contains("ShortFrame"), "{:?}", whole.0);
+        assert!(
+            whole.0[2].contains("Step") && whole.0[3].contains("ShortFrame"),
+            "{:?}",
+            whole.0
+        );
         assert_eq!(whole.0[5], "Over");
         for size in 1..stream.len() {
             assert_eq!(feed(&stream, size), whole, "pieces of {size}");

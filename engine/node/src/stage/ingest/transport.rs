@@ -24,18 +24,18 @@ pub(super) const SPARE_CONNECTIONS: usize = 256;
 
 /// Bytes that were read, and stay where they are until given back.
 #[derive(Debug)]
-pub struct Chunk {
+pub(super) struct Chunk {
     /// The buffer.
     pub(super) buffer: u16,
     /// First byte not looked at yet.
-    pub start: usize,
+    pub(super) start: usize,
     /// End of the bytes.
-    pub end: usize,
+    pub(super) end: usize,
 }
 
 /// What happened to a connection.
 #[derive(Debug)]
-pub enum Happened {
+pub(super) enum Happened {
     /// It was accepted.
     Opened(SessionId, IpAddr),
     /// Bytes came.
@@ -45,7 +45,7 @@ pub enum Happened {
 }
 
 /// A backend of the sockets.
-pub trait Transport: fmt::Debug {
+pub(super) trait Transport: fmt::Debug {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;
 

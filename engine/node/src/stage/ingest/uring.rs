@@ -91,7 +91,9 @@ struct Connection {
 
 impl fmt::Debug for Uring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Uring").field("open", &self.open).finish_non_exhaustive()
+        f.debug_struct("Uring")
+            .field("open", &self.open)
+            .finish_non_exhaustive()
     }
 }
 
@@ -252,7 +254,8 @@ impl Uring {
 
     /// Frees a connection that is over once nothing of it is under way.
     fn free(&mut self, id: SessionId) {
-        let is_idle = |connection: &Connection| connection.is_over && !connection.is_receiving && !connection.is_sending;
+        let is_idle =
+            |connection: &Connection| connection.is_over && !connection.is_receiving && !connection.is_sending;
         if self.connections.get(id).is_some_and(is_idle) {
             self.connections.remove(id);
             self.numbers.free(id);
