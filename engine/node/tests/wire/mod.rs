@@ -367,13 +367,6 @@ impl Wire {
         let _ = self.0.write_all(bytes);
     }
 
-    /// A connection whose peer finds little room for what it sends.
-    pub(crate) fn open_narrow(addr: SocketAddr) -> Self {
-        let wire = Self::open(addr);
-        rustix::net::sockopt::set_socket_recv_buffer_size(&wire.0, 4_096).unwrap();
-        wire
-    }
-
     /// The connection itself.
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.0

@@ -148,8 +148,15 @@ struct Seat {
     opened_ns: u64,
     heard_ns: u64,
     said_ns: u64,
-    /// Since when it only waits for its last bytes to be taken.
-    closing_ns: Option<u64>,
+}
+
+/// What is due at a time.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// A session's heartbeat or timeout.
+    Session(SessionId),
+    /// The end of a connection that has no session any more.
+    Linger(SessionId),
 }
 
 /// What became of bytes that came.
@@ -183,8 +190,8 @@ struct Stage {
     rules: Rules,
     limits: Limits,
     seats: Seats<Seat>,
-    wheel: Wheel<SessionId>,
-    due: Vec<SessionId>,
+    wheel: Wheel<Due>,
+    due: Vec<Due>,
     /// Sessions to which something was said in this turn.
     told: Vec<SessionId>,
     answers: Vec<u8>,
@@ -280,7 +287,7 @@ impl Stage {
                 self.gone.clear();
             }
             if self.take_outbound() {
-                return self.linger();
+                return self.finish();
             }
             self.keep_time();
         }
@@ -365,7 +372,7 @@ impl Stage {
                 if tls.is_none() {
                     self.transport.send(id, &framed(&rejected(About::default(), reject, 0)));
                 }
-                self.transport.close_when_sent(id);
+                self.linger(id);
                 return;
             }
         };
@@ -378,9 +385,8 @@ impl Stage {
             opened_ns: now,
             heard_ns: now,
             said_ns: now,
-            closing_ns: None,
         };
-        self.wheel.put(seat.due_ns(&self.settings, now), id);
+        self.wheel.put(seat.due_ns(&self.settings, now), Due::Session(id));
         self.seats.put(id, seat);
         self.counts.opened.inc();
         self.counts.sessions.inc();
@@ -405,7 +411,7 @@ impl Stage {
 
     /// A session's bytes: its packets go on in order until the ring is full.
     fn take_bytes(&mut self, id: SessionId, mut chunk: Chunk) -> Result<(), Gone> {
-        let Some(seat) = self.seats.get_mut(id).filter(|seat| seat.closing_ns.is_none()) else {
+        let Some(seat) = self.seats.get_mut(id) else {
             self.transport.give_back(chunk);
             return Ok(());
         };
@@ -472,7 +478,7 @@ impl Stage {
 
     /// Queues packets to a session.
     fn say(&mut self, id: SessionId, packets: &[u8]) {
-        let Some(seat) = self.seats.get_mut(id).filter(|seat| seat.closing_ns.is_none()) else {
+        let Some(seat) = self.seats.get_mut(id) else {
             return;
         };
         seat.said_ns = self.now_ns;
@@ -488,17 +494,24 @@ impl Stage {
         self.told.push(id);
     }
 
-    /// Ends a session once everything said is sent, or it takes too long.
+    /// Ends a session; its connection stays until the peer has taken what was said, or takes too long.
     fn end(&mut self, id: SessionId) {
-        if let Some(seat) = self.seats.get_mut(id).filter(|seat| seat.closing_ns.is_none()) {
+        if let Some(seat) = self.seats.get_mut(id) {
             if let Some(channel) = &mut seat.channel {
                 self.sealed.clear();
                 channel.say_goodbye(&mut self.sealed);
                 self.transport.send(id, &self.sealed);
             }
-            seat.closing_ns = Some(self.now_ns);
-            self.transport.close_when_sent(id);
+            self.linger(id);
+            self.leave(id);
         }
+    }
+
+    /// A connection without a session ends once its peer has taken what was said, or its time is up.
+    fn linger(&mut self, id: SessionId) {
+        self.transport.close_when_sent(id);
+        self.wheel
+            .put(self.now_ns + ms(self.settings.login_timeout_ms), Due::Linger(id));
     }
 
     /// Says why, then ends the session.
@@ -513,9 +526,7 @@ impl Stage {
         let mut told = std::mem::take(&mut self.told);
         for id in told.drain(..) {
             let unsent = self.transport.unsent(id);
-            if unsent > self.settings.session_buffer_max
-                && self.seats.get(id).is_some_and(|seat| seat.closing_ns.is_none())
-            {
+            if unsent > self.settings.session_buffer_max && self.seats.get(id).is_some() {
                 tracing::warn!(session = id, unsent, "a slow session is cut off");
                 self.end_with(id, Reject::SlowConsumer);
             }
@@ -536,7 +547,7 @@ impl Stage {
                 }
                 Ok(Some(ToSocket::LoggedOn(id, participant))) => {
                     let now = self.now_ns;
-                    let Some(seat) = self.seats.get_mut(id).filter(|seat| seat.closing_ns.is_none()) else {
+                    let Some(seat) = self.seats.get_mut(id) else {
                         continue;
                     };
                     if seat.source == Source::Participant(participant) {
@@ -558,7 +569,7 @@ impl Stage {
     }
 
     /// The last bytes of every session, as far as its peer takes them in time.
-    fn linger(&mut self) -> io::Result<()> {
+    fn finish(&mut self) -> io::Result<()> {
         // Publish has told those it knows; the rest were not logged on yet.
         let logged_in = self.seats.iter().filter(|(_, seat)| seat.session.is_logged_in());
         let ids: Vec<SessionId> = logged_in.map(|(id, _)| id).collect();
@@ -579,11 +590,17 @@ impl Stage {
     fn keep_time(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.take(self.now_ns, &mut due);
-        for id in due.drain(..) {
-            self.keep_time_of(id);
-            if let Some(seat) = self.seats.get(id) {
-                let at = seat.due_ns(&self.settings, self.now_ns).max(self.now_ns + 1);
-                self.wheel.put(at, id);
+        for due in due.drain(..) {
+            match due {
+                // Nothing where it is gone.
+                Due::Linger(id) => self.transport.close(id),
+                Due::Session(id) => {
+                    self.keep_time_of(id);
+                    if let Some(seat) = self.seats.get(id) {
+                        let at = seat.due_ns(&self.settings, self.now_ns).max(self.now_ns + 1);
+                        self.wheel.put(at, Due::Session(id));
+                    }
+                }
             }
         }
         self.due = due;
@@ -596,11 +613,7 @@ impl Stage {
         if let Some(channel) = &mut seat.channel {
             channel.rest();
         }
-        if let Some(closing) = seat.closing_ns {
-            if now >= closing + ms(self.settings.login_timeout_ms) {
-                self.close(id);
-            }
-        } else if (!is_logged_in && now >= seat.opened_ns + ms(self.settings.login_timeout_ms))
+        if (!is_logged_in && now >= seat.opened_ns + ms(self.settings.login_timeout_ms))
             || now >= seat.heard_ns + ms(self.settings.idle_timeout_ms)
         {
             self.end_with(id, Reject::TimedOut);
@@ -622,9 +635,6 @@ impl Seat {
     /// When somebody must look at it.
     fn due_ns(&self, settings: &config::Ingest, now_ns: u64) -> u64 {
         let login = ms(settings.login_timeout_ms);
-        if let Some(closing) = self.closing_ns {
-            return closing + login;
-        }
         let idle = self.heard_ns + ms(settings.idle_timeout_ms);
         match self.session.is_logged_in() {
             true => idle.min(self.said_ns + ms(settings.heartbeat_ms)),

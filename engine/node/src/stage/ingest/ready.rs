@@ -8,6 +8,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,8 @@ struct Connection {
     is_readable: bool,
     is_writable: bool,
     is_closing: bool,
+    /// The peer has been told that nothing more comes.
+    is_finished: bool,
 }
 
 impl Ready {
@@ -104,6 +107,7 @@ impl Ready {
                 is_readable: true,
                 is_writable: false,
                 is_closing: false,
+                is_finished: false,
             };
             self.connections.put(id, connection);
             self.open += 1;
@@ -123,7 +127,12 @@ impl Ready {
                 connection.sent = 0;
                 connection.out.clear();
                 connection.out.shrink_to(QUEUE_KEPT);
-                break connection.is_closing;
+                if connection.is_closing && !connection.is_finished {
+                    connection.is_finished = true;
+                    // What was sent would be lost if the connection closed with bytes unread.
+                    break connection.stream.shutdown(Shutdown::Write).is_err();
+                }
+                break false;
             }
             match connection.stream.write(&connection.out[connection.sent..]) {
                 Ok(0) => break true,
@@ -288,7 +297,7 @@ impl Transport for Ready {
     fn close(&mut self, id: SessionId) {
         if let Some(mut connection) = self.connections.remove(id) {
             let _ = self.poll.registry().deregister(&mut connection.stream);
-            let _ = connection.stream.shutdown(std::net::Shutdown::Write);
+            let _ = connection.stream.shutdown(Shutdown::Write);
             self.numbers.free(id);
             self.open -= 1;
         }

@@ -40,7 +40,7 @@ pub(super) enum Happened {
     Opened(SessionId, IpAddr),
     /// Bytes came.
     Received(SessionId, Chunk),
-    /// It is over, or everything that was to be sent before its end is sent.
+    /// It is over.
     Closed(SessionId),
 }
 
@@ -73,7 +73,8 @@ pub(super) trait Transport: fmt::Debug {
     /// Bytes that wait for a connection.
     fn unsent(&self, id: SessionId) -> usize;
 
-    /// Ends a connection once everything queued is sent; then it is [`Happened::Closed`].
+    /// Tells the peer that nothing comes after what is queued; what it still sends is received until it ends the connection
+    /// too, or [`Self::close`] does.
     fn close_when_sent(&mut self, id: SessionId);
 
     /// Ends a connection.

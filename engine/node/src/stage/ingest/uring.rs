@@ -85,6 +85,8 @@ struct Connection {
     is_sending: bool,
     is_writable: bool,
     is_closing: bool,
+    /// The peer has been told that nothing more comes.
+    is_finished: bool,
     /// Over for the session; it waits for its last completions.
     is_over: bool,
 }
@@ -230,8 +232,10 @@ impl Uring {
             connection.going.shrink_to(QUEUE_KEPT);
             std::mem::swap(&mut connection.going, &mut connection.queued);
             if connection.going.is_empty() {
-                if connection.is_closing {
-                    self.end(id);
+                if connection.is_closing && !connection.is_finished {
+                    connection.is_finished = true;
+                    // What was sent would be lost if the connection closed with bytes unread.
+                    let _ = connection.stream.shutdown(Shutdown::Write);
                 }
                 return Ok(());
             }
@@ -284,6 +288,7 @@ impl Uring {
             is_sending: false,
             is_writable: false,
             is_closing: false,
+            is_finished: false,
             is_over: false,
         };
         self.connections.put(id, connection);
