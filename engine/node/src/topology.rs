@@ -262,6 +262,7 @@ impl Node {
             Arc::clone(&keys),
             config.verify.clone(),
             Some(dir.join(PIPELINES_DIR)),
+            &metrics,
         )
         .with_envelopes(envelopes);
         let wiring = Wiring {
