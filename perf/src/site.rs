@@ -67,6 +67,8 @@ pub(crate) struct Account {
 pub(crate) struct Needs {
     /// Accounts, each with a session of its own.
     pub(crate) clients: u32,
+    /// Sessions beside theirs.
+    pub(crate) idle: u32,
     /// Time the book of a fresh chain must stay open, s.
     pub(crate) open_s: u64,
     /// Seed of the orders.
@@ -207,12 +209,12 @@ fn spec(needs: Needs) -> (Spec, ContractId) {
 /// Room for every client, and the defaults that a figure depends on, spelled out.
 fn configuration(needs: Needs) -> String {
     let mut text = String::new();
+    // The sessions of one load may still be closing while the next one's log on.
+    let sessions_max = 2 * needs.clients + needs.idle + 64;
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "[ingest]\nsessions_max = {}\n\n[verify]\nbatch_deadline_us = 2000\nbatch_len_max = 4096",
-        // The sessions of one load may still be closing while the next one's log on.
-        2 * needs.clients + 64
+        "[ingest]\nsessions_max = {sessions_max}\n\n[ingest.limits]\nsessions_per_address_max = {sessions_max}\n\n[verify]\nbatch_deadline_us = 2000\nbatch_len_max = 4096"
     );
     text
 }
