@@ -122,6 +122,9 @@ pub struct Seal {
     pub block_records_max: usize,
     /// Longest time a record waits for its block, ms (live clock).
     pub block_ms: u64,
+    /// Shortest time from a block's first record to its end, us (live clock): a block ends after it once the one before is
+    /// on disk. With `block_ms` or more, blocks end by their time alone.
+    pub block_min_us: u64,
     /// Longest time between Ticks of an idle node, ms (live clock).
     pub idle_tick_ms: u64,
     /// Size of a ledger segment, bytes; an existing ledger keeps its own.
@@ -150,7 +153,9 @@ pub struct Seal {
 pub struct Publish {
     /// Messages kept per stream for sessions that come back.
     pub history_len: usize,
-    /// Of them, as many as a snapshot holds: what a restart from it remembers.
+    /// Mebibytes that the messages kept of all streams take at most; beyond, the oldest go, whosever they are.
+    pub history_mib: usize,
+    /// Of the messages of a stream, as many as a snapshot holds: what a restart from it remembers.
     pub snapshot_history_len: usize,
     /// Slots of the ring into this stage and of the one back to the sockets.
     pub ring_len: usize,
@@ -214,6 +219,7 @@ impl Default for Seal {
         Self {
             block_records_max: 16_384,
             block_ms: 100,
+            block_min_us: 1_000,
             idle_tick_ms: 10_000,
             segment_size: 64 << 20,
             group_size_max: 8 << 20,
@@ -232,6 +238,7 @@ impl Default for Publish {
     fn default() -> Self {
         Self {
             history_len: 65_536,
+            history_mib: 512,
             snapshot_history_len: 65_536,
             ring_len: 16_384,
         }
@@ -303,6 +310,7 @@ impl Config {
             ("seal.ring_len", self.seal.ring_len),
             ("seal.snapshots_kept", self.seal.snapshots_kept),
             ("publish.history_len", self.publish.history_len),
+            ("publish.history_mib", self.publish.history_mib),
             ("publish.ring_len", self.publish.ring_len),
         ];
         if let Some((key, _)) = nonzero.into_iter().find(|(_, value)| *value == 0) {

@@ -244,14 +244,7 @@ impl Node {
             // A failed wake only delays the sockets until their next turn.
             let _ = waker.wake();
         });
-        let mut publish = Publish::new(
-            publications,
-            sockets_in,
-            wake,
-            alias.clone(),
-            config.publish.history_len,
-            readers,
-        );
+        let mut publish = Publish::new(publications, sockets_in, wake, alias.clone(), &config.publish, readers);
         if let Some(streams) = streams {
             publish.restore(streams);
         }
