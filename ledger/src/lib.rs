@@ -22,9 +22,9 @@
 //! # Recovery
 //! [`Store::open`] reads everything and keeps the longest valid prefix of complete blocks.
 //! * Committed blocks (with an entry) must all be there and right; else [`Error::Damaged`] says which file, offset,
-//!   block and kind, and nothing is changed, except that a last segment cut short beyond them is filled up with
-//!   zeros first.
-//! * Complete blocks beyond the newest entry are kept and get their entries.
+//!   block and kind, and nothing is changed.
+//! * Complete blocks beyond the newest entry are kept and get their entries. A last segment cut short beyond the committed
+//!   blocks is filled up with zeros.
 //! * Other bytes beyond are torn, for no entry ever acknowledged them: zeroed in the last segment, whole files removed
 //!   after it.
 //! * Commit entries are torn only if they are among the last [`ENTRIES_UNSYNCED_MAX`], their blocks are there, and each

@@ -94,6 +94,22 @@ impl Log {
         Ok(())
     }
 
+    /// Stands a segment file that was cut short in for its whole, filled up with zeros in memory; the file stays as it is.
+    pub(crate) fn map_short(&mut self) -> Result<(), Fault> {
+        let path = segment_path(&self.dir, self.segment_count());
+        self.segments
+            .push(OnceLock::from(Segment::padded(&path, self.segment_size)?));
+        Ok(())
+    }
+
+    /// Gives the file of the last segment, which was cut short, its size back, and maps it.
+    pub(crate) fn restore_last(&mut self) -> Result<(), Error> {
+        let count = self.segment_count();
+        self.segments.pop();
+        restore_size(&segment_path(&self.dir, count - 1), self.segment_size)?;
+        Ok(self.map(count, true)?)
+    }
+
     /// Promises `count` segments for reading; a frame's segment is opened, and checked, when the frame is read.
     ///
     /// The last one must be there, so a wrong count is found before room is made for it.
@@ -423,7 +439,7 @@ impl Log {
 }
 
 /// Gives a segment file that was cut short its size back; the new bytes are zero.
-pub(crate) fn restore_size(path: &Path, size: u64) -> Result<(), Error> {
+fn restore_size(path: &Path, size: u64) -> Result<(), Error> {
     let restored = File::options().write(true).open(path).and_then(|file| {
         preallocate(&file, size)?;
         file.sync_all()

@@ -3,13 +3,14 @@
 //! # Contract
 //! * A snapshot holds two sections: the image of the state, and the streams that sessions follow. It is written by a thread
 //!   of its own; while one is being written the next is dropped, and trading never waits.
-//! * [`newest`] takes the newest snapshot that is whole, whose block stands in the log, and whose state has the root that
-//!   this block names. Every other is passed over, and said to be.
+//! * [`snapshots`] gives the snapshots that are whole and signed with the log key, whose block stands in the log, and whose
+//!   state has the root that this block names, newest first. Every other is passed over, and said to be.
 //! * A node that came back from a snapshot answers as one that replayed everything, but that its streams begin where the
 //!   snapshot's do: as many messages back as `publish.snapshot_history_len` says.
 
 use crate::execute::Executor;
 use crate::stage::publish::Streams;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,24 +35,26 @@ pub struct Restored {
     pub anchor: Anchor,
 }
 
-/// The newest snapshot of the ledger in `dir` that holds, if there is one.
-pub fn newest(dir: &Path, genesis: &[u8], chain: ChainId) -> Option<Restored> {
-    let snapshots = match Snapshot::list(dir) {
-        Ok(snapshots) => snapshots,
-        Err(error) => {
-            tracing::warn!(%error, "no snapshot can be looked for");
-            return None;
-        }
-    };
-    snapshots.into_iter().find_map(|(height, path)| {
-        restore(dir, &path, genesis, chain)
+/// The snapshots of the ledger in `dir` that hold, newest first, each read when it is asked for.
+pub fn snapshots(dir: &Path, genesis: &[u8], key: &VerifyingKey) -> impl Iterator<Item = Restored> {
+    let list = Snapshot::list(dir).unwrap_or_else(|error| {
+        tracing::warn!(%error, "no snapshot can be looked for");
+        Vec::new()
+    });
+    list.into_iter().filter_map(move |(height, path)| {
+        restore(dir, &path, genesis, key)
             .map_err(|why| tracing::warn!(height, path = %path.display(), %why, "a snapshot is passed over"))
             .ok()
     })
 }
 
-fn restore(dir: &Path, path: &Path, genesis: &[u8], chain: ChainId) -> Result<Restored, String> {
-    let snapshot = Snapshot::read(path, chain).map_err(|fault| fault.to_string())?;
+/// The node of the snapshot at `path`.
+///
+/// # Errors
+/// Why it is not to be used, in a sentence.
+pub fn restore(dir: &Path, path: &Path, genesis: &[u8], key: &VerifyingKey) -> Result<Restored, String> {
+    let chain = wattbook_feed::signed::genesis::chain_id(genesis);
+    let snapshot = Snapshot::read(path, chain, key).map_err(|fault| fault.to_string())?;
     let anchor = snapshot.anchor(dir, chain).map_err(|fault| fault.to_string())?;
     let state = snapshot.section(STATE).unwrap_or_default();
     let mut executor = Executor::restore(genesis, state).map_err(|error| error.to_string())?;
@@ -61,6 +64,9 @@ fn restore(dir: &Path, path: &Path, genesis: &[u8], chain: ChainId) -> Result<Re
     }
     let streams = snapshot.section(STREAMS).and_then(Streams::decode);
     let streams = streams.ok_or("its streams cannot be read")?;
+    if streams.height() != header.height || executor.market().state().height != header.height {
+        return Err("its sections are of different blocks".to_owned());
+    }
     Ok(Restored {
         executor,
         streams,
@@ -122,12 +128,12 @@ impl Keeper {
 }
 
 /// Writes snapshots until nobody makes any more, and keeps the newest `keep`.
-pub fn write(dir: &Path, chain: ChainId, drafts: &Receiver<Draft>, keep: usize) {
+pub fn write(dir: &Path, key: &SigningKey, chain: ChainId, drafts: &Receiver<Draft>, keep: usize) {
     while let Ok(Draft { claim, image, streams }) = drafts.recv() {
         let (height, since) = (claim.height, Instant::now());
         let streams = streams.encode();
         let sections = [image.parts().collect(), vec![streams.as_slice()]];
-        let written = Snapshot::write(dir, chain, &claim, &sections).and_then(|size| {
+        let written = Snapshot::write(dir, key, chain, &claim, &sections).and_then(|size| {
             let pruned = Snapshot::prune(dir, keep)?;
             Ok((size, pruned))
         });
@@ -163,7 +169,7 @@ pub struct Scrubbing {
     /// The ledger.
     pub dir: PathBuf,
     /// The log key.
-    pub key: ed25519_dalek::VerifyingKey,
+    pub key: VerifyingKey,
     /// The last block that opening took as it stood.
     pub until: u64,
     /// The last block that opening has read.
@@ -185,7 +191,15 @@ pub fn scrub(settings: &Scrubbing, scrubbed: &ScrubbedHeight, stop: &AtomicBool)
                 scrubbed.set(block.height);
                 size += block.size;
             }
-            Ok(_) => {
+            Ok(None) => {
+                return tracing::error!(
+                    until = settings.until,
+                    scrubbed = scrubbed.get(),
+                    "the commit file ends before the block that the node started from; `wattbook repair --from COPY` \
+                     mends it while the node is stopped"
+                );
+            }
+            Ok(Some(_)) => {
                 scrubbed.set(settings.read);
                 let ms = since.elapsed().as_millis() as u64;
                 return tracing::info!(height = settings.read, size, ms, "every block has been read and holds");

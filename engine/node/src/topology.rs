@@ -129,21 +129,21 @@ impl Node {
         let options = Options {
             segment_size: config.seal.segment_size,
         };
-        let mut restored = std::fs::read(dir.join(GENESIS_FILE)).ok().and_then(|genesis| {
-            let chain = wattbook_feed::signed::genesis::chain_id(&genesis);
-            restart::newest(dir, &genesis, chain)
-        });
-        let anchor = restored.as_ref().map(|restored| restored.anchor.clone());
-        let (mut store, recovery) = match Store::open_from(dir, &log_key, options, anchor.as_ref()) {
-            // A crash may have taken the commit entry of the snapshot's block, which was not durable yet: the whole log
-            // tells, and if it is damaged says so.
-            Err(Error::Damaged(_)) if anchor.is_some() => {
-                restored = None;
-                Store::open(dir, &log_key, options)?
+        let genesis = std::fs::read(dir.join(GENESIS_FILE)).unwrap_or_default();
+        let public = log_key.verifying_key();
+        let mut snapshots = restart::snapshots(dir, &genesis, &public);
+        let (restored, (mut store, recovery)) = loop {
+            let restored = snapshots.next();
+            let anchor = restored.as_ref().map(|restored| &restored.anchor);
+            match (Store::open_from(dir, &log_key, options, anchor), anchor) {
+                // What the log lacks for this snapshot may be there for the one before; the whole log tells in the end.
+                (Err(Error::Damaged(fault)), Some(anchor)) => {
+                    tracing::warn!(height = anchor.height(), %fault, "the log does not follow from a snapshot");
+                }
+                (opened, _) => break (restored, opened?),
             }
-            opened => opened?,
         };
-        let anchor = anchor.filter(|_| restored.is_some());
+        let anchor = restored.as_ref().map(|restored| restored.anchor.clone());
         let (mut executor, streams) = match restored {
             Some(restored) => (restored.executor, Some(restored.streams)),
             None => (Executor::start(store.genesis())?.0, None),
@@ -275,6 +275,7 @@ impl Node {
         let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
 
         let (folder, kept) = (dir.to_owned(), config.seal.snapshots_kept);
+        let snapshot_key = log_key.clone();
         let mut threads = vec![
             spawn("ingest", move || ingest.run().map_err(NodeError::System))?,
             spawn("verify", move || {
@@ -293,7 +294,7 @@ impl Node {
                 Ok(())
             })?,
             spawn("snapshots", move || {
-                restart::write(&folder, chain, &drafts, kept);
+                restart::write(&folder, &snapshot_key, chain, &drafts, kept);
                 Ok(())
             })?,
         ];

@@ -10,7 +10,7 @@
 //! Nothing panics.
 
 use super::dice::Dice;
-use super::kills::log_key;
+use super::days::log_key;
 use super::panics::caught;
 use super::{Finding, Findings};
 use std::fs;
