@@ -4,13 +4,14 @@
 //! # Contract
 //! * The next segment is a file named [`SPARE_FILE`]: allocated, written with zeros so that a later sync of it moves
 //!   bytes and no metadata, and durable. It becomes part of the log by its new name only.
+//! * Its zeros are written in step with the writer and are there when three quarters of the segment before it are full,
+//!   so that they never stand in a burst before a commit.
 //! * Nothing here changes a byte of the log. Without the helper the log is the same, only later.
 //! * What the helper cannot do the writer tries itself, and so meets the error where it can be answered.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use memmap2::{Advice, MmapRaw};
@@ -18,105 +19,234 @@ use wattbook_types::ChainId;
 
 use crate::disk::Watch;
 use crate::error::Error;
-use crate::segment::Segment;
+use crate::segment::{Blank, Segment};
 
 /// Name of the segment that is prepared.
 pub(crate) const SPARE_FILE: &str = "spare.segment";
 /// How far ahead of the writer pages are made writable, bytes.
-pub(crate) const TOUCH_SIZE: u64 = 4 << 20;
+const TOUCH_SIZE: u64 = 4 << 20;
+/// How far the writer goes before it tells where it stands, bytes.
+pub(crate) const TELL_SIZE: u64 = 64 << 10;
+/// How much the helper does before it looks where the writer stands, bytes.
+const STEP_SIZE: u64 = 256 << 10;
 
-/// What the helper is asked for.
-#[derive(Debug)]
-enum Request {
-    /// The segment with this index.
-    Prepare(u64),
-    /// Writable pages.
-    Touch(Arc<MmapRaw>, u64, u64),
+/// Where the writer stands and what it waits for.
+#[derive(Debug, Default)]
+struct Job {
+    /// The segment that is written, and the writer's place in it.
+    tail: Option<(Arc<MmapRaw>, u64)>,
+    /// Offset in it up to which pages are being made writable, and up to which they are.
+    touched: u64,
+    ready: u64,
+    /// Index of the segment that is wanted next.
+    wanted: Option<u64>,
+    /// The writer waits for it.
+    urgent: bool,
+    /// What became of it.
+    made: Option<(u64, Result<Segment, Error>)>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    job: Mutex<Job>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Job> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Job)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    fn wait<'a>(&self, job: MutexGuard<'a, Job>) -> MutexGuard<'a, Job> {
+        self.changed.wait(job).unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The helper.
 #[derive(Debug)]
 pub(crate) struct Ahead {
-    requests: Option<SyncSender<Request>>,
-    spares: Receiver<Result<(u64, Segment), Error>>,
+    shared: Arc<Shared>,
     path: PathBuf,
     thread: Option<JoinHandle<()>>,
-    /// Index of the segment that was asked for and not yet taken.
-    asked: Option<u64>,
 }
 
 impl Ahead {
     /// Starts the helper of the ledger in `dir`.
     pub(crate) fn start(dir: &Path, segment_size: u64, chain: ChainId, watch: Watch) -> io::Result<Self> {
-        let path = dir.join(SPARE_FILE);
-        let (requests, asked) = mpsc::sync_channel(8);
-        let (made, spares) = mpsc::channel();
-        let spare = path.clone();
-        let thread = std::thread::Builder::new().name("ahead".into()).spawn(move || {
-            for request in asked {
-                match request {
-                    Request::Prepare(index) => {
-                        let segment = Segment::prepare(&spare, index, segment_size, chain, watch);
-                        if made.send(segment.map(|segment| (index, segment))).is_err() {
-                            return;
-                        }
-                    }
-                    Request::Touch(map, at, len) => {
-                        // Advice only: a kernel that does not know it faults the pages in when they are written.
-                        let _ = map.advise_range(Advice::PopulateWrite, at as usize, len as usize);
-                    }
-                }
-            }
-        })?;
+        let (shared, path) = (Arc::new(Shared::default()), dir.join(SPARE_FILE));
+        let maker = Maker {
+            path: path.clone(),
+            segment_size,
+            chain,
+            watch,
+            making: None,
+        };
+        let theirs = Arc::clone(&shared);
+        let thread = (std::thread::Builder::new().name("ahead".into())).spawn(move || maker.run(&theirs))?;
         Ok(Self {
-            requests: Some(requests),
-            spares,
+            shared,
             path,
             thread: Some(thread),
-            asked: None,
         })
     }
 
-    fn ask(&self, request: Request) -> bool {
-        let Some(requests) = &self.requests else { return false };
-        // A busy helper is not waited for.
-        !matches!(
-            requests.try_send(request),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_))
-        )
-    }
-
     /// Asks for the segment with this index.
-    pub(crate) fn prepare(&mut self, index: u64) {
-        if self.asked.is_none() && self.ask(Request::Prepare(index)) {
-            self.asked = Some(index);
-        }
+    pub(crate) fn prepare(&self, index: u64) {
+        self.shared.change(|job| job.wanted = Some(index));
     }
 
-    /// Asks for writable pages.
-    pub(crate) fn touch(&self, map: Arc<MmapRaw>, at: u64, len: u64) {
-        self.ask(Request::Touch(map, at, len));
+    /// Says where the writer stands, so that what it needs next is there.
+    pub(crate) fn follow(&self, map: Arc<MmapRaw>, at: u64) {
+        self.shared.change(|job| {
+            let same = (job.tail.as_ref()).is_some_and(|(before, _)| Arc::ptr_eq(before, &map));
+            if !same {
+                (job.touched, job.ready) = (at, at);
+            }
+            job.touched = job.touched.max(at);
+            job.tail = Some((map, at));
+        });
+    }
+
+    /// Offset up to which pages of a segment are writable.
+    pub(crate) fn ready(&self, map: &Arc<MmapRaw>) -> u64 {
+        let job = self.shared.lock();
+        let same = (job.tail.as_ref()).is_some_and(|(now, _)| Arc::ptr_eq(now, map));
+        if same { job.ready } else { 0 }
     }
 
     /// The prepared segment with this index under its new name, waiting for it if it is being made; `None` if it was
     /// not asked for or could not be made.
-    pub(crate) fn take(&mut self, index: u64, path: &Path) -> Option<Segment> {
-        if self.asked.take()? != index {
-            return None;
+    pub(crate) fn take(&self, index: u64, path: &Path) -> Option<Segment> {
+        let mut job = self.shared.lock();
+        job.urgent = true;
+        self.shared.changed.notify_all();
+        while job.wanted == Some(index) && !job.closed {
+            job = self.shared.wait(job);
         }
-        let (_, mut segment) = self.spares.recv().ok()?.ok()?;
-        segment.rename(path).ok()?;
-        Some(segment)
+        job.urgent = false;
+        match job.made.take() {
+            Some((made, Ok(mut segment))) if made == index => {
+                drop(job);
+                segment.rename(path).ok()?;
+                Some(segment)
+            }
+            _ => None,
+        }
     }
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        drop(self.requests.take());
+        self.shared.change(|job| job.closed = true);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
         // Not part of the ledger; the next store would remove it too.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// What the helper's thread keeps to itself.
+struct Maker {
+    path: PathBuf,
+    segment_size: u64,
+    chain: ChainId,
+    watch: Watch,
+    making: Option<(u64, Blank)>,
+}
+
+impl Maker {
+    fn run(mut self, shared: &Shared) {
+        // However it ends, nobody waits for it any more.
+        let _closes = Closes(shared);
+        let mut job = shared.lock();
+        while !job.closed {
+            let size = self.segment_size;
+            if let Some((map, at)) = &job.tail
+                && job.touched < (at + TOUCH_SIZE).min(size)
+            {
+                let (map, from) = (Arc::clone(map), job.touched);
+                let len = STEP_SIZE.min((at + TOUCH_SIZE).min(size) - from);
+                job.touched = from + len;
+                drop(job);
+                // Advice only: a kernel that does not know it faults the pages in when they are written.
+                let _ = map.advise_range(Advice::PopulateWrite, from as usize, len as usize);
+                job = shared.lock();
+                if (job.tail.as_ref()).is_some_and(|(now, _)| Arc::ptr_eq(now, &map)) {
+                    job.ready = from + len;
+                }
+                continue;
+            }
+            let stands = job.tail.as_ref().map_or(0, |(_, at)| *at);
+            // Complete at three quarters of the segment before.
+            let due = if job.urgent {
+                size
+            } else {
+                (stands + stands / 3).min(size)
+            };
+            let Some(index) = job.wanted else {
+                job = shared.wait(job);
+                continue;
+            };
+            let behind = (self.making.as_ref()).is_none_or(|(made, blank)| *made != index || blank.filled() < due);
+            if !behind && due < size {
+                job = shared.wait(job);
+                continue;
+            }
+            drop(job);
+            let made = self.make(index, due);
+            job = shared.lock();
+            if let Some(made) = made {
+                job.made = Some((index, made));
+                if job.wanted == Some(index) {
+                    job.wanted = None;
+                }
+                shared.changed.notify_all();
+            }
+        }
+    }
+
+    /// One step of a segment, at most to `due`; what became of it once it is done.
+    fn make(&mut self, index: u64, due: u64) -> Option<Result<Segment, Error>> {
+        let (made, mut blank) = match self.making.take() {
+            Some((made, blank)) if made == index => (made, blank),
+            other => {
+                drop(other);
+                match self.create(index) {
+                    Ok(blank) => (index, blank),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        };
+        if let Err(error) = blank.fill(due.min(blank.filled() + STEP_SIZE)) {
+            return Some(Err(error));
+        }
+        if blank.filled() == self.segment_size {
+            return Some(blank.finish());
+        }
+        self.making = Some((made, blank));
+        None
+    }
+
+    /// The file, in place of any that is there.
+    fn create(&self, index: u64) -> Result<Blank, Error> {
+        match std::fs::remove_file(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &self.path)(source)),
+            _ => Blank::create(&self.path, index, self.segment_size, self.chain, self.watch),
+        }
+    }
+}
+
+struct Closes<'a>(&'a Shared);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.change(|job| job.closed = true);
     }
 }

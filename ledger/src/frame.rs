@@ -50,22 +50,28 @@ const _: () = {
 };
 
 impl RawFrameHeader {
-    /// The fixed part of a frame, checksum included; `None` for a payload beyond 2^32 bytes.
-    pub(crate) fn seal(kind: u16, version: u16, seq: u64, payload: &[u8]) -> Option<Self> {
-        let len = u32::try_from(payload.len()).ok()?;
-        let mut head = Self {
+    /// The fixed part of a frame without its checksum; `None` for a payload beyond 2^32 bytes.
+    pub(crate) fn new(kind: u16, version: u16, seq: u64, payload: &[u8]) -> Option<Self> {
+        Some(Self {
             crc32c: 0,
             zero: 0,
             kind,
             version,
-            len,
+            len: u32::try_from(payload.len()).ok()?,
             seq,
-        };
-        let crc = crc32c::crc32c(&bytemuck::bytes_of(&head)[CRC_START..]);
-        head.crc32c = crc32c::crc32c_append(crc, payload);
-        Some(head)
+        })
+    }
+
+    /// The fixed part of the log leaf.
+    #[inline]
+    pub(crate) fn leaf_head(&self) -> [u64; 2] {
+        let [_, kind_version_len, seq]: [u64; 3] = bytemuck::cast(*self);
+        [kind_version_len, seq]
     }
 }
+
+/// CRC-32C of the field `zero`, the four bytes before the leaf.
+pub(crate) const CRC_OF_ZERO: u32 = 0x4867_4bc7;
 
 /// Size of a frame with `payload` bytes, padding included.
 pub const fn frame_size(payload: u64) -> u64 {
@@ -142,17 +148,23 @@ mod tests {
         };
         let leaf = [2, 0, 1, 0, 3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', b'c'];
         assert_eq!(record_leaf_hash(&record), tree::leaf_hash(&leaf));
-        let head = RawFrameHeader::seal(2, 1, 7, b"abc").unwrap();
+        let head = RawFrameHeader::new(2, 1, 7, b"abc").unwrap();
         assert_eq!(&bytemuck::bytes_of(&head)[LEAF_OFFSET..], &leaf[..16]);
         assert_eq!(record_root(&[]), tree::empty_root());
     }
 
     #[test]
     fn checksum_is_crc32c_after_itself() {
-        let head = RawFrameHeader::seal(1, 1, 1, b"xyz").unwrap();
-        let mut bytes = bytemuck::bytes_of(&head)[4..].to_vec();
+        let head = RawFrameHeader::new(1, 1, 1, b"xyz").unwrap();
+        let mut bytes = bytemuck::bytes_of(&head).to_vec();
         bytes.extend_from_slice(b"xyz");
-        assert_eq!(head.crc32c, crc32c::crc32c(&bytes));
+        let leaf = bytemuck::bytes_of(&head.leaf_head()).to_vec();
+        assert_eq!(leaf, bytes[LEAF_OFFSET..FRAME_HEADER_SIZE as usize]);
+        assert_eq!(
+            crc32c::crc32c_append(CRC_OF_ZERO, &bytes[LEAF_OFFSET..]),
+            crc32c::crc32c(&bytes[CRC_START..])
+        );
+        assert_eq!(CRC_OF_ZERO, crc32c::crc32c(&[0; LEAF_OFFSET - CRC_START]));
         // The check value of CRC-32C (RFC 3720 B.4: 32 bytes of zero).
         assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
     }

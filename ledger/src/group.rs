@@ -1,9 +1,10 @@
 //! Group commit: one sync for every block that was appended while the last sync ran.
 //!
 //! # Contract
-//! * A block is durable when the bytes of its frames, and the name of the segment they lie in, are. Its commit entry is
-//!   written after that and never before; the entry itself becomes durable with the next idle moment, and at the latest
-//!   after [`ENTRIES_UNSYNCED_MAX`] more. Recovery writes again what a crash took of those.
+//! * A block is durable when the bytes of its frames, and the name of the segment they lie in, are. Its commit entry,
+//!   which the writer signs meanwhile, is written after that and never before; the entry itself becomes durable with the
+//!   next idle moment. No more than [`ENTRIES_UNSYNCED_MAX`] durable blocks lack a durable entry: the next group waits.
+//!   Recovery writes again what a crash took of those.
 //! * A group ends at [`GroupPolicy::size_max`] bytes; with [`GroupPolicy::linger`] it waits that long for company, but
 //!   only where the group before had some.
 //! * While the committer syncs, the writer appends; it waits where [`GroupPolicy::blocks_max`] blocks are not durable.
@@ -16,16 +17,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ed25519_dalek::SigningKey;
-use wattbook_types::ChainId;
-
 use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
 use crate::disk::{SyncRange, Watch, sync_dir, sync_file};
 use crate::error::Error;
 use crate::files::COMMITS_FILE;
 use crate::store::Appended;
 
-/// Most commit entries that are written and not yet durable.
+/// Most durable blocks whose commit entries are not.
 pub const ENTRIES_UNSYNCED_MAX: u64 = 1024;
 /// How long the committer is idle before it makes entries durable.
 const IDLE: Duration = Duration::from_millis(20);
@@ -60,64 +58,77 @@ pub(crate) struct Pending {
     pub(crate) renamed: bool,
 }
 
-/// What makes blocks durable: the commit file and its key.
+/// What makes blocks durable, and the commit file that says so.
 #[derive(Debug)]
 pub(crate) struct Commits {
     pub(crate) dir: PathBuf,
-    pub(crate) chain: ChainId,
-    pub(crate) key: SigningKey,
     pub(crate) file: File,
+    /// The newest durable block.
     pub(crate) committed: Commit,
+    /// Height up to which entries are written.
+    pub(crate) written_entries: u64,
+    /// Height up to which entries are durable.
+    pub(crate) durable_entries: u64,
     pub(crate) watch: Watch,
-    /// Entries written and not yet durable.
-    pub(crate) unsynced: u64,
     /// Held, never read: the exclusive lock ends with the last half of a store.
     pub(crate) _lock: Arc<File>,
 }
 
 impl Commits {
-    /// Makes consecutive blocks durable by one sync a segment, then writes their entries.
-    pub(crate) fn commit<'a>(&mut self, group: impl Iterator<Item = &'a Pending> + Clone) -> Result<Commit, Error> {
+    /// Makes consecutive blocks durable by one sync a segment.
+    pub(crate) fn sync<'a>(&mut self, group: impl Iterator<Item = &'a Pending> + Clone) -> Result<(), Error> {
         let mut ranges: Vec<SyncRange> = Vec::new();
         for next in group.clone().flat_map(|pending| &pending.ranges) {
             if !ranges.last_mut().is_some_and(|last| last.join(next)) {
                 ranges.push(next.clone());
             }
         }
-        // Signing takes as long as some disks need for a sync, but the first entry must not be known before it.
-        let entries: Vec<RawCommit> = (group.clone())
-            .map(|pending| RawCommit::sign(&pending.block.commit(), self.chain, &self.key))
-            .collect();
         if group.clone().any(|pending| pending.renamed) {
             sync_dir(&self.dir, self.watch)?;
         }
         for range in &ranges {
             range.sync(self.watch)?;
         }
-        self.write(&entries)?;
-        Ok(self.committed)
+        if let Some(last) = group.last() {
+            self.committed = last.block.commit();
+        }
+        Ok(())
     }
 
-    /// Writes entries of durable blocks; they follow the committed one.
+    /// Writes the next entries, all of durable blocks.
     pub(crate) fn write(&mut self, entries: &[RawCommit]) -> Result<(), Error> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return Ok(());
         };
+        let follows = first.height == self.written_entries + 1 || first.height == 0;
+        assert!(
+            follows && last.height <= self.committed.height,
+            "entries are written in order, after their blocks"
+        );
         self.file
             .write_all_at(bytemuck::cast_slice(entries), first.height * COMMIT_SIZE)
             .map_err(Error::io("write", self.dir.join(COMMITS_FILE)))?;
-        self.committed = last.commit();
-        self.unsynced += entries.len() as u64;
+        self.written_entries = last.height;
         Ok(())
     }
 
-    /// Makes every entry durable.
+    /// Makes every written entry durable.
     pub(crate) fn sync_entries(&mut self) -> Result<(), Error> {
-        if self.unsynced > 0 {
+        if self.durable_entries < self.written_entries || self.written_entries == 0 {
             sync_file(&self.dir.join(COMMITS_FILE), &self.file, self.watch)?;
-            self.unsynced = 0;
+            self.durable_entries = self.written_entries;
         }
         Ok(())
+    }
+
+    /// Whether a durable block has no written entry.
+    const fn unsigned(&self) -> bool {
+        self.written_entries < self.committed.height
+    }
+
+    /// How many more blocks may become durable before entries must.
+    const fn room(&self) -> u64 {
+        ENTRIES_UNSYNCED_MAX.saturating_sub(self.committed.height - self.durable_entries)
     }
 }
 
@@ -131,6 +142,8 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct State {
     waiting: VecDeque<Pending>,
+    /// Entries of blocks that were handed over, durable or not, and are not written.
+    signed: VecDeque<RawCommit>,
     /// Blocks that are being synced.
     in_flight: usize,
     blocks_max: usize,
@@ -139,10 +152,20 @@ struct State {
     poisoned: bool,
 }
 
+impl State {
+    /// Takes the signed entries of durable blocks.
+    fn take_signed(&mut self) -> Vec<RawCommit> {
+        let durable = (self.signed.iter()).take_while(|entry| entry.height <= self.committed.height);
+        let count = durable.count();
+        self.signed.drain(..count).collect()
+    }
+}
+
 impl Queue {
     pub(crate) fn new(committed: Commit, blocks_max: usize) -> Self {
         let state = State {
             waiting: VecDeque::new(),
+            signed: VecDeque::new(),
             in_flight: 0,
             blocks_max: blocks_max.max(1),
             committed,
@@ -179,13 +202,26 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// Hands over the entry of a block that was handed over.
+    pub(crate) fn sign(&self, entry: RawCommit) {
+        let mut state = self.lock();
+        state.signed.push_back(entry);
+        // The committer needs it only if it waits for something, or will find it there.
+        let late = entry.height <= state.committed.height;
+        drop(state);
+        if late {
+            self.changed.notify_all();
+        }
+    }
+
     /// No block will come any more.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    fn fail(&self) {
+    /// Neither half does anything any more.
+    pub(crate) fn fail(&self) {
         self.lock().poisoned = true;
         self.changed.notify_all();
     }
@@ -229,24 +265,30 @@ impl Committer {
             Ok(None) => return self.finish().map(|()| None),
             Err(error) => return self.fail(error),
         };
-        let committed = self.commits.commit(group.iter());
-        let committed = match committed {
-            Ok(_) if self.commits.unsynced >= ENTRIES_UNSYNCED_MAX => self.commits.sync_entries(),
-            other => other.map(|_| ()),
-        };
-        if let Err(error) = committed {
+        if let Err(error) = self.commits.sync(group.iter()) {
             return self.fail(error);
         }
-        {
+        let entries = {
             let mut state = self.queue.lock();
             (state.in_flight, state.committed) = (0, self.commits.committed);
-        }
+            state.take_signed()
+        };
         self.queue.changed.notify_all();
-        Ok(Some(group.into_iter().map(|pending| pending.block).collect()))
+        match self.commits.write(&entries) {
+            Ok(()) => Ok(Some(group.into_iter().map(|pending| pending.block).collect())),
+            Err(error) => self.fail(error),
+        }
     }
 
     fn finish(&mut self) -> Result<(), Error> {
-        self.commits.sync_entries().or_else(|error| self.fail(error))
+        self.settle().or_else(|error| self.fail(error))
+    }
+
+    /// Makes the entries of durable blocks durable, as far as the writer has signed them.
+    fn settle(&mut self) -> Result<(), Error> {
+        let entries = self.queue.lock().take_signed();
+        self.commits.write(&entries)?;
+        self.commits.sync_entries()
     }
 
     fn fail<T>(&self, error: Error) -> Result<T, Error> {
@@ -254,29 +296,44 @@ impl Committer {
         Err(error)
     }
 
-    /// The next group, out of the queue; makes entries durable while there is none.
+    /// The next group, out of the queue; makes entries durable while there is none, and before there are too many.
     fn group(&mut self) -> Result<Option<Vec<Pending>>, Error> {
         let queue = Arc::clone(&self.queue);
         let mut state = queue.lock();
-        while state.waiting.is_empty() {
+        loop {
             if state.poisoned {
                 return Err(Error::Poisoned);
             }
-            if state.closed {
-                return Ok(None);
-            }
-            if self.commits.unsynced == 0 {
-                state = queue.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let (woken, idle) = (queue.changed)
-                .wait_timeout(state, IDLE)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            if idle.timed_out() && state.waiting.is_empty() {
+            let behind = self.commits.durable_entries < self.commits.committed.height;
+            if self.commits.room() == 0 {
+                // The writer signs each block right after handing it over.
+                while !state.poisoned && !state.closed && state.signed.is_empty() && self.commits.unsigned() {
+                    state = queue.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                let closed = state.closed;
                 drop(state);
-                self.commits.sync_entries()?;
+                self.settle()?;
+                if closed && self.commits.room() == 0 {
+                    // The writer died between a block and its entry.
+                    return Err(Error::Poisoned);
+                }
                 state = queue.lock();
+            } else if !state.waiting.is_empty() {
+                break;
+            } else if state.closed {
+                return Ok(None);
+            } else if behind {
+                let (woken, idle) = (queue.changed)
+                    .wait_timeout(state, IDLE)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state = woken;
+                if idle.timed_out() && state.waiting.is_empty() {
+                    drop(state);
+                    self.settle()?;
+                    state = queue.lock();
+                }
+            } else {
+                state = queue.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
         if self.busy && !self.policy.linger.is_zero() {
@@ -291,7 +348,8 @@ impl Committer {
                     .0;
             }
         }
-        let len = self.take_len(&state.waiting);
+        let room = usize::try_from(self.commits.room()).unwrap_or(usize::MAX);
+        let len = self.take_len(&state.waiting).min(room);
         let group: Vec<Pending> = state.waiting.drain(..len).collect();
         state.in_flight = group.len();
         self.busy = group.len() > 1 || !state.waiting.is_empty();

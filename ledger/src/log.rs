@@ -14,11 +14,11 @@ use std::sync::OnceLock;
 
 use wattbook_types::ChainId;
 
-use crate::ahead::{Ahead, SPARE_FILE, TOUCH_SIZE};
+use crate::ahead::{Ahead, SPARE_FILE, TELL_SIZE};
 use crate::disk::{NO_WATCH, SyncRange, Watch, sync_dir};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{GENESIS_FILE, segment_path};
-use crate::frame::{FRAME_HEADER_SIZE, LEAF_OFFSET, RawFrameHeader, frame_size};
+use crate::frame::{CRC_OF_ZERO, FRAME_HEADER_SIZE, LEAF_OFFSET, RawFrameHeader, frame_size};
 use crate::segment::{RawSegmentHeader, SEGMENT_HEADER_SIZE, Segment, preallocate};
 
 /// Where the log's first frame stands.
@@ -54,10 +54,20 @@ pub(crate) struct Log {
     segments: Vec<OnceLock<Segment>>,
     watch: Watch,
     ahead: Option<Ahead>,
-    /// Log offset up to which pages were asked to be writable.
-    touched: u64,
+    /// Log offset from which the helper is told that the writer has moved on.
+    tell_at: u64,
+    /// The segment that was written last.
+    tail: Tail,
     /// Whether a segment has a name that is not yet durable.
     renamed: bool,
+}
+
+/// Log offsets of one segment; empty before the first write.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tail {
+    index: usize,
+    start: u64,
+    end: u64,
 }
 
 /// Segment size of the ledger in `dir`, after checking that its genesis is the one given.
@@ -79,7 +89,8 @@ impl Log {
             segments: Vec::new(),
             watch: NO_WATCH,
             ahead: None,
-            touched: u64::MAX,
+            tell_at: u64::MAX,
+            tail: Tail::default(),
             renamed: false,
         }
     }
@@ -214,7 +225,11 @@ impl Log {
     }
 
     /// Where a frame of `size` bytes stands when the log's length is `at`.
+    #[inline]
     pub(crate) const fn place(&self, at: u64, size: u64) -> u64 {
+        if self.tail.start < at && at <= self.tail.end && size <= self.tail.end - at {
+            return at;
+        }
         let left = self.left(at);
         if size <= left {
             at
@@ -321,24 +336,33 @@ impl Log {
 
     /// Starts the helper that prepares segments and pages ahead of a writer that stands at `length`.
     pub(crate) fn start_ahead(&mut self, length: u64) -> Result<(), Error> {
-        let mut ahead = Ahead::start(&self.dir, self.segment_size, self.chain, self.watch)
+        let ahead = Ahead::start(&self.dir, self.segment_size, self.chain, self.watch)
             .map_err(Error::io("start the helper of", &self.dir))?;
         ahead.prepare(self.segment_count());
         self.ahead = Some(ahead);
-        self.touched = length;
-        self.touch(length);
+        self.tell(length.min(self.capacity().saturating_sub(1)));
         Ok(())
     }
 
-    /// Keeps pages ahead of a writer at `at` writable, as far as its segment goes.
-    fn touch(&mut self, at: u64) {
-        let Some(ahead) = &self.ahead else { return };
-        let from = self.touched.max(at);
-        let end = (at + TOUCH_SIZE).min(at.next_multiple_of(self.segment_size).min(self.capacity()));
-        if end > from {
-            ahead.touch(self.segment(from).map(), from % self.segment_size, end - from);
-            self.touched = end;
-        }
+    /// How many bytes behind `at` are writable pages, as far as the helper saw to it.
+    pub(crate) fn ready_ahead(&self, at: u64) -> u64 {
+        let ahead = self.ahead.as_ref().filter(|_| at < self.capacity());
+        ahead.map_or(0, |ahead| {
+            ahead
+                .ready(&self.segment(at).map())
+                .saturating_sub(at % self.segment_size)
+        })
+    }
+
+    /// Tells the helper where the writer stands.
+    #[cold]
+    fn tell(&mut self, at: u64) {
+        let Some(ahead) = &self.ahead else {
+            self.tell_at = u64::MAX;
+            return;
+        };
+        ahead.follow(self.segment(at).map(), at % self.segment_size);
+        self.tell_at = (at + TELL_SIZE).min(at - at % self.segment_size + self.segment_size);
     }
 
     /// Creates segments until a log of this length fits.
@@ -348,7 +372,7 @@ impl Log {
             let path = segment_path(&self.dir, index);
             // Names become durable in order, so no crash leaves a gap.
             self.sync_names()?;
-            let spare = self.ahead.as_mut().and_then(|ahead| ahead.take(index, &path));
+            let spare = self.ahead.as_ref().and_then(|ahead| ahead.take(index, &path));
             let segment = match spare {
                 Some(segment) => {
                     self.renamed = true;
@@ -361,7 +385,7 @@ impl Log {
                 }
             };
             self.segments.push(OnceLock::from(segment));
-            if let Some(ahead) = &mut self.ahead {
+            if let Some(ahead) = &self.ahead {
                 ahead.prepare(index + 1);
             }
         }
@@ -381,14 +405,31 @@ impl Log {
         core::mem::replace(&mut self.renamed, false)
     }
 
-    /// Writes a frame where `place` put it; the bytes there must be zero.
-    pub(crate) fn write_frame(&mut self, at: u64, head: &RawFrameHeader, payload: &[u8]) {
-        let offset = at % self.segment_size;
-        let segment = self.segment_mut(at);
-        segment.write(offset, bytemuck::bytes_of(head));
-        segment.write(offset + FRAME_HEADER_SIZE, payload);
-        if at.saturating_add(TOUCH_SIZE / 2) > self.touched {
-            self.touch(at);
+    /// Makes the segment that holds a log offset the one that is written.
+    #[cold]
+    fn enter(&mut self, at: u64) {
+        let start = at - at % self.segment_size;
+        self.tail = Tail {
+            index: (start / self.segment_size) as usize,
+            start,
+            end: start + self.segment_size,
+        };
+    }
+
+    /// Writes a frame where `place` put it, checksum included; the bytes there must be zero.
+    #[inline]
+    pub(crate) fn write_frame(&mut self, at: u64, head: RawFrameHeader, payload: &[u8]) {
+        if at < self.tail.start || at >= self.tail.end {
+            self.enter(at);
+        }
+        let Some(segment) = self.segments[self.tail.index].get_mut() else {
+            unreachable!("a store maps every segment");
+        };
+        let offset = at - self.tail.start;
+        let crc32c = segment.write_summed(offset + LEAF_OFFSET as u64, &head.leaf_head(), payload, CRC_OF_ZERO);
+        segment.write(offset, &u64::from(crc32c).to_le_bytes());
+        if at >= self.tell_at {
+            self.tell(at);
         }
     }
 

@@ -289,10 +289,15 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> 
         .map_err(Error::io("open", &path))?;
     let rewritten: Vec<RawCommit> = kept.iter().map(|commit| RawCommit::sign(commit, chain, key)).collect();
     // The writer before may have been killed before its last entries, and the name of its last segment, were durable.
-    commits
-        .write_all_at(bytemuck::cast_slice(&rewritten), (committed.height + 1) * COMMIT_SIZE)
-        .and_then(|()| commits.sync_data())
-        .map_err(Error::io("write", &path))?;
+    // No more of them at a time than may be torn; at least one sync, for those that were there.
+    for at in (0..rewritten.len().max(1)).step_by(ENTRIES_UNSYNCED_MAX as usize) {
+        let entries = &rewritten[at..rewritten.len().min(at + ENTRIES_UNSYNCED_MAX as usize)];
+        let place = (committed.height + 1 + at as u64) * COMMIT_SIZE;
+        commits
+            .write_all_at(bytemuck::cast_slice(entries), place)
+            .and_then(|()| commits.sync_data())
+            .map_err(Error::io("write", &path))?;
+    }
     sync_dir(dir)?;
     let recovery = Recovery {
         height: tip.height,

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)]
 
 use core::mem::{offset_of, size_of};
+use core::num::NonZeroU64;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use wattbook_types::ChainId;
 
 use crate::disk::{DiskCall, SyncRange, Watch};
@@ -131,6 +132,84 @@ impl RawSegmentHeader {
     }
 }
 
+/// A segment file that is being made; removed if it is dropped before it is finished.
+#[derive(Debug)]
+pub(crate) struct Blank {
+    path: PathBuf,
+    file: File,
+    header: RawSegmentHeader,
+    filled: u64,
+    watch: Watch,
+    finished: bool,
+}
+
+impl Blank {
+    /// Creates and preallocates the segment file at `path`.
+    pub(crate) fn create(path: &Path, index: u64, size: u64, chain: ChainId, watch: Watch) -> Result<Self, Error> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(Error::room("create the segment", path))?;
+        let blank = Self {
+            path: path.to_owned(),
+            file,
+            header: RawSegmentHeader::new(index, size, chain),
+            filled: 0,
+            watch,
+            finished: false,
+        };
+        watch(DiskCall::Allocate { path, size })
+            .and_then(|()| preallocate(&blank.file, size))
+            .map_err(Error::room("preallocate the segment", path))?;
+        Ok(blank)
+    }
+
+    /// How far zeros have been written, bytes.
+    pub(crate) const fn filled(&self) -> u64 {
+        self.filled
+    }
+
+    /// Writes zeros up to an offset, so that syncing a range of the segment later moves that range's bytes and no
+    /// metadata; the kernel begins to move them to the disk at once.
+    pub(crate) fn fill(&mut self, until: u64) -> Result<(), Error> {
+        let until = until.min(self.header.segment_size);
+        if let Some(len) = NonZeroU64::new(until.saturating_sub(self.filled)) {
+            write_zeros(&self.file, self.filled, until).map_err(Error::room("write zeros to", &self.path))?;
+            // Advice only: without it the bytes move when the segment is finished.
+            let _ = fadvise(&self.file, self.filled, Some(len), Advice::DontNeed);
+            self.filled = until;
+        }
+        Ok(())
+    }
+
+    /// Writes the header, makes the file durable and maps it.
+    pub(crate) fn finish(mut self) -> Result<Segment, Error> {
+        let path = self.path.as_path();
+        (self.file.write_all_at(bytemuck::bytes_of(&self.header), 0))
+            .map_err(Error::room("preallocate the segment", path))?;
+        let map = (self.watch)(DiskCall::SyncFile { path })
+            .and_then(|()| self.file.sync_all())
+            .and_then(|()| MmapOptions::new().map_raw(&self.file))
+            .map_err(Error::io("make the segment durable", path))?;
+        self.finished = true;
+        Ok(Segment {
+            path: self.path.clone(),
+            map: Arc::new(map),
+        })
+    }
+}
+
+impl Drop for Blank {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Best effort: whatever went wrong matters more than what is left of the file.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// A mapped segment file.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -165,64 +244,57 @@ pub(crate) fn reserve(file: &File, size: u64) -> io::Result<()> {
     }
 }
 
-/// Writes zeros over what `preallocate` reserved.
-fn write_zeros(file: &File, size: u64) -> io::Result<()> {
-    let zeros = vec![0; (size as usize).min(1 << 20)];
-    let mut at = 0;
-    while at < size {
-        let step = (size - at).min(zeros.len() as u64);
+/// How many zeros are written at a time, bytes. The page cache keeps what is written together together, and writes back
+/// whole pieces: larger ones make the sync of a small group move its neighbours as well, smaller ones make the first
+/// write to each dearer.
+pub(crate) const ZEROS_SIZE: u64 = 16 << 10;
+
+/// Writes zeros over what `preallocate` reserved, from an offset on; the header is no zeros.
+pub(crate) fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let zeros = [0; ZEROS_SIZE as usize];
+    let mut at = from;
+    while at < to {
+        let step = (to - at).min(ZEROS_SIZE);
         file.write_all_at(&zeros[..step as usize], at)?;
         at += step;
     }
     Ok(())
 }
 
+/// Copies `head` and `payload` to `target` and gives their CRC-32C in the same pass: the copy hides behind the latency of
+/// the checksum instruction, and small frames need no second look.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse4.2")]
+fn copy_summed(target: &mut [u8], head: &[u64; 2], payload: &[u8], crc: u32) -> u32 {
+    use core::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u64};
+    let mut sum = u64::from(!crc);
+    let (front, body) = target.split_at_mut(size_of_val(head));
+    front.copy_from_slice(bytemuck::bytes_of(head));
+    for word in head {
+        sum = _mm_crc32_u64(sum, *word);
+    }
+    let (words, rest) = payload.as_chunks::<8>();
+    let (places, end) = body.as_chunks_mut::<8>();
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = *word;
+        sum = _mm_crc32_u64(sum, u64::from_le_bytes(*word));
+    }
+    for (place, byte) in end.iter_mut().zip(rest) {
+        *place = *byte;
+        sum = u64::from(_mm_crc32_u8(sum as u32, *byte));
+    }
+    !(sum as u32)
+}
+
 impl Segment {
     /// Creates, preallocates and makes durable the segment file at `path`; leaves nothing behind on failure.
     pub(crate) fn create(path: &Path, index: u64, size: u64, chain: ChainId, watch: Watch) -> Result<Self, Error> {
+        let mut blank = Blank::create(path, index, size, chain, watch)?;
         // The first one is made before there is a writer that could wait for it.
-        Self::make(path, index, size, chain, watch, index == 0)
-    }
-
-    /// Creates a segment file as [`Self::create`] does, in place of any there, and writes its zeros, so that syncing a
-    /// range of it later moves that range's bytes and no metadata.
-    pub(crate) fn prepare(path: &Path, index: u64, size: u64, chain: ChainId, watch: Watch) -> Result<Self, Error> {
-        match std::fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(source)),
-            _ => Self::make(path, index, size, chain, watch, true),
+        if index == 0 {
+            blank.fill(size)?;
         }
-    }
-
-    fn make(path: &Path, index: u64, size: u64, chain: ChainId, watch: Watch, zeros: bool) -> Result<Self, Error> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(Error::room("create the segment", path))?;
-        let header = RawSegmentHeader::new(index, size, chain);
-        let filled = watch(DiskCall::Allocate { path, size })
-            .and_then(|()| preallocate(&file, size))
-            .and_then(|()| if zeros { write_zeros(&file, size) } else { Ok(()) })
-            .and_then(|()| file.write_all_at(bytemuck::bytes_of(&header), 0))
-            .map_err(Error::room("preallocate the segment", path))
-            .and_then(|()| {
-                watch(DiskCall::SyncFile { path })
-                    .and_then(|()| file.sync_all())
-                    .and_then(|()| MmapOptions::new().map_raw(&file))
-                    .map_err(Error::io("make the segment durable", path))
-            });
-        match filled {
-            Ok(map) => Ok(Self {
-                path: path.to_owned(),
-                map: Arc::new(map),
-            }),
-            Err(error) => {
-                // Best effort: the failure being reported matters more than what is left of the file.
-                let _ = std::fs::remove_file(path);
-                Err(error)
-            }
-        }
+        blank.finish()
     }
 
     /// Gives the file another name.
@@ -275,6 +347,7 @@ impl Segment {
     }
 
     /// Checks a range against the mapping.
+    #[inline]
     fn bounds(&self, at: u64, len: usize) -> usize {
         let fits = at
             .checked_add(len as u64)
@@ -301,6 +374,7 @@ impl Segment {
     ///
     /// # Panics
     /// If the range leaves the segment.
+    #[inline]
     pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) {
         let start = self.bounds(at, bytes.len());
         // SAFETY: `bounds` proved the target lies in the mapping, which `create` or `open(writable)` made writable
@@ -308,6 +382,26 @@ impl Segment {
         // so `bytes` cannot overlap the target; the exclusive directory lock excludes every other writer. Others that
         // share the mapping (`range`, `map`) only sync it or advise on it and never look at its bytes.
         unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.map.as_mut_ptr().add(start), bytes.len()) }
+    }
+
+    /// Writes `head` and `payload` at `at`; gives their CRC-32C, which continues `crc`.
+    ///
+    /// # Panics
+    /// If the range leaves the segment.
+    #[inline]
+    pub(crate) fn write_summed(&mut self, at: u64, head: &[u64; 2], payload: &[u8], crc: u32) -> u32 {
+        let (head_size, len) = (size_of_val(head), size_of_val(head) + payload.len());
+        let start = self.bounds(at, len);
+        // SAFETY: as for `write`; `&mut self` makes this the only slice of the mapping while it lives.
+        let target = unsafe { core::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(start), len) };
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("sse4.2") {
+            // SAFETY: the processor has the one feature that the function needs.
+            return unsafe { copy_summed(target, head, payload, crc) };
+        }
+        target[..head_size].copy_from_slice(bytemuck::bytes_of(head));
+        target[head_size..].copy_from_slice(payload);
+        crc32c::crc32c_append(crc, target)
     }
 
     /// Zeroes `len` bytes at `at`.
@@ -337,5 +431,29 @@ impl Segment {
     /// The mapping.
     pub(crate) fn map(&self) -> Arc<MmapRaw> {
         Arc::clone(&self.map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattbook_types::Hash;
+
+    #[test]
+    fn one_pass_is_copy_and_checksum() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, chain) = (dir.path().join("segment"), ChainId(Hash([3; 32])));
+        let mut segment = Segment::create(&path, 0, SEGMENT_SIZE_MIN, chain, crate::disk::NO_WATCH).unwrap();
+        let bytes: Vec<u8> = (0..200_u8).map(|i| i.wrapping_mul(151)).collect();
+        for len in 0..=bytes.len() {
+            for crc in [0, 0x4867_4bc7] {
+                let (head, payload) = ([len as u64, u64::MAX / 3], &bytes[bytes.len() - len..]);
+                let sum = segment.write_summed(1_024, &head, payload, crc);
+                let written = segment.bytes(1_024, 16 + len);
+                assert_eq!(written[..16], *bytemuck::bytes_of(&head));
+                assert_eq!(written[16..], *payload);
+                assert_eq!(sum, crc32c::crc32c_append(crc, written));
+            }
+        }
     }
 }

@@ -11,12 +11,12 @@ use wattbook_types::{ChainId, Hash, TimeNs, sha256};
 
 use crate::anchor::Anchor;
 use crate::block::BlockHeader;
-use crate::commits::{COMMIT_SIZE, Commit};
+use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
 use crate::disk::{DiskCall, NO_WATCH, Watch};
 use crate::error::Error;
 use crate::files::{COMMITS_FILE, GENESIS_FILE, lock_exclusive, segment_path, sync_dir};
 use crate::frame::{FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, LEAF_OFFSET, RawFrameHeader, Record, frame_size};
-use crate::group::{Commits, Committer, GroupPolicy, Pending, Queue};
+use crate::group::{Commits, Committer, ENTRIES_UNSYNCED_MAX, GroupPolicy, Pending, Queue};
 use crate::log::{LOG_START, Log};
 use crate::recover::{Recovery, recover};
 use crate::scan::{BLOCK_FRAME_VERSION, Head};
@@ -132,6 +132,7 @@ pub struct Store {
     tip: BlockHeader,
     open: Open,
     durability: Durability,
+    key: SigningKey,
     /// The commit file, and the size up to which it has room.
     entries: (File, u64),
     watch: Watch,
@@ -186,7 +187,7 @@ impl Store {
             length: LOG_START,
             digest: Hash::ZERO,
         };
-        let durability = Durability::here(dir, chain, log_key, (&commits, &lock), committed, vec![pending])?;
+        let durability = Durability::here(dir, (&commits, &lock), committed, vec![pending])?;
         let mut store = Self {
             dir: dir.to_owned(),
             genesis: genesis.to_owned(),
@@ -195,6 +196,7 @@ impl Store {
             tip: first.header,
             open,
             durability,
+            key: log_key.clone(),
             entries: (commits, 0),
             watch: NO_WATCH,
             poisoned: false,
@@ -227,7 +229,6 @@ impl Store {
         options.check()?;
         let lock = Arc::new(lock_exclusive(dir)?);
         let found = recover(dir, log_key, anchor)?;
-        let chain = found.head.chain;
         let store = Self {
             dir: dir.to_owned(),
             genesis: found.genesis,
@@ -235,17 +236,11 @@ impl Store {
                 length: found.head.length,
                 ..Open::default()
             },
-            durability: Durability::here(
-                dir,
-                chain,
-                log_key,
-                (&found.commits, &lock),
-                found.committed,
-                Vec::new(),
-            )?,
+            durability: Durability::here(dir, (&found.commits, &lock), found.committed, Vec::new())?,
             log: found.log,
             head: found.head,
             tip: found.tip,
+            key: log_key.clone(),
             entries: (found.commits, 0),
             watch: NO_WATCH,
             poisoned: false,
@@ -271,6 +266,11 @@ impl Store {
         self.log.start_ahead(self.head.length)
     }
 
+    /// How many bytes behind the end of the log the helper has made writable.
+    pub fn ready_ahead(&self) -> u64 {
+        self.log.ready_ahead(self.open.length)
+    }
+
     /// Splits the store: this half goes on appending, the other makes blocks durable, on its own thread. What was
     /// appended before is in the committer's first group; dropping the store ends the committer.
     ///
@@ -289,7 +289,11 @@ impl Store {
             unreachable!("asked above");
         };
         let (committer, queue) = Committer::new(*commits, policy);
-        pending.into_iter().for_each(|pending| queue.push(pending));
+        for pending in pending {
+            let commit = pending.block.commit();
+            queue.push(pending);
+            queue.sign(RawCommit::sign(&commit, self.head.chain, &self.key));
+        }
         self.durability = Durability::Queue(queue);
         Ok(committer)
     }
@@ -299,17 +303,29 @@ impl Store {
     ///
     /// # Errors
     /// The record is refused and nothing is appended: [`Error::Sequence`], [`Error::RecordKind`],
-    /// [`Error::RecordSize`], [`Error::Full`], [`Error::Io`]; [`Error::Poisoned`].
+    /// [`Error::RecordSize`], [`Error::Full`]. [`Error::Io`], after which the store answers only [`Error::Poisoned`].
     pub fn append_record(&mut self, record: &Record<'_>) -> Result<(), Error> {
         if self.poisoned {
             return Err(Error::Poisoned);
         }
-        let length = plan_record(&self.log, self.open.length, self.next_seq(), record)?;
-        if length > self.log.capacity() {
-            self.log.grow(length)?;
+        let end = plan_record(&self.log, self.open.length, self.next_seq(), record)?;
+        if end > self.log.capacity() {
+            let grown = self.log.grow(end);
+            self.poisoning(grown)?;
         }
         self.open.put(&mut self.log, record);
         Ok(())
+    }
+
+    /// Passes a result on; after an error of the disk, full ones apart, neither half does anything any more.
+    fn poisoning<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if matches!(result, Err(Error::Io { .. })) {
+            self.poisoned = true;
+            if let Durability::Queue(queue) = &self.durability {
+                queue.fail();
+            }
+        }
+        result
     }
 
     /// Appends a block; readers see it once it is durable. A split store waits while too many blocks are not.
@@ -317,7 +333,7 @@ impl Store {
     /// # Errors
     /// The draft is refused and nothing is appended: [`Error::Time`], [`Error::Sequence`], [`Error::RecordKind`],
     /// [`Error::RecordSize`]; there is no room for it, which a later call may find: [`Error::Full`]; a segment cannot be
-    /// created: [`Error::Io`]; [`Error::Poisoned`].
+    /// created or made durable: [`Error::Io`], after which both halves answer only [`Error::Poisoned`].
     pub fn append_block(&mut self, draft: &BlockDraft<'_>) -> Result<Appended, Error> {
         if self.poisoned {
             return Err(Error::Poisoned);
@@ -325,9 +341,10 @@ impl Store {
         if let Durability::Queue(queue) = &self.durability {
             queue.admit()?;
         }
-        self.reserve_entry()?;
         let before = self.head.length;
-        let block = append(&mut self.log, &mut self.head, &mut self.open, draft)?;
+        let reserved = self.reserve_entry();
+        let appended = reserved.and_then(|()| append(&mut self.log, &mut self.head, &mut self.open, draft));
+        let block = self.poisoning(appended)?;
         self.tip = block.header;
         let pending = Pending {
             ranges: self.log.ranges(before, block.length),
@@ -336,7 +353,11 @@ impl Store {
         };
         match &mut self.durability {
             Durability::Here(_, waiting) => waiting.push(pending),
-            Durability::Queue(queue) => queue.push(pending),
+            Durability::Queue(queue) => {
+                queue.push(pending);
+                // The committer syncs the block meanwhile: signing takes as long as some disks need for that.
+                queue.sign(RawCommit::sign(&block.commit(), self.head.chain, &self.key));
+            }
         }
         Ok(block)
     }
@@ -368,11 +389,18 @@ impl Store {
             return Err(Error::Poisoned);
         }
         self.poisoned = true;
-        let committed = commits.commit(pending.iter())?;
-        commits.sync_entries()?;
+        for group in pending.chunks(ENTRIES_UNSYNCED_MAX as usize) {
+            commits.sync(group.iter())?;
+            let (chain, key) = (self.head.chain, &self.key);
+            let entries: Vec<RawCommit> = (group.iter())
+                .map(|pending| RawCommit::sign(&pending.block.commit(), chain, key))
+                .collect();
+            commits.write(&entries)?;
+            commits.sync_entries()?;
+        }
         pending.clear();
         self.poisoned = false;
-        Ok(committed)
+        Ok(commits.committed)
     }
 
     /// The chain.
@@ -440,22 +468,19 @@ impl Drop for Store {
 impl Durability {
     fn here(
         dir: &Path,
-        chain: ChainId,
-        key: &SigningKey,
         (file, lock): (&File, &Arc<File>),
         committed: Commit,
         pending: Vec<Pending>,
     ) -> Result<Self, Error> {
         let commits = Commits {
             dir: dir.to_owned(),
-            chain,
-            key: key.clone(),
             file: file
                 .try_clone()
                 .map_err(Error::io("open again", dir.join(COMMITS_FILE)))?,
             committed,
+            durable_entries: committed.height,
+            written_entries: committed.height,
             watch: NO_WATCH,
-            unsynced: 0,
             _lock: Arc::clone(lock),
         };
         Ok(Self::Here(Box::new(commits), pending))
@@ -475,23 +500,32 @@ fn genesis_draft(roots: &GenesisRoots) -> BlockDraft<'static> {
 }
 
 /// Refuses a record that would break the log; otherwise gives the log's length with it.
+#[inline]
 fn plan_record(log: &Log, length: u64, expected: u64, record: &Record<'_>) -> Result<u64, Error> {
+    let (seq, kind, size) = (record.seq, record.kind, record.payload.len() as u64);
+    let wrong_kind = kind == KIND_NONE || kind == KIND_BLOCK;
+    if seq != expected || seq == u64::MAX || wrong_kind || size > log.payload_max() {
+        return Err(refusal(log, expected, record));
+    }
+    let frame = frame_size(size);
+    Ok(log.place(length, frame) + frame)
+}
+
+/// Why a record is refused.
+#[cold]
+fn refusal(log: &Log, expected: u64, record: &Record<'_>) -> Error {
     let (seq, size) = (record.seq, record.payload.len());
     if seq != expected || seq == u64::MAX {
-        return Err(Error::Sequence { expected, found: seq });
+        return Error::Sequence { expected, found: seq };
     }
     if record.kind == KIND_NONE || record.kind == KIND_BLOCK {
-        return Err(Error::RecordKind { seq, kind: record.kind });
+        return Error::RecordKind { seq, kind: record.kind };
     }
-    if size as u64 > log.payload_max() {
-        return Err(Error::RecordSize {
-            seq,
-            size,
-            size_max: log.payload_max() as usize,
-        });
+    Error::RecordSize {
+        seq,
+        size,
+        size_max: log.payload_max() as usize,
     }
-    let frame = frame_size(size as u64);
-    Ok(log.place(length, frame) + frame)
 }
 
 /// Refuses a draft that would break the log; otherwise gives the log's length with it.
@@ -512,18 +546,20 @@ fn plan(log: &Log, head: &Head, open: &Open, draft: &BlockDraft<'_>) -> Result<u
 }
 
 /// Writes one frame behind `length`; gives its place and the new length.
+#[inline]
 fn put(log: &mut Log, length: u64, kind: u16, version: u16, seq: u64, payload: &[u8]) -> (u64, u64) {
     let size = frame_size(payload.len() as u64);
     let at = log.place(length, size);
-    let Some(head) = RawFrameHeader::seal(kind, version, seq, payload) else {
+    let Some(head) = RawFrameHeader::new(kind, version, seq, payload) else {
         unreachable!("`plan` refused payloads beyond a segment");
     };
-    log.write_frame(at, &head, payload);
+    log.write_frame(at, head, payload);
     (at, at + size)
 }
 
 impl Open {
     /// Writes a planned record.
+    #[inline]
     fn put(&mut self, log: &mut Log, record: &Record<'_>) {
         let (at, end) = put(
             log,

@@ -6,11 +6,16 @@ mod support;
 use std::cell::Cell;
 use std::io;
 
-use support::{SMALL, append, build, create, files, key, payloads};
-use wattbook_ledger::{BlockDraft, DiskCall, Error, GroupPolicy, Record, Store, check};
+use support::{SMALL, append, build, create, files, key, payloads, roots};
+use wattbook_ledger::{
+    BlockDraft, COMMIT_SIZE, COMMITS_FILE, DiskCall, ENTRIES_UNSYNCED_MAX, Error, GroupPolicy, Options, Record, Store,
+    check,
+};
 use wattbook_types::{Hash, TimeNs};
 
 thread_local! {
+    /// Entries in the commit file at its last sync.
+    static DURABLE_ENTRIES: Cell<u64> = const { Cell::new(0) };
     /// Calls until the one that fails, counted down; negative: none does.
     static UNTIL: Cell<i64> = const { Cell::new(-1) };
     static FULL: Cell<bool> = const { Cell::new(false) };
@@ -94,11 +99,12 @@ fn a_failed_sync_is_never_repeated() {
                 matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(5)),
                 "{error}"
             );
-            // A segment that could not be created leaves the store as it was; a failed sync leaves it for dead.
+            // Whatever failed, a segment's creation or a sync of bytes or names, both halves are dead.
             let block = draft(&store, &[]);
-            let again = store.append_block(&block).and_then(|_| store.commit());
-            if error.to_string().contains("cannot sync") && !error.to_string().contains("directory") {
-                assert!(matches!(again, Err(Error::Poisoned)), "{error}");
+            assert!(matches!(store.append_block(&block), Err(Error::Poisoned)), "{error}");
+            assert!(matches!(store.commit(), Err(Error::Poisoned)), "{error}");
+            if let Some(committer) = &mut committer {
+                assert!(matches!(committer.commit(), Err(Error::Poisoned)), "{error}");
             }
             drop((store, committer));
             let (store, recovery) = Store::open(dir.path(), &key(), SMALL).unwrap();
@@ -161,5 +167,62 @@ fn a_full_disk_changes_nothing() {
     assert!(refused > 1, "{refused}");
     for (a, b) in files(whole.path()).iter().zip(files(paused.path())) {
         assert_eq!(std::fs::read(a).unwrap(), std::fs::read(b).unwrap(), "{}", a.display());
+    }
+}
+
+/// Notes how many entries each sync of the commit file makes durable; no sync may find more than may be torn.
+fn counting(call: DiskCall<'_>) -> io::Result<()> {
+    if let DiskCall::SyncFile { path } = call
+        && path.ends_with(COMMITS_FILE)
+    {
+        let entries = std::fs::metadata(path)?.len() / COMMIT_SIZE;
+        assert!(
+            entries - DURABLE_ENTRIES.get() <= ENTRIES_UNSYNCED_MAX,
+            "{entries} entries"
+        );
+        DURABLE_ENTRIES.set(entries);
+    }
+    Ok(())
+}
+
+#[test]
+fn entries_are_never_far_behind_their_blocks() {
+    const BLOCKS: u64 = ENTRIES_UNSYNCED_MAX + 300;
+    let options = Options { segment_size: 1 << 20 };
+    // Many at once by a store alone, many at once and one by one by a committer.
+    for (split, at_once) in [(false, true), (true, true), (true, false)] {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap());
+        let mut store = Store::create(dir.path(), b"many", &key(), options, roots()).unwrap();
+        store.watch(counting);
+        DURABLE_ENTRIES.set(1);
+        let policy = GroupPolicy {
+            blocks_max: BLOCKS as usize,
+            ..GroupPolicy::default()
+        };
+        let mut committer = split.then(|| store.split(policy).unwrap());
+        let mut groups = Vec::new();
+        for height in 1..=BLOCKS {
+            let block = draft(&store, &[]);
+            store.append_block(&block).unwrap();
+            if let Some(committer) = committer.as_mut().filter(|_| !at_once) {
+                assert_eq!(committer.commit().unwrap().unwrap().len(), 1);
+                assert!(
+                    height + 1 - DURABLE_ENTRIES.get() <= ENTRIES_UNSYNCED_MAX,
+                    "block {height}"
+                );
+            }
+        }
+        match committer {
+            None => assert_eq!(store.commit().unwrap().height, BLOCKS),
+            Some(mut committer) => {
+                drop(store);
+                while let Some(group) = committer.commit().unwrap() {
+                    groups.push(group.len() as u64);
+                }
+                assert!(groups.iter().all(|len| *len <= ENTRIES_UNSYNCED_MAX), "{groups:?}");
+                assert_eq!(groups.iter().sum::<u64>(), if at_once { BLOCKS } else { 0 });
+            }
+        }
+        assert_eq!(DURABLE_ENTRIES.get(), BLOCKS + 1);
     }
 }
