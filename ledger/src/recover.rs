@@ -17,6 +17,7 @@ use crate::error::{Error, Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, read_genesis, segment_path, sync_dir};
 use crate::group::ENTRIES_UNSYNCED_MAX;
 use crate::log::{End, LOG_START, Log, recorded_segment_size};
+use crate::retention::Retained;
 use crate::scan::Head;
 use crate::segment::RawSegmentHeader;
 
@@ -216,6 +217,13 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> 
     let (genesis, chain) = read_genesis(dir)?;
     let size = recorded_segment_size(dir, chain)?;
     let from = anchor.map_or(0, Anchor::height);
+    let needed_from = anchor.map_or(0, |anchor| (anchor.length() - 1) / size);
+    let retained = Retained::read(dir)?;
+    if needed_from < retained.first()
+        && let Some(fault) = retained.fault(needed_from)
+    {
+        return Err(fault.into());
+    }
     let entries = read_entries(dir, chain, key, from)?;
     let committed = entries.last;
     let on_disk = count_segments(dir)?;

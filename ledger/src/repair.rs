@@ -29,6 +29,7 @@ use crate::error::{Error, Fault};
 use crate::files::{COMMITS_FILE, GENESIS_FILE, lock_exclusive, read_genesis, segment_path, sync_dir};
 use crate::group::ENTRIES_UNSYNCED_MAX;
 use crate::log::{End, LOG_START, Log};
+use crate::retention::{self, Retained};
 use crate::scan::Head;
 use crate::segment::RawSegmentHeader;
 
@@ -208,7 +209,8 @@ fn entries(dir: &Path, from: &Path, chain: ChainId, key: &VerifyingKey) -> Resul
 
 /// The readable headers of the segments in a directory, up to the first file that is missing.
 fn segment_headers(dir: &Path) -> impl Iterator<Item = RawSegmentHeader> {
-    let paths = (0..).map(|index| segment_path(dir, index));
+    let first = Retained::read(dir).map_or(0, |retained| retained.first());
+    let paths = (first..).map(move |index| segment_path(dir, index));
     paths
         .take_while(|path| path.exists())
         .filter_map(|path| RawSegmentHeader::read(&path).ok())
@@ -254,6 +256,15 @@ pub fn repair(dir: &Path, from: &Path, chain: ChainId, key: &VerifyingKey) -> Re
     let mut blocks = Vec::new();
     // Bytes of each segment that are the copy's.
     let mut taken: BTreeMap<u64, Vec<Range<u64>>> = BTreeMap::new();
+    let retained = Retained::read(dir)?;
+    for height in 0..retained.blocks().min(last.height + 1) {
+        // What was moved off stays where it is.
+        let commit = entries.commits.get(height as usize).copied().flatten();
+        let fault = |kind| Fault::new(kind, dir.join(COMMITS_FILE), height * COMMIT_SIZE).at_height(height);
+        let commit = commit.ok_or_else(|| fault(crate::FaultKind::CommitSignature))?;
+        let raw = retention::kept(dir, chain, &commit)?;
+        head.skip(&raw, &commit).map_err(fault)?;
+    }
     while head.length < last.length {
         let signed = entries.next_signed(head.height_next);
         let (next, replaced) = run(&head, &own, &copy, signed)?;
@@ -268,7 +279,7 @@ pub fn repair(dir: &Path, from: &Path, chain: ChainId, key: &VerifyingKey) -> Re
         head = next;
     }
     let mut files = Vec::new();
-    for index in 0..needed {
+    for index in retained.first()..needed {
         let path = segment_path(dir, index);
         let whole = RawSegmentHeader::expect(&path, index, size, chain).is_ok()
             && std::fs::metadata(&path).is_ok_and(|file| file.len() == size);

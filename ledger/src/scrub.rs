@@ -3,6 +3,7 @@
 //! # Contract
 //! * [`Scrub::step`] checks one block as [`check`](crate::check()) would: every byte up to its end, its records, its place in the
 //!   chain, its signed commit entry. It writes nothing and holds no lock.
+//! * Of a block whose segment was moved off, its kept header is checked against its entry and its place in the chain.
 //! * [`Scrub::height`] is a watermark: every block up to it has been read and holds. Whoever opened a ledger from a
 //!   snapshot knows the blocks below only from there on, and answers for none above it.
 //! * How fast it goes is the caller's: [`Scrubbed::size`] says how many bytes a step has read.
@@ -29,6 +30,8 @@ pub struct Scrub {
     path: PathBuf,
     key: VerifyingKey,
     head: Head,
+    /// Blocks before this one have been moved off.
+    kept_from: u64,
 }
 
 /// A block that was read and holds.
@@ -53,6 +56,7 @@ impl Scrub {
         let commits = File::open(&path).map_err(Error::io("open", &path))?;
         let head = Head::new(reader.chain());
         Ok(Self {
+            kept_from: reader.headers_only(),
             reader,
             commits,
             path,
@@ -90,6 +94,17 @@ impl Scrub {
             .map_err(fault)?;
         let log = self.reader.log();
         let mut head = self.head.clone();
+        if height < self.kept_from {
+            // Its records are elsewhere; its header is what was signed and follows.
+            let (raw, _) = self.reader.kept_header(height)?;
+            head.skip(&raw, &commit).map_err(fault)?;
+            self.head = head;
+            return Ok(Some(Scrubbed {
+                height,
+                digest: commit.digest,
+                size: raw.len() as u64 + COMMIT_SIZE,
+            }));
+        }
         let block = head
             .next(log, End::Published(commit.length))?
             .ok_or_else(|| log.fault(FaultKind::Truncated, before, height))?;

@@ -233,7 +233,10 @@ impl Snapshot {
 
     /// The snapshot in these bytes, or the offset of the first field that is wrong.
     fn parse(bytes: Vec<u8>, chain: ChainId, key: &VerifyingKey) -> Result<Self, usize> {
-        let end = bytes.len().checked_sub(DIGEST_SIZE + SIGNATURE_SIZE).ok_or(bytes.len())?;
+        let end = bytes
+            .len()
+            .checked_sub(DIGEST_SIZE + SIGNATURE_SIZE)
+            .ok_or(bytes.len())?;
         let mut at = 0;
         let mut take = |len: usize| -> Result<&[u8], usize> {
             let until = at + len;
@@ -347,7 +350,10 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
             assert!(Snapshot::parse(flipped, chain, &public).is_err(), "byte {at}");
-            assert!(Snapshot::parse(bytes[..at].to_vec(), chain, &public).is_err(), "cut at {at}");
+            assert!(
+                Snapshot::parse(bytes[..at].to_vec(), chain, &public).is_err(),
+                "cut at {at}"
+            );
         }
         assert!(Snapshot::parse([&bytes[..], &[0]].concat(), chain, &public).is_err());
         assert!(Snapshot::parse(bytes.clone(), ChainId::default(), &public).is_err());
@@ -370,7 +376,10 @@ mod tests {
             Snapshot::write(dir.path(), &key, ChainId::default(), &claim, &[]).unwrap();
         }
         let folder = dir.path().join(SNAPSHOTS_DIR);
-        let (mine, draft) = (folder.join("notes.txt"), path_of(dir.path(), 8).with_extension(DRAFT_SUFFIX));
+        let (mine, draft) = (
+            folder.join("notes.txt"),
+            path_of(dir.path(), 8).with_extension(DRAFT_SUFFIX),
+        );
         std::fs::write(&mine, "mine").unwrap();
         std::fs::write(&draft, "half of one").unwrap();
         assert_eq!(Snapshot::prune(dir.path(), 2).unwrap(), 2);

@@ -189,9 +189,19 @@ fn an_entry_that_neither_side_has_hides_none_behind_it() {
     bytes[((lengths[0] + 40) % 4096) as usize] ^= 1;
     std::fs::write(path, bytes).unwrap();
     let repaired = mend(here.path(), there.path()).unwrap();
-    assert_eq!((repaired.height, repaired.entries, repaired.entries_unsigned), (32, 1, 3), "{repaired}");
-    assert_eq!(repaired.blocks.iter().map(|(height, _)| *height).collect::<Vec<_>>(), [32]);
-    assert!(repaired.to_string().contains("sign 3 commit entries again"), "{repaired}");
+    assert_eq!(
+        (repaired.height, repaired.entries, repaired.entries_unsigned),
+        (32, 1, 3),
+        "{repaired}"
+    );
+    assert_eq!(
+        repaired.blocks.iter().map(|(height, _)| *height).collect::<Vec<_>>(),
+        [32]
+    );
+    assert!(
+        repaired.to_string().contains("sign 3 commit entries again"),
+        "{repaired}"
+    );
     let (store, recovery) = Store::open(here.path(), &key(), SMALL).unwrap();
     assert_eq!(store.committed().height, 32, "{recovery}");
     drop(store);
@@ -223,5 +233,8 @@ fn an_entry_that_neither_side_has_hides_none_behind_it() {
     spoil(here.path(), &[77]);
     spoil(there.path(), &[77]);
     assert_eq!(mend(here.path(), there.path()).unwrap().entries_unsigned, 1);
-    assert_eq!(Store::open(here.path(), &key(), SMALL).unwrap().0.committed().height, 1_100);
+    assert_eq!(
+        Store::open(here.path(), &key(), SMALL).unwrap().0.committed().height,
+        1_100
+    );
 }
