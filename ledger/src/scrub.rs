@@ -20,6 +20,7 @@ use crate::error::{Error, Fault, FaultKind};
 use crate::files::COMMITS_FILE;
 use crate::log::{End, LOG_START};
 use crate::read::Reader;
+use crate::retention::Retained;
 use crate::scan::Head;
 
 /// A reading of a ledger, from genesis on.
@@ -105,9 +106,18 @@ impl Scrub {
                 size: raw.len() as u64 + COMMIT_SIZE,
             }));
         }
-        let block = head
-            .next(log, End::Published(commit.length))?
-            .ok_or_else(|| log.fault(FaultKind::Truncated, before, height))?;
+        let block = match head.next(log, End::Published(commit.length)) {
+            // Moved off since this began.
+            Err(moved) if moved.kind == FaultKind::MovedOff => {
+                self.kept_from = Retained::read(self.reader.dir())?.blocks();
+                return if height < self.kept_from {
+                    self.step()
+                } else {
+                    Err(moved.into())
+                };
+            }
+            read => read?.ok_or_else(|| log.fault(FaultKind::Truncated, before, height))?,
+        };
         if (block.end, block.digest) != (commit.length, commit.digest) {
             return Err(fault(FaultKind::CommitMismatch).into());
         }

@@ -29,5 +29,8 @@ fn twenty_kills_under_load() {
     let last = last.unwrap();
     eprintln!("{last:?}, {from_snapshot} restarts from a snapshot");
     // The load is one, and restarts meet snapshots.
-    assert!(last.promised > 10 * KILLS && from_snapshot > 0, "{last:?} {from_snapshot}");
+    assert!(
+        last.promised > 10 * KILLS && from_snapshot > 0,
+        "{last:?} {from_snapshot}"
+    );
 }

@@ -8,6 +8,7 @@
 //! * A node that came back from a snapshot answers as one that replayed everything, but that its streams begin where the
 //!   snapshot's do: as many messages back as `publish.snapshot_history_len` says.
 
+use crate::config::Retention;
 use crate::execute::Executor;
 use crate::stage::publish::Streams;
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
-use wattbook_ledger::{Anchor, Claim, Scrub, Snapshot};
+use wattbook_ledger::{Anchor, Claim, GENESIS_FILE, SNAPSHOTS_DIR, Scrub, Snapshot, retain_beside};
 use wattbook_market::Image;
 use wattbook_types::ChainId;
 
@@ -46,6 +47,29 @@ pub fn snapshots(dir: &Path, genesis: &[u8], key: &VerifyingKey) -> impl Iterato
             .map_err(|why| tracing::warn!(height, path = %path.display(), %why, "a snapshot is passed over"))
             .ok()
     })
+}
+
+/// Height and file of a snapshot, and why it does not hold, if so.
+pub type CheckedSnapshot = (u64, PathBuf, Result<(), String>);
+
+/// Holds every snapshot of the ledger in `dir` against the block it names.
+pub fn check_snapshots(dir: &Path) -> Vec<CheckedSnapshot> {
+    let check = |path: &Path| {
+        let genesis = std::fs::read(dir.join(GENESIS_FILE)).map_err(|error| error.to_string())?;
+        let key = wattbook_feed::signed::Genesis::decode(&genesis).map_err(|error| error.to_string())?;
+        let key = VerifyingKey::from_bytes(&key.log_key).map_err(|error| error.to_string())?;
+        restore(dir, path, &genesis, &key).map(drop)
+    };
+    match Snapshot::list(dir) {
+        Ok(list) => list
+            .into_iter()
+            .map(|(height, path)| {
+                let held = check(&path);
+                (height, path, held)
+            })
+            .collect(),
+        Err(error) => vec![(0, dir.join(SNAPSHOTS_DIR), Err(error.to_string()))],
+    }
 }
 
 /// The node of the snapshot at `path`.
@@ -127,8 +151,15 @@ impl Keeper {
     }
 }
 
-/// Writes snapshots until nobody makes any more, and keeps the newest `keep`.
-pub fn write(dir: &Path, key: &SigningKey, chain: ChainId, drafts: &Receiver<Draft>, keep: usize) {
+/// Writes snapshots until nobody makes any more, keeps the newest `keep`, and after each moves off what the policy says.
+pub fn write(
+    dir: &Path,
+    key: &SigningKey,
+    chain: ChainId,
+    drafts: &Receiver<Draft>,
+    keep: usize,
+    retention: &Retention,
+) {
     while let Ok(Draft { claim, image, streams }) = drafts.recv() {
         let (height, since) = (claim.height, Instant::now());
         let streams = streams.encode();
@@ -141,10 +172,24 @@ pub fn write(dir: &Path, key: &SigningKey, chain: ChainId, drafts: &Receiver<Dra
             Ok((size, pruned)) => {
                 let ms = since.elapsed().as_millis() as u64;
                 tracing::info!(height, size, ms, pruned, "snapshot written");
+                move_off(dir, &key.verifying_key(), retention);
             }
             // Nothing is lost with a snapshot: the log has it all.
             Err(error) => tracing::error!(height, %error, "a snapshot cannot be written"),
         }
+    }
+}
+
+/// Moves segments off as the configuration says.
+fn move_off(dir: &Path, key: &VerifyingKey, retention: &Retention) {
+    let Some(archive) = retention.archive.as_deref().filter(|_| retention.segments_kept > 0) else {
+        return;
+    };
+    match retain_beside(dir, archive, retention.segments_kept, key) {
+        Ok(moved) if moved.segments == 0 => {}
+        Ok(moved) => tracing::info!(segments = moved.segments, size = moved.size, "{moved}"),
+        // Nothing is lost: the segments stay, and the next snapshot tries again.
+        Err(error) => tracing::error!(%error, "segments cannot be moved off"),
     }
 }
 

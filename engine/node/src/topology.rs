@@ -275,7 +275,7 @@ impl Node {
         let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
 
         let (folder, kept) = (dir.to_owned(), config.seal.snapshots_kept);
-        let snapshot_key = log_key.clone();
+        let (snapshot_key, retention) = (log_key.clone(), config.retention.clone());
         let mut threads = vec![
             spawn("ingest", move || ingest.run().map_err(NodeError::System))?,
             spawn("verify", move || {
@@ -294,7 +294,7 @@ impl Node {
                 Ok(())
             })?,
             spawn("snapshots", move || {
-                restart::write(&folder, &snapshot_key, chain, &drafts, kept);
+                restart::write(&folder, &snapshot_key, chain, &drafts, kept, &retention);
                 Ok(())
             })?,
         ];

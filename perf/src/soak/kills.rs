@@ -48,7 +48,8 @@ const OPEN_S: u64 = 7_200;
 /// Small segments, so that kills meet their borders.
 const SEGMENT_SIZE: u64 = 256 << 10;
 /// Snapshots often, so that restarts begin at one.
-const CONFIGURATION: &str = "[verify]\npolicy = \"batch\"\n\n[seal]\nsnapshot_records = 60\nsnapshots_kept = 2\nblock_ms = 5\n";
+const CONFIGURATION: &str =
+    "[verify]\npolicy = \"batch\"\n\n[seal]\nsnapshot_records = 60\nsnapshots_kept = 2\nblock_ms = 5\n";
 
 /// Kills until `until`; how many nodes were killed and recovered.
 pub(crate) fn run(seed: u64, until: Instant, program: &Path, findings: &mut Findings) -> u64 {
@@ -98,7 +99,6 @@ pub(crate) struct Killed {
 }
 
 /// A ledger, its clients, and what must be true of it.
-#[derive(Debug)]
 pub(crate) struct Victim {
     program: PathBuf,
     dice: Dice,
@@ -293,7 +293,9 @@ impl Victim {
 fn newest(ledger: &Path) -> Result<Option<Commit>, String> {
     match Reader::open(ledger) {
         Ok(reader) => Ok(reader.committed()),
-        Err(wattbook_ledger::Error::Damaged(fault)) if fault.kind == wattbook_ledger::FaultKind::CommitEntry => Ok(None),
+        Err(wattbook_ledger::Error::Damaged(fault)) if fault.kind == wattbook_ledger::FaultKind::CommitEntry => {
+            Ok(None)
+        }
         Err(error) => Err(format!("the ledger that a dead node left cannot be read: {error}")),
     }
 }

@@ -85,9 +85,7 @@ impl Running {
                 }
             }
         });
-        heard
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-            .ok()
+        heard.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
     }
 }
 

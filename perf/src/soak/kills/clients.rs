@@ -27,7 +27,7 @@ const VALID_S: u64 = 7_200;
 const WAIT: Duration = Duration::from_millis(20);
 
 /// A client, whatever becomes of its node.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Trader {
     id: ParticipantId,
     secret: BlsSecret,
@@ -97,7 +97,9 @@ impl Trader {
                     self.unanswered.push_back(envelope);
                 }
             }
-            let Some((_, message)) = client.next(WAIT)? else { continue };
+            let Some((_, message)) = client.next(WAIT)? else {
+                continue;
+            };
             match message {
                 Outbound::LoggedOn(_) => {
                     is_on = true;
@@ -138,7 +140,9 @@ impl Trader {
         if before == seq {
             Ok(())
         } else {
-            Err(Ended::Wrong(format!("envelope {nonce} is in record {seq}, and was said to be in {before}")))
+            Err(Ended::Wrong(format!(
+                "envelope {nonce} is in record {seq}, and was said to be in {before}"
+            )))
         }
     }
 
@@ -148,7 +152,15 @@ impl Trader {
         let leaves = leaves.map_err(|error| Ended::Wrong(error.to_string()))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let not_after = TimeNs::from_secs(now.as_secs() + VALID_S);
-        Ok(SealedEnvelope::sign(chain, &self.secret, self.id, 1, self.nonce, not_after, leaves))
+        Ok(SealedEnvelope::sign(
+            chain,
+            &self.secret,
+            self.id,
+            1,
+            self.nonce,
+            not_after,
+            leaves,
+        ))
     }
 }
 
