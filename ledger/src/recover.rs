@@ -336,8 +336,13 @@ fn zeroed(log: &Log, at: u64) -> u64 {
     if left == 0 {
         return 0;
     }
-    let bytes = log.bytes(at, left);
-    let last = bytes.iter().rposition(|byte| *byte != 0);
-    let first = bytes.iter().position(|byte| *byte != 0);
-    first.zip(last).map_or(0, |(first, last)| (last - first + 1) as u64)
+    // Most of it is zero: whole pages are looked at before their bytes.
+    let Some(first) = log.first_nonzero(at, left) else {
+        return 0;
+    };
+    let bytes = log.bytes(first, at + left - first);
+    bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last as u64 + 1)
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 use wattbook_ledger::{Anchor, Claim, GENESIS_FILE, SNAPSHOTS_DIR, Scrub, Snapshot, retain_beside};
 use wattbook_market::Image;
@@ -81,12 +82,17 @@ pub fn restore(dir: &Path, path: &Path, genesis: &[u8], key: &VerifyingKey) -> R
     let snapshot = Snapshot::read(path, chain, key).map_err(|fault| fault.to_string())?;
     let anchor = snapshot.anchor(dir, chain).map_err(|fault| fault.to_string())?;
     let state = snapshot.section(STATE).unwrap_or_default();
-    let mut executor = Executor::restore(genesis, state).map_err(|error| error.to_string())?;
     let header = anchor.header();
-    if executor.root() != header.state_root || executor.params_hash() != header.params_hash {
+    let (executor, streams) = thread::scope(|scope| {
+        let streams = scope.spawn(|| snapshot.section(STREAMS).and_then(Streams::decode));
+        let executor = Executor::restore(genesis, state).map_err(|error| error.to_string());
+        let executor = executor.map(|mut executor| (executor.root(), executor));
+        (executor, streams.join().unwrap_or_default())
+    });
+    let (root, executor) = executor?;
+    if root != header.state_root || executor.params_hash() != header.params_hash {
         return Err("its state has another root than its block names".to_owned());
     }
-    let streams = snapshot.section(STREAMS).and_then(Streams::decode);
     let streams = streams.ok_or("its streams cannot be read")?;
     if streams.height() != header.height || executor.market().state().height != header.height {
         return Err("its sections are of different blocks".to_owned());

@@ -26,6 +26,7 @@ use crate::stage::verify::{Keys, Verify};
 use ed25519_dalek::VerifyingKey;
 use mio::net::TcpListener;
 use mio::{Poll, Waker};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,7 +37,7 @@ use thiserror::Error;
 use wattbook_feed::signed::Alias;
 use wattbook_ledger::{Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, Options, Reader, Recovery, Store};
 use wattbook_shaders::PublicKey;
-use wattbook_types::Reject;
+use wattbook_types::{ParticipantId, Reject};
 
 /// Compiled kernels of the verify stage's device, inside a node's directory.
 const PIPELINES_DIR: &str = "pipelines";
@@ -149,6 +150,13 @@ impl Node {
             None => (Executor::start(store.genesis())?.0, None),
         };
         let chain = executor.chain();
+        // A key takes as long to unpack as hundreds of records to replay, and nothing before the stages needs it.
+        let packed: Vec<_> = (executor.market().state().accounts.iter())
+            .map(|(id, account)| (id, account.profile().public_key))
+            .collect();
+        let known_keys = thread::Builder::new()
+            .name("keys".into())
+            .spawn(move || unpack(packed))?;
         let genesis = executor.genesis().clone();
         let demo = genesis.is_demo();
         if demo && !config.listen.ip().is_loopback() {
@@ -230,7 +238,7 @@ impl Node {
             scrubbed.set(store.tip().height);
         }
 
-        let keys: Keys = Arc::new(RwLock::new(decompress(&executor)));
+        let keys: Keys = Arc::new(RwLock::new(keys_of(&executor, known_keys)));
         let durable = Arc::new(DurableHeight::default());
         durable.set(store.tip().height, store.next_seq() - 1);
         let (next_seq, next_height) = (store.next_seq(), store.next_height());
@@ -386,10 +394,22 @@ fn replay(
     Ok(())
 }
 
-/// The keys of every account.
-fn decompress(executor: &Executor) -> std::collections::BTreeMap<wattbook_types::ParticipantId, PublicKey> {
-    let accounts = executor.market().state().accounts.iter();
-    accounts
-        .filter_map(|(id, account)| Some((id, PublicKey::new(&account.profile().public_key).ok()?)))
+type UnpackedKeys = BTreeMap<ParticipantId, PublicKey>;
+
+fn unpack(packed: impl IntoIterator<Item = (ParticipantId, [u8; 96])>) -> UnpackedKeys {
+    let keys = packed.into_iter();
+    keys.filter_map(|(id, bytes)| Some((id, PublicKey::new(&bytes).ok()?)))
         .collect()
+}
+
+/// The keys of every account: those unpacked meanwhile, and those that came or changed with what was replayed.
+fn keys_of(executor: &Executor, known: JoinHandle<UnpackedKeys>) -> UnpackedKeys {
+    let mut keys = known.join().unwrap_or_default();
+    let accounts = executor.market().state().accounts.iter();
+    let all = accounts.map(|(id, account)| (id, account.profile().public_key));
+    let missing: Vec<_> = all
+        .filter(|(id, bytes)| keys.get(id).is_none_or(|key| key.as_bytes() != bytes))
+        .collect();
+    keys.extend(unpack(missing));
+    keys
 }

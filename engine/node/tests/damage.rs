@@ -79,7 +79,9 @@ fn damages(dir: &Path, older: &BTreeMap<String, Vec<u8>>) -> Vec<Damage> {
                 bytes[at as usize] ^= 1 << (at % 8);
             });
             if draw == 0 && n % 3 == 0 {
-                add(format!("{file} cut at {at}"), file, &mut |bytes| bytes.truncate(at as usize));
+                add(format!("{file} cut at {at}"), file, &mut |bytes| {
+                    bytes.truncate(at as usize)
+                });
             }
         }
         if n % 4 == 0 {
@@ -91,28 +93,47 @@ fn damages(dir: &Path, older: &BTreeMap<String, Vec<u8>>) -> Vec<Damage> {
         }
     }
     // A record in the place of the one that follows it, where both have the same size.
-    let twin = blocks.iter().flat_map(|block| block.records.windows(2)).find_map(|pair| {
-        let (first, second) = (&pair[0], &pair[1]);
-        let size = second.offset.checked_sub(first.offset)?;
-        let same = first.payload.len() == second.payload.len() && size < 1_000;
-        let (path, at) = reader.locate(first.offset);
-        let apart = reader.locate(second.offset).0 != path || first.payload == second.payload;
-        (same && !apart).then(|| (path.file_name().unwrap().to_str().unwrap().to_owned(), at as usize, size as usize))
-    });
+    let twin = blocks
+        .iter()
+        .flat_map(|block| block.records.windows(2))
+        .find_map(|pair| {
+            let (first, second) = (&pair[0], &pair[1]);
+            let size = second.offset.checked_sub(first.offset)?;
+            let same = first.payload.len() == second.payload.len() && size < 1_000;
+            let (path, at) = reader.locate(first.offset);
+            let apart = reader.locate(second.offset).0 != path || first.payload == second.payload;
+            (same && !apart).then(|| {
+                (
+                    path.file_name().unwrap().to_str().unwrap().to_owned(),
+                    at as usize,
+                    size as usize,
+                )
+            })
+        });
     let (file, at, size) = twin.unwrap();
-    add("a record twice".into(), &file, &mut |bytes| bytes.copy_within(at..at + size, at + size));
+    add("a record twice".into(), &file, &mut |bytes| {
+        bytes.copy_within(at..at + size, at + size)
+    });
     // Two segments in each other's place, and one as it was some time ago.
     let mut swapped = BTreeMap::new();
     swapped.insert("00000001.seg".to_owned(), sound["00000002.seg"].clone());
     swapped.insert("00000002.seg".to_owned(), sound["00000001.seg"].clone());
     list.push(("segments swapped".into(), swapped));
-    let past = older.iter().find(|(name, bytes)| name.ends_with(".seg") && sound[*name] != **bytes);
+    let past = older
+        .iter()
+        .find(|(name, bytes)| name.ends_with(".seg") && sound[*name] != **bytes);
     let (name, bytes) = past.unwrap();
-    list.push((format!("an older {name}"), BTreeMap::from([(name.clone(), bytes.clone())])));
+    list.push((
+        format!("an older {name}"),
+        BTreeMap::from([(name.clone(), bytes.clone())]),
+    ));
     let mut entries = sound["commits.log"].clone();
     let size = COMMIT_SIZE as usize;
     entries.copy_within(size..2 * size, 2 * size);
-    list.push(("an entry twice".into(), BTreeMap::from([("commits.log".to_owned(), entries)])));
+    list.push((
+        "an entry twice".into(),
+        BTreeMap::from([("commits.log".to_owned(), entries)]),
+    ));
     list
 }
 
@@ -128,7 +149,11 @@ fn every_command_names_the_place_or_says_the_truth() {
     let height = town.height();
     drop(town);
     let record = {
-        let blocks: Vec<_> = Reader::open(&dir).unwrap().blocks().map(|block| block.unwrap().header).collect();
+        let blocks: Vec<_> = Reader::open(&dir)
+            .unwrap()
+            .blocks()
+            .map(|block| block.unwrap().header)
+            .collect();
         blocks.last().unwrap().first_seq / 2
     };
     let sound: Vec<_> = COMMANDS.iter().map(|args| wattbook(&dir, args, record)).collect();
@@ -170,6 +195,9 @@ fn every_command_names_the_place_or_says_the_truth() {
             Err(other) => panic!("{name}: {other}"),
         }
     }
-    eprintln!("{} damages: {refused} refusals, {same} answers as from the sound ledger", all.len());
+    eprintln!(
+        "{} damages: {refused} refusals, {same} answers as from the sound ledger",
+        all.len()
+    );
     assert!(refused > 4 * all.len(), "{refused} of {}", COMMANDS.len() * all.len());
 }

@@ -8,9 +8,12 @@
 //! * every envelope that a client was told is durable stands under the number it was told, and none stands there twice;
 //! * `wattbook verify` finds nothing, and an execution from genesis that knows no snapshot has the root of every block,
 //!   the last one computed from scratch.
+//!
+//! In the end old segments are moved off, and what is left must start, prove and say what is missing.
 
 mod audit;
 mod clients;
+mod retain;
 
 use super::dice::Dice;
 use super::process::Running;
@@ -46,7 +49,7 @@ const START: Duration = Duration::from_millis(150);
 /// How long the book stays open at least, s.
 const OPEN_S: u64 = 7_200;
 /// Small segments, so that kills meet their borders.
-const SEGMENT_SIZE: u64 = 256 << 10;
+const SEGMENT_SIZE: u64 = 64 << 10;
 /// Snapshots often, so that restarts begin at one.
 const CONFIGURATION: &str =
     "[verify]\npolicy = \"batch\"\n\n[seal]\nsnapshot_records = 60\nsnapshots_kept = 2\nblock_ms = 5\n";
@@ -62,12 +65,17 @@ pub(crate) fn run(seed: u64, until: Instant, program: &Path, findings: &mut Find
                 break;
             }
         };
+        let (mut last, mut from_snapshot) = (None, 0);
         for _ in 0..KILLS_PER_LEDGER {
             if Instant::now() >= until {
                 break;
             }
             match victim.kill() {
-                Ok(_) => kills += 1,
+                Ok(killed) => {
+                    kills += 1;
+                    from_snapshot += u64::from(killed.from_snapshot);
+                    last = Some(killed);
+                }
                 Err(what) => {
                     if findings.is_new(PART, &what) {
                         findings.add(Finding {
@@ -82,6 +90,21 @@ pub(crate) fn run(seed: u64, until: Instant, program: &Path, findings: &mut Find
                     break;
                 }
             }
+        }
+        if let Some(Killed { height, promised, .. }) = last {
+            if let Err(what) = victim.retain() {
+                findings.add_new(Finding {
+                    part: PART.into(),
+                    what,
+                    reproducer: b"`wattbook retain` after kills\n".to_vec(),
+                    text: true,
+                });
+            }
+            eprintln!(
+                "kills: {} of one ledger, {height} blocks, {promised} envelopes promised, {from_snapshot} restarts from \
+                 a snapshot",
+                victim.kills
+            );
         }
     }
     kills
