@@ -73,7 +73,7 @@ fn damages(dir: &Path, older: &BTreeMap<String, Vec<u8>>) -> Vec<Damage> {
             None => bytes.len() as u64,
         };
         let used = used.min(bytes.len() as u64);
-        for draw in 0..2 {
+        for draw in 0..4 {
             let at = sha256(&[&n.to_le_bytes(), &[draw]]).prefix_u64() % used;
             add(format!("bit {at} of {file}"), file, &mut |bytes| {
                 bytes[at as usize] ^= 1 << (at % 8);
