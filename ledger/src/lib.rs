@@ -61,6 +61,7 @@ mod sigbus;
 mod snapshot;
 mod store;
 mod tiles;
+mod uring;
 
 pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};

@@ -135,6 +135,8 @@ pub struct Seal {
     pub group_blocks_max: usize,
     /// How long a sync waits for further blocks, us, if the one before had several; 0: it does not.
     pub group_linger_us: u64,
+    /// Syncs by io_uring where the kernel grants it, by msync where not.
+    pub io_uring: bool,
     /// Slots of the ring from the match stage.
     pub ring_len: usize,
     /// Records from one snapshot to the next; 0: none are made.
@@ -223,6 +225,7 @@ impl Default for Seal {
             group_size_max: 8 << 20,
             group_blocks_max: 64,
             group_linger_us: 0,
+            io_uring: false,
             ring_len: 64,
             snapshot_records: 100_000,
             snapshots_kept: 3,

@@ -310,7 +310,11 @@ impl Node {
             size_max: config.seal.group_size_max,
             blocks_max: config.seal.group_blocks_max,
             linger: Duration::from_micros(config.seal.group_linger_us),
+            io_uring: config.seal.io_uring,
         })?;
+        if let Some(why) = committer.io_uring_refused() {
+            tracing::warn!(%why, "no io_uring for the ledger's syncs; they go by msync");
+        }
         let last_sender = Arc::new(publications_in.clone());
         let (told, ended) = std::sync::mpsc::channel();
         let farewell = Farewell {
