@@ -29,6 +29,7 @@ mod ingest;
 mod limits;
 mod load;
 mod receive;
+mod registration;
 mod report;
 mod session;
 mod site;
