@@ -112,14 +112,14 @@ const INVERSE: u64 = {
 /// A residue modulo p in each lane.
 pub(crate) type Residue<V> = [V; LIMBS];
 
-/// Repeats a block for each limb, the number being a constant of it: a loop that the compiler left standing would keep the
+/// Repeats a block for each limb, spelled out: a loop that the compiler left standing would keep the
 /// limbs in memory and cost twice the time.
 macro_rules! for_each_limb {
     ($at:ident => $body:block) => {
         for_each_limb!(@ $at, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12)
     };
     (@ $at:ident, $body:block, $($n:literal)*) => {
-        $({ const $at: usize = $n; $body })*
+        $({ let $at: usize = $n; $body })*
     };
 }
 /// The same within a block for each limb.
@@ -137,27 +137,27 @@ type Columns<V> = [V; 2 * LIMBS];
 fn reduce<V: Vector>(mut columns: Columns<V>) -> Residue<V> {
     let (mask, inverse) = (V::splat(MASK), V::splat(INVERSE));
     // BOUND: a column takes up to 13 products below 2^60 before and as many again here; those of at most six need no carry.
-    for_each_limb!(K => {
-        columns[K + 7] = columns[K + 7].add(columns[K + 6].carry());
-        columns[K + 6] = columns[K + 6].and(mask);
+    for_each_limb!(k => {
+        columns[k + 7] = columns[k + 7].add(columns[k + 6].carry());
+        columns[k + 6] = columns[k + 6].and(mask);
     });
     let mut t = [V::splat(0); LIMBS];
-    for_each_limb!(J => { t[J] = columns[J]; });
-    for_each_limb!(I => {
+    for_each_limb!(j => { t[j] = columns[j]; });
+    for_each_limb!(i => {
         let m = t[0].mul(inverse).and(mask);
         let carry = t[0].add(m.mul(V::splat(MODULUS[0]))).carry();
-        for_each_other!(J => {
-            if J > 0 {
-                t[J - 1] = t[J].add(m.mul(V::splat(MODULUS[J])));
+        for_each_other!(j => {
+            if j > 0 {
+                t[(j + LIMBS - 1) % LIMBS] = t[j].add(m.mul(V::splat(MODULUS[j])));
             }
         });
         t[0] = t[0].add(carry);
-        t[LIMBS - 1] = columns[I + LIMBS];
+        t[LIMBS - 1] = columns[i + LIMBS];
     });
-    for_each_limb!(J => {
-        if J + 1 < LIMBS {
-            t[J + 1] = t[J + 1].add(t[J].carry());
-            t[J] = t[J].and(mask);
+    for_each_limb!(j => {
+        if j + 1 < LIMBS {
+            t[(j + 1) % LIMBS] = t[(j + 1) % LIMBS].add(t[j].carry());
+            t[j] = t[j].and(mask);
         }
     });
     t
@@ -167,22 +167,22 @@ fn reduce<V: Vector>(mut columns: Columns<V>) -> Residue<V> {
 #[inline(always)]
 pub(crate) fn mul<V: Vector>(a: &Residue<V>, b: &Residue<V>) -> Residue<V> {
     let mut columns = [V::splat(0); 2 * LIMBS];
-    for_each_limb!(I => {
-        // Columns I and I + 13.
-        let mut low = a[0].mul(b[I]);
-        for_each_other!(J => {
-            if J > 0 && J <= I {
-                low = low.add(a[J].mul(b[(I + LIMBS - J) % LIMBS]));
+    for_each_limb!(i => {
+        // Columns i and i + 13.
+        let mut low = a[0].mul(b[i]);
+        for_each_other!(j => {
+            if j > 0 && j <= i {
+                low = low.add(a[j].mul(b[(i + LIMBS - j) % LIMBS]));
             }
         });
         let mut high = V::splat(0);
-        for_each_other!(J => {
-            if J > I {
-                high = high.add(a[J].mul(b[(I + LIMBS - J) % LIMBS]));
+        for_each_other!(j => {
+            if j > i {
+                high = high.add(a[j].mul(b[(i + LIMBS - j) % LIMBS]));
             }
         });
-        columns[I] = low;
-        columns[I + LIMBS] = high;
+        columns[i] = low;
+        columns[i + LIMBS] = high;
     });
     reduce(columns)
 }
@@ -191,22 +191,22 @@ pub(crate) fn mul<V: Vector>(a: &Residue<V>, b: &Residue<V>) -> Residue<V> {
 #[inline(always)]
 pub(crate) fn square<V: Vector>(a: &Residue<V>) -> Residue<V> {
     let mut twice = *a;
-    for_each_limb!(J => { twice[J] = a[J].add(a[J]); });
+    for_each_limb!(j => { twice[j] = a[j].add(a[j]); });
     let mut columns = [V::splat(0); 2 * LIMBS];
-    for_each_limb!(I => {
-        // Columns 2 I and 2 I + 1.
-        let mut even = a[I].mul(a[I]);
+    for_each_limb!(i => {
+        // Columns 2 i and 2 i + 1.
+        let mut even = a[i].mul(a[i]);
         let mut odd = V::splat(0);
-        for_each_other!(J => {
-            if J < I && 2 * I - J < LIMBS {
-                even = even.add(a[J].mul(twice[(2 * I - J) % LIMBS]));
+        for_each_other!(j => {
+            if j < i && 2 * i - j < LIMBS {
+                even = even.add(a[j].mul(twice[(2 * i - j) % LIMBS]));
             }
-            if J <= I && 2 * I + 1 - J < LIMBS {
-                odd = odd.add(a[J].mul(twice[(2 * I + 1 - J) % LIMBS]));
+            if j <= i && 2 * i + 1 - j < LIMBS {
+                odd = odd.add(a[j].mul(twice[(2 * i + 1 - j) % LIMBS]));
             }
         });
-        columns[2 * I] = even;
-        columns[2 * I + 1] = odd;
+        columns[2 * i] = even;
+        columns[2 * i + 1] = odd;
     });
     reduce(columns)
 }
@@ -247,9 +247,9 @@ fn load<V: Vector>(elements: &[Fp]) -> Residue<V> {
         *lane = limbs(&element.0);
     }
     let (mut residue, mut into) = ([V::splat(0); LIMBS], [V::splat(0); LIMBS]);
-    for_each_limb!(J => {
-        residue[J] = V::from_lanes(|at| lanes[at][J]);
-        into[J] = V::splat(INTO[J]);
+    for_each_limb!(j => {
+        residue[j] = V::from_lanes(|at| lanes[at][j]);
+        into[j] = V::splat(INTO[j]);
     });
     mul(&residue, &into)
 }
@@ -258,12 +258,12 @@ fn load<V: Vector>(elements: &[Fp]) -> Residue<V> {
 #[inline(always)]
 fn store<V: Vector>(residue: &Residue<V>, elements: &mut [Fp]) {
     let mut back = [V::splat(0); LIMBS];
-    for_each_limb!(J => { back[J] = V::splat(BACK[J]); });
+    for_each_limb!(j => { back[j] = V::splat(BACK[j]); });
     let back = mul(residue, &back);
     for (at, element) in elements.iter_mut().enumerate() {
         // Below 2 p: at most one modulus too much.
         let mut of_lane = [0; LIMBS];
-        for_each_limb!(J => { of_lane[J] = back[J].lane(at); });
+        for_each_limb!(j => { of_lane[j] = back[j].lane(at); });
         *element = Fp::reduced(integer(&of_lane));
     }
 }
