@@ -27,6 +27,7 @@ mod html;
 mod limits;
 mod load;
 mod receive;
+mod registration;
 mod report;
 mod session;
 mod site;

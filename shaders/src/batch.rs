@@ -115,7 +115,7 @@ pub(crate) fn check_points(
         return verdicts;
     }
     stats.batches += 1;
-    let transcript = rlc::transcript(items.iter().map(|i| (i.key.as_bytes(), i.message, i.signature)));
+    let transcript = rlc::transcript(path.pool(), items);
     let mut batch = Batch {
         items,
         dst,

@@ -56,6 +56,7 @@ mod curve;
 pub mod gpu;
 mod key;
 pub mod measure;
+mod numbering;
 mod policy;
 mod rlc;
 mod stats;

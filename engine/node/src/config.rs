@@ -64,6 +64,8 @@ pub struct Config {
     pub seal: Seal,
     /// The publish stage.
     pub publish: Publish,
+    /// What becomes of old segments.
+    pub retention: Retention,
     /// Where the node's metrics are read.
     pub metrics: Metrics,
 }
@@ -161,6 +163,16 @@ pub struct Publish {
     pub ring_len: usize,
 }
 
+/// Old segments of the ledger, looked at whenever a snapshot has been written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Newest segments that stay; more do where a snapshot needs them. 0: all.
+    pub segments_kept: u64,
+    /// Folder to which the others are moved.
+    pub archive: Option<PathBuf>,
+}
+
 /// The metrics' endpoint.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -179,6 +191,7 @@ impl Default for Config {
             verify: Verify::default(),
             seal: Seal::default(),
             publish: Publish::default(),
+            retention: Retention::default(),
             metrics: Metrics::default(),
         }
     }
@@ -319,6 +332,12 @@ impl Config {
                 problem: "must be at least 1",
             });
         }
+        if (self.retention.segments_kept > 0) != self.retention.archive.is_some() {
+            return Err(ConfigError::Value {
+                key: "retention.archive",
+                problem: "goes with retention.segments_kept: a folder to move to, and how many segments stay",
+            });
+        }
         if !(512..=65_535).contains(&self.ingest.packet_size_max) {
             let problem = "must lie between 512 and 65535, the bounds of a SoupBinTCP packet";
             return Err(ConfigError::Value {
@@ -351,6 +370,9 @@ mod tests {
                 .to_string()
                 .contains("ingest.ring_len")
         );
+        std::fs::write(&path, "[retention]\nsegments_kept = 4\n").unwrap();
+        let error = Config::load(None, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("retention.archive"), "{error}");
         std::fs::write(&path, "clock = \"lockstep\"\n").unwrap();
         assert_eq!(Config::load(None, dir.path()).unwrap().clock, Clock::Lockstep);
     }

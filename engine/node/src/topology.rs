@@ -26,6 +26,7 @@ use crate::stage::{DurableHeight, Publication};
 use ed25519_dalek::VerifyingKey;
 use mio::net::TcpListener;
 use mio::{Poll, Waker};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -40,7 +41,7 @@ use wattbook_ledger::{
     Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, NO_WATCH, Options, Reader, Recovery, Store, Watch,
 };
 use wattbook_shaders::PublicKey;
-use wattbook_types::Reject;
+use wattbook_types::{ParticipantId, Reject};
 
 /// Compiled kernels of the verify stage's device, inside a node's directory.
 const PIPELINES_DIR: &str = "pipelines";
@@ -170,26 +171,33 @@ impl Node {
         let options = Options {
             segment_size: config.seal.segment_size,
         };
-        let mut restored = std::fs::read(dir.join(GENESIS_FILE)).ok().and_then(|genesis| {
-            let chain = wattbook_feed::signed::genesis::chain_id(&genesis);
-            restart::newest(dir, &genesis, chain)
-        });
-        let anchor = restored.as_ref().map(|restored| restored.anchor.clone());
-        let (mut store, recovery) = match Store::open_from(dir, &log_key, options, anchor.as_ref()) {
-            // A crash may have taken the commit entry of the snapshot's block, which was not durable yet: the whole log
-            // tells, and if it is damaged says so.
-            Err(Error::Damaged(_)) if anchor.is_some() => {
-                restored = None;
-                Store::open(dir, &log_key, options)?
+        let genesis = std::fs::read(dir.join(GENESIS_FILE)).unwrap_or_default();
+        let public = log_key.verifying_key();
+        let mut snapshots = restart::snapshots(dir, &genesis, &public);
+        let (restored, (mut store, recovery)) = loop {
+            let restored = snapshots.next();
+            let anchor = restored.as_ref().map(|restored| &restored.anchor);
+            match (Store::open_from(dir, &log_key, options, anchor), anchor) {
+                // What the log lacks for this snapshot may be there for the one before; the whole log tells in the end.
+                (Err(Error::Damaged(fault)), Some(anchor)) => {
+                    tracing::warn!(height = anchor.height(), %fault, "the log does not follow from a snapshot");
+                }
+                (opened, _) => break (restored, opened?),
             }
-            opened => opened?,
         };
-        let anchor = anchor.filter(|_| restored.is_some());
+        let anchor = restored.as_ref().map(|restored| restored.anchor.clone());
         let (mut executor, streams) = match restored {
             Some(restored) => (restored.executor, Some(restored.streams)),
             None => (Executor::start(store.genesis())?.0, None),
         };
         let chain = executor.chain();
+        // A key takes as long to unpack as hundreds of records to replay, and nothing before the stages needs it.
+        let packed: Vec<_> = (executor.market().state().accounts.iter())
+            .map(|(id, account)| (id, account.profile().public_key))
+            .collect();
+        let known_keys = thread::Builder::new()
+            .name("keys".into())
+            .spawn(move || unpack(packed))?;
         let genesis = executor.genesis().clone();
         let demo = genesis.is_demo();
         if demo && !config.listen.ip().is_loopback() {
@@ -264,7 +272,7 @@ impl Node {
             scrubbed.set(store.tip().height);
         }
 
-        let keys: Keys = Arc::new(RwLock::new(decompress(&executor)));
+        let keys: Keys = Arc::new(RwLock::new(keys_of(&executor, known_keys)));
         let durable = Arc::new(DurableHeight::default());
         durable.set(store.tip().height, store.next_seq() - 1);
         let (next_seq, next_height) = (store.next_seq(), store.next_height());
@@ -326,6 +334,7 @@ impl Node {
         let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
 
         let (folder, kept) = (dir.to_owned(), config.seal.snapshots_kept);
+        let (snapshot_key, retention) = (log_key.clone(), config.retention.clone());
         let mut threads = vec![
             spawn("ingest", move || {
                 let ended = ingest.run().map_err(NodeError::System);
@@ -349,7 +358,7 @@ impl Node {
                 Ok(())
             })?,
             spawn("snapshots", move || {
-                restart::write(&folder, chain, &drafts, kept);
+                restart::write(&folder, &snapshot_key, chain, &drafts, kept, &retention);
                 Ok(())
             })?,
         ];
@@ -447,10 +456,22 @@ fn replay(
     Ok(())
 }
 
-/// The keys of every account.
-fn decompress(executor: &Executor) -> std::collections::BTreeMap<wattbook_types::ParticipantId, PublicKey> {
-    let accounts = executor.market().state().accounts.iter();
-    accounts
-        .filter_map(|(id, account)| Some((id, PublicKey::new(&account.profile().public_key).ok()?)))
+type UnpackedKeys = BTreeMap<ParticipantId, PublicKey>;
+
+fn unpack(packed: impl IntoIterator<Item = (ParticipantId, [u8; 96])>) -> UnpackedKeys {
+    let keys = packed.into_iter();
+    keys.filter_map(|(id, bytes)| Some((id, PublicKey::new(&bytes).ok()?)))
         .collect()
+}
+
+/// The keys of every account: those unpacked meanwhile, and those that came or changed with what was replayed.
+fn keys_of(executor: &Executor, known: JoinHandle<UnpackedKeys>) -> UnpackedKeys {
+    let mut keys = known.join().unwrap_or_default();
+    let accounts = executor.market().state().accounts.iter();
+    let all = accounts.map(|(id, account)| (id, account.profile().public_key));
+    let missing: Vec<_> = all
+        .filter(|(id, bytes)| keys.get(id).is_none_or(|key| key.as_bytes() != bytes))
+        .collect();
+    keys.extend(unpack(missing));
+    keys
 }

@@ -45,7 +45,7 @@ use field::Fp;
 use lines::LineCache;
 pub(crate) use point::Affine;
 use point::{Adder, Curve, Step};
-use pool::Pool;
+pub(crate) use pool::Pool;
 use sswu::Map;
 use std::sync::Arc;
 use wattbook_feed::signed::LEAF_SIZE;
@@ -98,6 +98,11 @@ impl Path {
             pool: Pool::new(threads),
             lines: LineCache::new(CACHED_KEYS),
         }
+    }
+
+    /// The threads.
+    pub(crate) const fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// The RFC 9162 root over the leaves of each tree.
