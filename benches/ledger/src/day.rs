@@ -30,6 +30,7 @@ const CONTRACT: ContractId = ContractId::new(1_628_736, ContractId::PRODUCT_QUAR
 pub(crate) struct Day {
     pub(crate) store: Store,
     pub(crate) executor: Executor,
+    pub(crate) log_key: SigningKey,
     accounts: u64,
     sent: u64,
 }
@@ -67,6 +68,7 @@ impl Day {
         let mut day = Self {
             store,
             executor,
+            log_key: key,
             accounts,
             sent: 0,
         };

@@ -34,6 +34,9 @@ pub struct Args {
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
+    /// With a directory: folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Record the feed in this file; one that exists goes on where it ends.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -195,7 +198,7 @@ fn ledger(dir: &str, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
         return Err(TailError::RecordLedger(dir.to_owned()));
     }
     let from = args.from.unwrap_or(1);
-    let reader = Reader::open(Path::new(dir))?;
+    let reader = Reader::open_in(Path::new(dir), args.archive.as_deref())?;
     for block in reader.blocks() {
         let block = block?;
         let height = block.header.height;
