@@ -100,7 +100,11 @@ pub struct Verify {
     pub batch_deadline_us: u64,
     /// Invalid signatures after which a session is closed.
     pub bad_signatures_max: u32,
-    /// Most envelopes of suspect sessions in a batch: 32 one by one take a tenth of the time of a full batch.
+    /// Hundredths of a full batch's time that envelopes of suspect sessions may take, which are checked one by one: what
+    /// an attacker who signs badly can slow everybody down by. Ten is the share that PROTOCOL 5 names. It needs what paths
+    /// cost, which only the policy `auto` measures.
+    pub suspect_share_pct: u32,
+    /// Most envelopes of suspect sessions in a batch, whatever they take.
     pub suspect_len_max: usize,
     /// Threads that verify batches; 0: one a core.
     pub threads: usize,
@@ -190,6 +194,7 @@ impl Default for Verify {
             batch_len_max: 4_096,
             batch_deadline_us: 2_000,
             bad_signatures_max: 16,
+            suspect_share_pct: 10,
             suspect_len_max: 32,
             threads: 0,
             device_keys_max: wattbook_shaders::DEVICE_KEYS_MAX,

@@ -256,6 +256,7 @@ impl Node {
             Arc::clone(&keys),
             config.verify.clone(),
             Some(dir.join(PIPELINES_DIR)),
+            &metrics,
         );
         let wiring = Wiring {
             checked,
