@@ -425,10 +425,10 @@ impl HeaderIndex {
 
     fn block<'a>(&self, reader: &'a Reader, height: u64) -> Result<Block<'a>, Error> {
         let block = self.blocks(reader, height)?.next().transpose()?;
-        block.ok_or_else(|| Error::NoBlock {
-            height,
-            size: self.size(),
-        })
+        let size = self.size();
+        let block = block.ok_or(Error::NoBlock { height, size })?;
+        reader.agrees(height, &block.digest, block.end)?;
+        Ok(block)
     }
 
     /// Asks; where the answer is damage, asks again with an index made anew from the log.
