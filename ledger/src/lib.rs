@@ -100,9 +100,11 @@ mod repair;
 mod scan;
 mod scrub;
 mod segment;
+mod sigbus;
 mod snapshot;
 mod store;
 mod tiles;
+mod uring;
 
 pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
@@ -127,6 +129,7 @@ pub use repair::{DAMAGED_DIR, RepairError, Repaired, genesis_of, recorded_chain,
 pub use scan::Block;
 pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+pub use sigbus::{BusError, BusErrors};
 pub use snapshot::{SNAPSHOTS_DIR, Snapshot};
 pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};
 pub use tiles::{TilesExported, export_tiles};

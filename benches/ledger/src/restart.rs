@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, dir: &Path) -> Result<Vec<Figure>, Box<dyn std::e
     let (sockets, _) = ring(1, config.wait);
     let alias = Alias::new(alias_key(&[7; 32]), day.executor.chain());
     let readers = BTreeSet::from([GRID_COMPANY]);
-    let mut publish = Publish::new(publications, sockets, Box::new(|| ()), alias, 65_536, readers);
+    let mut publish = Publish::new(publications, sockets, Box::new(|| ()), alias, &config.publish, readers);
     let mut anchor = day.store.anchor();
     let blocks = records / BLOCK_RECORDS;
     let snapshot_at = blocks.saturating_sub(TAIL_RECORDS / BLOCK_RECORDS).max(1);

@@ -399,7 +399,6 @@ impl Run {
         let (seq, offset, places) = (record.seq, record.offset, &self.places);
         let finding = |fault: ChainFault| places.finding(fault, offset, height).in_record(seq);
         let refused = |fault: ChainFault, reject: Reject| finding(fault).because(Detail::Reject(reject));
-        let command = (record.command.as_ref()).map_err(|reject| refused(ChainFault::Record, *reject))?;
         if let (Some(signatures), Some(signed)) = (&mut self.signatures, record.signed.take()) {
             signatures
                 .take(signed, (seq, offset), height, &self.executor)
@@ -408,6 +407,7 @@ impl Run {
                 signatures.flush(places)?;
             }
         }
+        let command = (record.command.as_ref()).map_err(|reject| refused(ChainFault::Record, *reject))?;
         match command {
             Command::Tick(time) if *time <= self.ticked => return Err(finding(ChainFault::TickOrder)),
             Command::Tick(time) if *time > block_time => return Err(finding(ChainFault::TickBeyond)),

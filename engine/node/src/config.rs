@@ -122,10 +122,21 @@ pub struct Seal {
     pub block_records_max: usize,
     /// Longest time a record waits for its block, ms (live clock).
     pub block_ms: u64,
+    /// Shortest time from a block's first record to its end, us (live clock): a block ends after it once the one before is
+    /// on disk. With `block_ms` or more, blocks end by their time alone.
+    pub block_min_us: u64,
     /// Longest time between Ticks of an idle node, ms (live clock).
     pub idle_tick_ms: u64,
     /// Size of a ledger segment, bytes; an existing ledger keeps its own.
     pub segment_size: u64,
+    /// Most bytes that one sync makes durable, where there is more than one block.
+    pub group_size_max: u64,
+    /// Most blocks that are sealed and not durable; the next waits.
+    pub group_blocks_max: usize,
+    /// How long a sync waits for further blocks, us, if the one before had several; 0: it does not.
+    pub group_linger_us: u64,
+    /// Syncs by io_uring where the kernel grants it, by msync where not.
+    pub io_uring: bool,
     /// Slots of the ring from the match stage.
     pub ring_len: usize,
     /// Records from one snapshot to the next; 0: none are made.
@@ -144,7 +155,9 @@ pub struct Seal {
 pub struct Publish {
     /// Messages kept per stream for sessions that come back.
     pub history_len: usize,
-    /// Of them, as many as a snapshot holds: what a restart from it remembers.
+    /// Mebibytes that the messages kept of all streams take at most; beyond, the oldest go, whosever they are.
+    pub history_mib: usize,
+    /// Of the messages of a stream, as many as a snapshot holds: what a restart from it remembers.
     pub snapshot_history_len: usize,
     /// Slots of the ring into this stage and of the one back to the sockets.
     pub ring_len: usize,
@@ -208,8 +221,13 @@ impl Default for Seal {
         Self {
             block_records_max: 16_384,
             block_ms: 100,
+            block_min_us: 1_000,
             idle_tick_ms: 10_000,
             segment_size: 64 << 20,
+            group_size_max: 8 << 20,
+            group_blocks_max: 64,
+            group_linger_us: 0,
+            io_uring: false,
             ring_len: 64,
             snapshot_records: 100_000,
             snapshots_kept: 3,
@@ -223,6 +241,7 @@ impl Default for Publish {
     fn default() -> Self {
         Self {
             history_len: 65_536,
+            history_mib: 512,
             snapshot_history_len: 65_536,
             ring_len: 16_384,
         }
@@ -290,9 +309,11 @@ impl Config {
             ("verify.ring_len", self.verify.ring_len),
             ("verify.suspect_len_max", self.verify.suspect_len_max),
             ("seal.block_records_max", self.seal.block_records_max),
+            ("seal.group_blocks_max", self.seal.group_blocks_max),
             ("seal.ring_len", self.seal.ring_len),
             ("seal.snapshots_kept", self.seal.snapshots_kept),
             ("publish.history_len", self.publish.history_len),
+            ("publish.history_mib", self.publish.history_mib),
             ("publish.ring_len", self.publish.ring_len),
         ];
         if let Some((key, _)) = nonzero.into_iter().find(|(_, value)| *value == 0) {

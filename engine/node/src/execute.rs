@@ -199,6 +199,11 @@ impl EventTree {
         }
     }
 
+    /// Adds an event by its public form.
+    pub fn push_public(&mut self, message: &[u8]) {
+        self.frontier.push(tree::leaf_hash(message));
+    }
+
     /// Number of public events.
     pub const fn count(&self) -> u64 {
         self.frontier.size()

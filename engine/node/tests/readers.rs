@@ -17,25 +17,19 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wattbook_feed::client::{Client, StreamKind};
 use wattbook_feed::sbe::{Outbound, decode_outbound, inbound, outbound};
-use wattbook_feed::signed::{Grade, SealedEnvelope, encode_cancel, encode_quote};
+use wattbook_feed::signed::Grade;
 use wattbook_feed::soupbin::{Decoder, PACKET_MAX, Packet, Peer};
-use wattbook_ledger::{HeaderIndex, Reader, checkpoints};
 use wattbook_node::chain::{self, Secrets, Spec};
 use wattbook_node::config::{Clock, Config};
 use wattbook_node::present;
 use wattbook_node::topology::Node;
-use wattbook_types::command::Cancel;
 use wattbook_types::ids::PERIOD_S;
-use wattbook_types::{
-    ChainId, ContractId, Energy, Param, ParticipantId, Phase, Price, Quote, Reject, Roles, SelfTrade, Side,
-    TimeInForce, TimeNs,
-};
+use wattbook_types::{ChainId, Param, ParticipantId, Phase, Reject, Roles, TimeNs};
 use wire::{SEED, WAIT, key, registration};
 
 const BUYER: ParticipantId = ParticipantId::new(4);
@@ -73,8 +67,6 @@ fn start(dir: &Path) -> (Node, ChainId, u64) {
     };
     // A test on a busy machine may leave a session silent for long.
     config.ingest.idle_timeout_ms = 600_000;
-    // A checkpoint as often as there is something to sign.
-    config.seal.checkpoint_ms = 1;
     (Node::start(dir, &config, Arc::default()).unwrap(), chain, period)
 }
 
@@ -445,161 +437,5 @@ fn the_python_client_trades_and_sees_what_the_rust_client_sees() {
         sent.sort_unstable();
         assert_eq!(shown, sent);
         assert_eq!((asked, opened), (vec!["20000".to_owned()], vec!["20000".to_owned()]));
-    }
-}
-
-/// Asks and cancels in turn, each durable before the next; the numbers of the durable records go to `fresh`.
-fn load(mut client: Client, chain: ChainId, contract: ContractId, fresh: &AtomicU64, stop: &AtomicBool) {
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let not_after = TimeNs::from_secs(now_s + 600);
-    let mut nonce = 0;
-    while !stop.load(Ordering::Relaxed) {
-        nonce += 1;
-        let leaf = if nonce % 2 == 1 {
-            let ask = Quote {
-                contract,
-                client_order_id: 0,
-                round: 0,
-                side: Side::Sell,
-                time_in_force: TimeInForce::Gate,
-                price: Price::new(20_000),
-                charge_cap: -1,
-                energy: Energy::new(1_000),
-                min_fill: Energy::ZERO,
-                valid_until_s: 0,
-                display: Energy::ZERO,
-                market_to_limit: false,
-                self_trade: SelfTrade::CancelNewest,
-            };
-            encode_quote(0, &ask).unwrap()
-        } else {
-            let cancel = Cancel {
-                contract: Some(contract),
-                target_nonce: nonce - 1,
-                target_index: 0,
-            };
-            encode_cancel(0, &cancel)
-        };
-        let envelope = SealedEnvelope::sign(chain, &key(SELLER), SELLER, 1, nonce, not_after, vec![leaf]);
-        client.send_envelope(&envelope).unwrap();
-        let mut accepted = None;
-        loop {
-            match client.next(WAIT).unwrap().expect("an answer").1 {
-                Outbound::Accepted(answer) => accepted = Some(answer.seq),
-                Outbound::Rejected(refused) => panic!("{refused:?}"),
-                Outbound::RejectedMessage(refused) => panic!("{refused:?}"),
-                Outbound::Watermark(mark) if accepted.is_some_and(|seq| mark.seq >= seq) => break,
-                _ => {}
-            }
-        }
-        fresh.store(accepted.unwrap(), Ordering::Release);
-    }
-}
-
-#[test]
-fn other_processes_read_the_ledger_while_the_node_writes_it() {
-    let (dir, view_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (node, chain, period) = start(dir.path());
-    let mut door = Client::connect(node.addr, StreamKind::Private, 1).unwrap();
-    door.send_register(&registration(chain, SELLER, Roles::BUYER.union(Roles::SELLER)))
-        .unwrap();
-    let seller = log_on(node.addr, SELLER);
-    let mut public = Client::connect(node.addr, StreamKind::Public, 1).unwrap();
-    view(
-        &mut public,
-        |message| matches!(message, Outbound::PhaseChanged(event) if event.phase == Phase::Continuous as u8),
-    );
-    let contract = ContractId::new(u32::try_from(period).unwrap(), ContractId::PRODUCT_QUARTER_HOUR, 1);
-    let (fresh, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    // The ledger as one sees it who has none of its keys.
-    let keyless = || {
-        for item in std::fs::read_dir(dir.path()).unwrap() {
-            let item = item.unwrap();
-            if item.file_name() != "keys" {
-                let _ = std::os::unix::fs::symlink(item.path(), view_dir.path().join(item.file_name()));
-            }
-        }
-        view_dir.path().to_str().unwrap()
-    };
-    let at = dir.path().to_str().unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(|| load(seller, chain, contract, &fresh, &stop));
-        // Whatever fails below, the load ends.
-        let ending = Ending(&stop);
-        let said = |arguments: &[&str]| {
-            let out = wattbook(arguments);
-            assert!(
-                out.status.success(),
-                "{arguments:?}: {}",
-                String::from_utf8_lossy(&out.stderr)
-            );
-            String::from_utf8(out.stdout).unwrap()
-        };
-        let key = said(&["checkpoint", at, "--key"]);
-        let mut before = 0;
-        for _ in 0..4 {
-            // The load goes on between the rounds.
-            let seq = loop {
-                let seq = fresh.load(Ordering::Acquire);
-                if seq > before + 5 {
-                    break seq;
-                }
-                std::thread::yield_now();
-            };
-            before = seq;
-            let (text, from) = (seq.to_string(), seq - 5);
-            let tail = said(&["tail", at, "--json", "--from", &from.to_string()]);
-            let numbers = tail
-                .lines()
-                .map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap());
-            let numbers: Vec<u64> = numbers.collect();
-            assert!(numbers.len() > 5 && numbers.iter().copied().eq((from..).take(numbers.len())));
-            let inspected: Value = serde_json::from_str(&said(&["inspect", at, "--json"])).unwrap();
-            assert!(inspected["ok"] == true && inspected["height"].as_u64().unwrap() > 0);
-            let rows = said(&["export", at, "--what", "records", "--format", "jsonl"]);
-            assert!(rows.lines().count() as u64 >= seq);
-            let asks = said(&[
-                "export",
-                at,
-                "--what",
-                "items",
-                "--format",
-                "jsonl",
-                "--participant",
-                "5",
-            ]);
-            assert!(asks.lines().count() > 5);
-            // With the key a checkpoint is signed for the proof; without it the node's are there, a moment later.
-            let proof = view_dir.path().join("record.tlog-proof");
-            std::fs::write(&proof, said(&["prove", at, "--record", &text])).unwrap();
-            assert!(said(&["verify-proof", proof.to_str().unwrap(), "--key", key.trim()]).contains("anchored"));
-            let mut proved = (0..1_000).map(|_| wattbook(&["prove", keyless(), "--record", &text]));
-            let proved = proved.find(|out| out.status.success()).unwrap();
-            std::fs::write(&proof, proved.stdout).unwrap();
-            assert!(said(&["verify-proof", proof.to_str().unwrap(), "--key", key.trim()]).contains("anchored"));
-        }
-        drop(ending);
-    });
-    node.stop();
-    node.join().unwrap();
-    let reader = Reader::open(dir.path()).unwrap();
-    let tip = reader.committed().unwrap().height;
-    let newest = checkpoints::newest(dir.path()).unwrap().unwrap();
-    assert_eq!(
-        newest.checkpoint().size,
-        tip + 1,
-        "a node that stops signs what it leaves"
-    );
-    // What it kept is what the log makes.
-    assert_eq!(HeaderIndex::begin(&reader).size(), tip + 1);
-    assert!(wattbook(&["verify", at]).status.success());
-}
-
-/// Says stop when it goes.
-struct Ending<'a>(&'a AtomicBool);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,9 @@
 //! * Cancels deposited for the end of a session are sequenced when it ends, once, and never when the node stops.
 
 use super::verify::Keys;
-use super::{About, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand};
+use super::{
+    About, Announced, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand,
+};
 use crate::config::{self, Clock};
 use crate::execute::Executor;
 use crate::ring::{Gone, Receiver, Sender};
@@ -101,11 +103,14 @@ impl Deposits {
     }
 }
 
+/// How often a block that waits for the one before looks after it.
+const LOOK: Duration = Duration::from_micros(500);
+
 /// The block under way.
 #[derive(Debug, Default)]
 struct Block {
     records: Vec<OwnedRecord>,
-    events: Vec<Arc<Vec<Sequenced>>>,
+    events: Vec<Arc<Announced>>,
     since: Option<Instant>,
 }
 
@@ -256,7 +261,6 @@ impl Matching {
 
     fn run_live(&mut self) -> Result<(), Gone> {
         let idle_tick = Duration::from_millis(self.settings.idle_tick_ms).max(TICK_INTERVAL);
-        let block_time = Duration::from_millis(self.settings.block_ms);
         // The first Tick comes with the first thing to do.
         let mut last_tick: Option<Instant> = None;
         loop {
@@ -268,10 +272,7 @@ impl Matching {
                 }
                 Some(last) => last + TICK_INTERVAL,
             };
-            let until = self
-                .block
-                .since
-                .map_or(next_tick, |since| next_tick.min(since + block_time));
+            let until = self.block_end().map_or(next_tick, |end| next_tick.min(end));
             let received = self.checked.recv_deadline(until)?;
             // A command's time is the last Tick's, so a Tick as old as its interval is renewed before the command.
             let stale = last_tick.is_none_or(|last| last.elapsed() >= TICK_INTERVAL);
@@ -302,10 +303,27 @@ impl Matching {
                 }
             }
             let full = self.block.records.len() >= self.settings.block_records_max;
-            if full || self.block.since.is_some_and(|since| since.elapsed() >= block_time) {
+            if full || self.block_end().is_some_and(|end| Instant::now() >= end) {
                 self.close_block()?;
             }
         }
+    }
+
+    /// When the block under way ends, if there is one: soon after the one before is on disk, so that records wait for the
+    /// disk and not for a clock; at the latest when its time is up. A Tick alone is in no hurry.
+    fn block_end(&self) -> Option<Instant> {
+        let since = self.block.since?;
+        let latest = since + Duration::from_millis(self.settings.block_ms);
+        if !self.block.has_commands() {
+            return Some(latest);
+        }
+        let earliest = since + Duration::from_micros(self.settings.block_min_us);
+        let end = if self.durable.height() + 1 >= self.next_height {
+            earliest
+        } else {
+            earliest.max(Instant::now() + LOOK)
+        };
+        Some(end.min(latest))
     }
 
     /// Time until the next border of the timetable.
@@ -429,7 +447,7 @@ impl Matching {
         if events.is_empty() {
             return Ok(());
         }
-        let events = Arc::new(events);
+        let events = Arc::new(Announced::new(events));
         self.block.events.push(Arc::clone(&events));
         self.publish.send(Publication::Events {
             height: self.next_height,

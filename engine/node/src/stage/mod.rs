@@ -11,10 +11,11 @@ pub mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use wattbook_feed::sbe::encode_public;
 use wattbook_feed::sbe::session::{HaltReason, HeldKind};
-use wattbook_feed::signed::{Grade, RegisterRecord, RevealRecord, SealedEnvelope};
+use wattbook_feed::signed::{Alias, Grade, RegisterRecord, RevealRecord, SealedEnvelope};
 use wattbook_types::{Command, ContractId, Hash, ParticipantId, Reject, Sequenced, TimeNs};
 
 /// A connection, numbered as accepted.
@@ -192,11 +193,62 @@ pub struct Draft {
     /// Its records.
     pub records: Vec<OwnedRecord>,
     /// Its events.
-    pub events: Vec<Arc<Vec<Sequenced>>>,
+    pub events: Vec<Arc<Announced>>,
     /// State root after it.
     pub state_root: Hash,
     /// Digest of the parameters in force.
     pub params_hash: Hash,
+}
+
+/// Events on their way to those who show and those who seal them, with their public form, which whoever needs it first
+/// encodes for both.
+#[derive(Debug)]
+pub struct Announced {
+    events: Vec<Sequenced>,
+    public: OnceLock<PublicForm>,
+}
+
+/// Messages one behind the other.
+#[derive(Clone, Default, Debug)]
+pub struct PublicForm {
+    ends: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Announced {
+    /// Events in their order.
+    pub const fn new(events: Vec<Sequenced>) -> Self {
+        Self {
+            events,
+            public: OnceLock::new(),
+        }
+    }
+
+    /// The events.
+    pub fn events(&self) -> &[Sequenced] {
+        &self.events
+    }
+
+    /// The messages of those that are public; the pseudonyms are those of the first call.
+    pub fn public(&self, alias: &Alias) -> &PublicForm {
+        self.public.get_or_init(|| {
+            let mut form = PublicForm::default();
+            for event in &self.events {
+                if encode_public(event, alias, &mut form.bytes) {
+                    form.ends.push(form.bytes.len());
+                }
+            }
+            form
+        })
+    }
+}
+
+impl PublicForm {
+    /// The messages.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = core::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
 }
 
 /// Into publish, from matching and seal.
@@ -207,7 +259,7 @@ pub enum Publication {
         /// The block.
         height: u64,
         /// The events.
-        events: Arc<Vec<Sequenced>>,
+        events: Arc<Announced>,
     },
     /// A block is on this machine's disk: `durable`.
     Durable {
@@ -275,11 +327,14 @@ pub enum Publication {
     },
     /// The session is gone.
     Closed(SessionId),
-    /// The disk is full: every session is told and stays; the next durable block says that it goes on.
+    /// The disk is full: every session is told and stays. Every block before is durable, so the next one that is says that
+    /// it goes on.
     Pause {
         /// Last record that is durable.
         seq: u64,
     },
+    /// Nothing follows, whoever could still send: the sockets' stage says its last words and ends.
+    Farewell,
     /// Nothing more is taken; every session ends.
     Halt {
         /// Why.
@@ -328,6 +383,11 @@ impl DurableHeight {
         self.seq.store(seq, Ordering::Release);
         self.height.store(height, Ordering::Release);
         self.moved.notify_all();
+    }
+
+    /// The last durable block.
+    pub fn height(&self) -> u64 {
+        self.height.load(Ordering::Acquire)
     }
 
     /// The last durable record.

@@ -4,7 +4,8 @@
 //! * A stream's sequenced messages follow from the ledger alone, so a restarted node numbers them the same.
 //! * A session of grade `durable` or `final` gets a message only once its block is on disk; alone, durable is final.
 
-use super::{About, Publication, SessionId, ToSocket};
+use super::{About, Announced, Publication, SessionId, ToSocket};
+use crate::config;
 use crate::restart::Keeper;
 use crate::ring::{Gone, Receiver, Sender};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use wattbook_feed::sbe::session::{
     BlockSealed, DealRecord, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Stepped, Watermark,
 };
-use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_public, encode_reader, parties};
+use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
 use wattbook_feed::soupbin::{self, LoginAccepted, LoginRefusal};
 use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
@@ -20,8 +21,10 @@ use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
 /// Most publications between two rounds of sending.
 const FLUSH_LEN: usize = 256;
 
+mod stream;
 mod streams;
 
+use stream::{Change, Stream};
 pub use streams::Streams;
 
 /// Wakes the sockets' stage after something was handed to it.
@@ -36,11 +39,13 @@ pub struct Publish {
     durable: u64,
     public: Stream,
     /// Public messages of blocks whose parent is not sealed yet: its BlockSealed comes before them, as in a replay.
-    early: VecDeque<(u64, Vec<u8>)>,
+    early: VecDeque<(u64, Arc<Announced>)>,
     private: BTreeMap<ParticipantId, Stream>,
     sessions: BTreeMap<SessionId, Subscription>,
     /// Accounts that see every deal as it will be signed: grid companies and regulators.
     readers: BTreeSet<ParticipantId>,
+    memory: Memory,
+    message: Vec<u8>,
     /// Follows durable blocks for the snapshots, with the messages of a stream that one holds.
     keeper: Option<(Keeper, usize)>,
 }
@@ -64,6 +69,42 @@ impl Sockets {
     }
 }
 
+/// The memory that full pages of all streams take together.
+#[derive(Debug)]
+struct Memory {
+    used: usize,
+    most: usize,
+    /// Full pages by the order in which they were filled; some are gone already.
+    order: VecDeque<(StreamKey, u64)>,
+}
+
+impl Memory {
+    fn new(mib: usize) -> Self {
+        Self {
+            used: 0,
+            most: mib.saturating_mul(1 << 20),
+            order: VecDeque::new(),
+        }
+    }
+
+    fn count(&mut self, key: StreamKey, change: Change) {
+        if let Some((first, len)) = change.filled {
+            self.order.push_back((key, first));
+            self.used += len;
+        }
+        self.freed(change.freed);
+    }
+
+    fn freed(&mut self, len: usize) {
+        self.used = self.used.saturating_sub(len);
+    }
+
+    /// The oldest page, if there is too much.
+    fn next_to_go(&mut self) -> Option<(StreamKey, u64)> {
+        (self.used > self.most).then(|| self.order.pop_front()).flatten()
+    }
+}
+
 /// Which stream a session follows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum StreamKey {
@@ -78,40 +119,6 @@ struct Subscription {
     next: u64,
 }
 
-/// The recent messages of a stream; numbers count from 1.
-#[derive(Clone, Debug)]
-pub(super) struct Stream {
-    pub(super) first: u64,
-    pub(super) items: VecDeque<(u64, Arc<[u8]>)>,
-}
-
-impl Default for Stream {
-    fn default() -> Self {
-        Self {
-            first: 1,
-            items: VecDeque::new(),
-        }
-    }
-}
-
-impl Stream {
-    fn push(&mut self, height: u64, message: &[u8], keep: usize) {
-        self.items.push_back((height, message.into()));
-        if self.items.len() > keep {
-            self.items.pop_front();
-            self.first += 1;
-        }
-    }
-
-    fn end(&self) -> u64 {
-        self.first + self.items.len() as u64
-    }
-
-    fn get(&self, number: u64) -> Option<&(u64, Arc<[u8]>)> {
-        self.items.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
-    }
-}
-
 impl Publish {
     /// Wires the stage.
     pub fn new(
@@ -119,20 +126,22 @@ impl Publish {
         sockets: Sender<ToSocket>,
         wake: Wake,
         alias: Alias,
-        history_len: usize,
+        settings: &config::Publish,
         readers: BTreeSet<ParticipantId>,
     ) -> Self {
         Self {
             input,
             sockets: Sockets { ring: sockets, wake },
             alias,
-            history_len,
+            history_len: settings.history_len,
             durable: 0,
             public: Stream::default(),
             early: VecDeque::new(),
             private: BTreeMap::new(),
             sessions: BTreeMap::new(),
             readers,
+            memory: Memory::new(settings.history_mib),
+            message: Vec::new(),
             keeper: None,
         }
     }
@@ -142,6 +151,17 @@ impl Publish {
         self.durable = streams.height;
         self.public = streams.public;
         self.private = streams.private;
+        let private = self
+            .private
+            .iter()
+            .map(|(who, stream)| (StreamKey::Private(*who), stream));
+        for (key, stream) in core::iter::once((StreamKey::Public, &self.public)).chain(private) {
+            for page in stream.full() {
+                let filled = Some(page);
+                self.memory.count(key, Change { filled, freed: 0 });
+            }
+        }
+        self.keep_to_memory();
     }
 
     /// Makes snapshots with a keeper that stands at the last block taken in; each holds so many messages of a stream.
@@ -151,9 +171,7 @@ impl Publish {
 
     /// Takes in a block of the ledger before any session is there.
     pub fn replay(&mut self, header: &wattbook_ledger::BlockHeader, digest: Hash, events: &[Sequenced]) {
-        for event in events {
-            self.take_event(header.height, event);
-        }
+        self.take_events(header.height, &Arc::new(Announced::new(events.to_vec())));
         self.take_block(header, digest);
     }
 
@@ -191,9 +209,7 @@ impl Publish {
     fn take(&mut self, publication: Publication) -> Result<(), Gone> {
         match publication {
             Publication::Events { height, events } => {
-                for event in events.iter() {
-                    self.take_event(height, event);
-                }
+                self.take_events(height, &events);
                 Ok(())
             }
             Publication::Image(image) => {
@@ -269,6 +285,11 @@ impl Publish {
                 }
                 Ok(())
             }
+            Publication::Farewell => {
+                self.sockets.send(ToSocket::Finished)?;
+                (self.sockets.wake)();
+                Err(Gone)
+            }
             Publication::Halt { reason, seq } => {
                 self.flush()?;
                 let halted = framed(&Halted {
@@ -286,32 +307,39 @@ impl Publish {
         }
     }
 
-    fn take_event(&mut self, height: u64, event: &Sequenced) {
+    fn take_events(&mut self, height: u64, announced: &Arc<Announced>) {
+        if height <= self.durable + 1 {
+            self.take_public(height, announced);
+        } else {
+            self.early.push_back((height, Arc::clone(announced)));
+        }
+        for event in announced.events() {
+            self.take_private(height, event);
+        }
+    }
+
+    fn take_public(&mut self, height: u64, announced: &Announced) {
+        for message in announced.public(&self.alias).iter() {
+            let change = self.public.push(height, message, self.history_len);
+            self.memory.count(StreamKey::Public, change);
+        }
+        self.keep_to_memory();
+    }
+
+    fn take_private(&mut self, height: u64, event: &Sequenced) {
         if let Event::Registered { participant, roles, .. } = &event.event
             && sees_deals(*roles)
         {
             self.readers.insert(*participant);
         }
-        let mut message = Vec::with_capacity(256);
-        if encode_public(event, &self.alias, &mut message) {
-            if height <= self.durable + 1 {
-                self.public.push(height, &message, self.history_len);
-            } else {
-                self.early.push_back((height, message.clone()));
-            }
-        }
-        let recipients: BTreeSet<ParticipantId> = parties(&event.event).into_iter().flatten().collect();
-        for recipient in &recipients {
-            message.clear();
-            if encode_private(event, *recipient, &self.alias, &mut message) {
-                self.private
-                    .entry(*recipient)
-                    .or_default()
-                    .push(height, &message, self.history_len);
+        for recipient in parties(&event.event).into_iter().flatten() {
+            self.message.clear();
+            if encode_private(event, recipient, &self.alias, &mut self.message) {
+                self.push_private(recipient, height);
             }
         }
         // Whoever signs or audits deals sees them with real accounts, and the digest they add up to.
-        message.clear();
+        self.message.clear();
         match &event.event {
             Event::Executed { deal, deal_id, .. } => {
                 let record = DealEntry::new(deal);
@@ -322,19 +350,38 @@ impl Publish {
                         record,
                         deal_id: deal_id.0,
                     },
-                    &mut message,
+                    &mut self.message,
                 );
             }
             Event::DealsSealed { .. } => {
-                encode_reader(event, &self.alias, &mut message);
+                encode_reader(event, &self.alias, &mut self.message);
             }
             _ => return,
         }
-        for reader in &self.readers {
-            self.private
-                .entry(*reader)
-                .or_default()
-                .push(height, &message, self.history_len);
+        let readers = core::mem::take(&mut self.readers);
+        for reader in &readers {
+            self.push_private(*reader, height);
+        }
+        self.readers = readers;
+    }
+
+    /// Adds `self.message` to a private stream.
+    fn push_private(&mut self, who: ParticipantId, height: u64) {
+        let stream = self.private.entry(who).or_default();
+        let change = stream.push(height, &self.message, self.history_len);
+        self.memory.count(StreamKey::Private(who), change);
+        self.keep_to_memory();
+    }
+
+    /// Lets go of the oldest pages of all streams while there are too many.
+    fn keep_to_memory(&mut self) {
+        while let Some((key, first)) = self.memory.next_to_go() {
+            let stream = match key {
+                StreamKey::Public => Some(&mut self.public),
+                StreamKey::Private(who) => self.private.get_mut(&who),
+            };
+            let freed = stream.map_or(0, |stream| stream.forget(first));
+            self.memory.freed(freed);
         }
     }
 
@@ -348,17 +395,18 @@ impl Publish {
             block_digest: digest.0,
             state_root: header.state_root.0,
         };
-        let mut message = Vec::with_capacity(128);
-        encode_outbound(&sealed, &mut message);
-        self.public.push(header.height, &message, self.history_len);
+        self.message.clear();
+        encode_outbound(&sealed, &mut self.message);
+        let change = self.public.push(header.height, &self.message, self.history_len);
+        self.memory.count(StreamKey::Public, change);
         self.durable = header.height;
-        while let Some((height, message)) = self.early.pop_front_if(|(height, _)| *height <= header.height + 1) {
-            self.public.push(height, &message, self.history_len);
+        while let Some((height, announced)) = self.early.pop_front_if(|(height, _)| *height <= header.height + 1) {
+            self.take_public(height, &announced);
         }
     }
 
     fn subscribe(&mut self, session: SessionId, from: u64) -> Result<(), Gone> {
-        let (first, end) = (self.public.first, self.public.end());
+        let (first, end) = (self.public.first(), self.public.end());
         let next = if from == 0 { end } else { from };
         let mut packets = Vec::new();
         if next < first || next > end {
@@ -394,7 +442,7 @@ impl Publish {
     ) -> Result<(), Gone> {
         let stream = self.private.entry(participant).or_default();
         let from = if from == 0 { stream.end() } else { from };
-        if from < stream.first || from > stream.end() {
+        if from < stream.first() || from > stream.end() {
             let about = About {
                 participant: participant.get(),
                 ..About::default()
@@ -451,18 +499,16 @@ impl Publish {
                     None => continue,
                 },
             };
-            if subscription.next < stream.first {
+            if subscription.next < stream.first() {
                 behind.push(*session);
                 continue;
             }
+            let until = match subscription.grade {
+                Grade::Matched => stream.end(),
+                Grade::Durable | Grade::Final => stream.above(self.durable),
+            };
             let mut packets = Vec::new();
-            while let Some((height, message)) = stream.get(subscription.next) {
-                if subscription.grade != Grade::Matched && *height > self.durable {
-                    break;
-                }
-                soupbin::put_sequenced(message, &mut packets);
-                subscription.next += 1;
-            }
+            subscription.next = stream.copy(subscription.next, until, &mut packets);
             if !packets.is_empty() {
                 self.sockets.send(ToSocket::Packets(*session, packets))?;
             }

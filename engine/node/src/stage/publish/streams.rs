@@ -7,9 +7,8 @@
 //! ```
 //! Little-endian; the public stream stands first, the private ones by ascending participant.
 
-use super::Stream;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use super::stream::Stream;
+use std::collections::BTreeMap;
 use wattbook_types::ParticipantId;
 
 /// What every session may ask for again, as of one block.
@@ -21,21 +20,10 @@ pub struct Streams {
 }
 
 impl Stream {
-    /// Its messages up to a block, at most the last `keep`.
-    fn until(&self, height: u64, keep: usize) -> Self {
-        // Messages stand in the order of their blocks.
-        let end = self.items.partition_point(|(of, _)| *of <= height);
-        let from = end.saturating_sub(keep);
-        Self {
-            first: self.first + from as u64,
-            items: self.items.range(from..end).cloned().collect(),
-        }
-    }
-
     fn put(&self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.first.to_le_bytes());
-        bytes.extend((self.items.len() as u64).to_le_bytes());
-        for (height, message) in &self.items {
+        bytes.extend(self.first().to_le_bytes());
+        bytes.extend((self.end() - self.first()).to_le_bytes());
+        for (height, message) in self.messages() {
             bytes.extend(height.to_le_bytes());
             // BOUND: a message is at most 1,400 bytes.
             bytes.extend((message.len() as u32).to_le_bytes());
@@ -45,14 +33,21 @@ impl Stream {
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
         let (first, len) = (number(bytes)?, number(bytes)?);
-        let mut items = VecDeque::new();
+        first.checked_add(len)?;
+        if first == 0 {
+            return None;
+        }
+        let (mut stream, mut last) = (Self::starting_at(first), 0);
         for _ in 0..len {
             let height = number(bytes)?;
-            let size = u32::from_le_bytes(*take(bytes, 4)?.first_chunk()?);
-            items.push_back((height, Arc::from(take(bytes, size as usize)?)));
+            let size = u32::from_le_bytes(*take(bytes, 4)?.first_chunk()?) as usize;
+            if height < last || size >= usize::from(u16::MAX) {
+                return None;
+            }
+            last = height;
+            stream.push(height, take(bytes, size)?, usize::MAX);
         }
-        first.checked_add(len)?;
-        (first > 0).then_some(Self { first, items })
+        Some(stream)
     }
 }
 
