@@ -56,6 +56,8 @@ bench-feed: setup
 	@echo '== building the node and the load generator (release)'
 	$(CARGO) build --release --locked -p wattbook-node -p wattbook-perf
 	@echo '== a node under load; leave the machine alone'
+	@target/release/wattbook-perf ingest --out perf/results/feed.jsonl
+	@target/release/wattbook-perf crowd --out perf/results/feed.jsonl
 	@target/release/wattbook-perf feed --out perf/results/feed.jsonl --report target/bench-feed $(if $(FLOW),--flow $(FLOW))
 
 bench-gpu: setup

@@ -11,6 +11,7 @@
 //!   a root that a header or a checkpoint states. What does not fit is thrown away and made again from the log, once; then it is damage of the log.
 //! * Nothing here is durable by promise: a lost tail is made again.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -249,7 +250,7 @@ impl HeaderIndex {
                 tip,
             )));
         }
-        headers.push(leaf_hash(raw));
+        headers.push(leaf_hash(&raw));
         Ok(headers.root())
     }
 
@@ -290,7 +291,7 @@ impl HeaderIndex {
     pub(crate) fn nodes_hold(&self, reader: &Reader, from: u64, size: u64) -> Result<(), Error> {
         for height in from..size {
             let (_, raw) = self.header(reader, height)?;
-            let mut node = leaf_hash(raw);
+            let mut node = leaf_hash(&raw);
             for level in 0..=height.trailing_ones() {
                 if self.node(level, height >> level)? != node {
                     let offset = self.row(height)?.offset;
@@ -334,8 +335,13 @@ impl HeaderIndex {
     ///
     /// # Errors
     /// [`Error::NoBlock`], [`Error::Damaged`], [`Error::Io`].
-    pub fn header<'a>(&self, reader: &'a Reader, height: u64) -> Result<(BlockHeader, &'a [u8]), Error> {
+    pub fn header<'a>(&self, reader: &'a Reader, height: u64) -> Result<(BlockHeader, Cow<'a, [u8]>), Error> {
         self.covers(height.saturating_add(1))?;
+        if height < reader.headers_only() {
+            let (raw, _) = reader.kept_header(height)?;
+            let header = header_of(reader, &raw, LOG_START, height)?;
+            return Ok((header, raw.into()));
+        }
         let end = self.row(height)?.end;
         let at = end.saturating_sub(frame_size(HEADER_SIZE as u64)).max(LOG_START);
         let fault = |kind| Error::Damaged(reader.fault(kind, at, height));
@@ -347,7 +353,7 @@ impl HeaderIndex {
             return Err(fault(FaultKind::Height));
         }
         reader.agrees(height, &block_digest(self.chain, frame.payload), end)?;
-        Ok((header, frame.payload))
+        Ok((header, frame.payload.into()))
     }
 
     /// The blocks from `height` on, each checked in full before it is given.
@@ -365,7 +371,7 @@ impl HeaderIndex {
             height_next: height,
             seq_next: header.next_seq().unwrap_or(u64::MAX),
             time_min: header.time,
-            parent: block_digest(self.chain, raw),
+            parent: block_digest(self.chain, &raw),
             headers: Frontier::at(height, |level, n| self.node(level, n))?,
         };
         Ok(reader.blocks_after(head))
@@ -434,6 +440,8 @@ impl HeaderIndex {
     /// Asks; where the answer is damage, asks again with an index made anew from the log.
     pub(crate) fn sound<T>(&mut self, reader: &Reader, ask: impl Fn(&Self) -> Result<T, Error>) -> Result<T, Error> {
         match ask(self) {
+            // No index brings back what was moved off.
+            Err(Error::Damaged(fault)) if fault.kind == FaultKind::MovedOff => Err(fault.into()),
             Err(Error::Damaged(_) | Error::Io { .. }) => {
                 self.truncate(0);
                 self.extend(reader)?;
@@ -460,6 +468,16 @@ impl HeaderIndex {
             self.truncate(0);
         }
         let before = self.size();
+        for height in before..reader.headers_only() {
+            let (raw, end) = reader.kept_header(height)?;
+            let header = header_of(reader, &raw, LOG_START, height)?;
+            let offset = match height.checked_sub(1) {
+                None => LOG_START,
+                Some(last) => self.row(last)?.end,
+            };
+            let first_seq = header.first_seq;
+            self.push(Row { first_seq, offset, end }, leaf_hash(&raw))?;
+        }
         let mut next = self.after(reader)?;
         while self.size() - before < blocks_max
             && let Some((row, header)) = next.block(reader)?
@@ -478,7 +496,7 @@ impl HeaderIndex {
         let (header, raw) = self.header(reader, tip)?;
         let row = self.row(tip)?;
         if root_at(tip, |level, n| self.node(level, n))? == header.log_root
-            && self.node(0, tip)? == leaf_hash(raw)
+            && self.node(0, tip)? == leaf_hash(&raw)
             && row.first_seq == header.first_seq
         {
             Ok(())

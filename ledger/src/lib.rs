@@ -22,14 +22,16 @@
 //! # Recovery
 //! [`Store::open`] reads everything and keeps the longest valid prefix of complete blocks.
 //! * Committed blocks (with an entry) must all be there and right; else [`Error::Damaged`] says which file, offset,
-//!   block and kind, and nothing is changed, except that a last segment cut short beyond them is filled up with
-//!   zeros first.
-//! * Complete blocks beyond the newest entry are kept and get their entries.
+//!   block and kind, and nothing is changed.
+//! * Complete blocks beyond the newest entry are kept and get their entries. A last segment cut short beyond the committed
+//!   blocks is filled up with zeros.
 //! * Other bytes beyond are torn, for no entry ever acknowledged them: zeroed in the last segment, whole files removed
 //!   after it.
 //! * Commit entries are torn only if they are among the last [`ENTRIES_UNSYNCED_MAX`], their blocks are there, and each
 //!   of their bytes is zero or what the entry must say; they are then written again. Any other wrong entry is damage.
 //! * [`Recovery`] says in one sentence what was done.
+//! * [`retain`] moves sealed segments off; what needs one of them says which and where it lies, and reads it from an archive
+//!   that is named ([`Reader::open_in`], [`check_in`]).
 //! * [`Store::open_from`] does the same from an [`Anchor`] on, which a [`Snapshot`] gives: blocks below it are taken as they
 //!   stand until a [`Scrub`] has read them. [`repair`] takes damaged blocks from a copy, by what the log key has signed.
 //!
@@ -97,6 +99,7 @@ mod proof;
 mod read;
 mod recover;
 mod repair;
+mod retention;
 mod scan;
 mod scrub;
 mod segment;
@@ -108,7 +111,7 @@ mod uring;
 
 pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
-pub use check::{CheckError, Checked, check, check_with};
+pub use check::{CheckError, Checked, check, check_in, check_with};
 pub use commits::{COMMIT_SIZE, Commit};
 pub use disk::{DiskCall, NO_WATCH, Watch};
 pub use error::{Error, Fault, FaultKind};
@@ -126,6 +129,7 @@ pub use proof::{ProofError, Proven, RecordProof, check_consistency};
 pub use read::{Blocks, Reader, Records};
 pub use recover::Recovery;
 pub use repair::{DAMAGED_DIR, RepairError, Repaired, genesis_of, recorded_chain, repair};
+pub use retention::{HEADERS_FILE, Moved, RETAINED_FILE, RetainError, Retained, retain, retain_beside};
 pub use scan::Block;
 pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};

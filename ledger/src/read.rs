@@ -19,6 +19,7 @@ use crate::error::{Error, Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, lock_shared, read_genesis};
 use crate::frame::RecordRef;
 use crate::log::{End, Frame, LOG_START, Log, recorded_segment_size};
+use crate::retention::{self, Retained};
 use crate::scan::{Block, Head};
 
 /// A ledger open for reading. Signatures are not checked here; [`check`](crate::check()) does that.
@@ -31,6 +32,8 @@ pub struct Reader {
     commits: File,
     committed: Option<Commit>,
     end: End,
+    /// Blocks that begin in segments moved off and not at hand.
+    headers_only: u64,
     /// Held, never read: keeps writers out while everything is being read.
     _lock: Option<File>,
 }
@@ -64,8 +67,21 @@ impl Reader {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
+        Self::open_in(dir, None)
+    }
+
+    /// Opens as [`Self::open`] does; segments that were moved off are read from an archive, if one is named.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn open_in(dir: &Path, archive: Option<&Path>) -> Result<Self, Error> {
         let (genesis, chain) = read_genesis(dir)?;
-        let log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
+        let mut log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
+        log.archive(archive);
+        let headers_only = match archive {
+            Some(_) => 0,
+            None => Retained::read(dir)?.blocks(),
+        };
         let mut reader = Self {
             dir: dir.to_owned(),
             genesis,
@@ -74,6 +90,7 @@ impl Reader {
             commits: open_commits(dir)?,
             committed: None,
             end: End::Published(LOG_START),
+            headers_only,
             _lock: None,
         };
         reader.refresh()?;
@@ -99,6 +116,7 @@ impl Reader {
             commits,
             committed,
             end: End::Open,
+            headers_only: 0,
             _lock: lock,
         })
     }
@@ -188,6 +206,17 @@ impl Reader {
     /// The frame that follows a log of length `from`.
     pub(crate) fn frame_at(&self, from: u64, height: u64) -> Result<Option<Frame<'_>>, Fault> {
         self.log.frame_at(from, self.end, height)
+    }
+
+    /// Number of blocks that begin in segments moved off and not at hand; their headers are here.
+    pub(crate) const fn headers_only(&self) -> u64 {
+        self.headers_only
+    }
+
+    /// Kept header and log length of such a block.
+    pub(crate) fn kept_header(&self, height: u64) -> Result<(Vec<u8>, u64), Fault> {
+        let (raw, commit) = retention::header(&self.dir, self.chain, height)?;
+        Ok((raw, commit.length))
     }
 
     /// A fault at a log offset.

@@ -118,7 +118,7 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
     put("entries", 0, &|height, bytes| {
         let (_, raw) = index.header(reader, height)?;
         bytes.extend_from_slice(&(raw.len() as u16).to_be_bytes());
-        bytes.extend_from_slice(raw);
+        bytes.extend_from_slice(&raw);
         Ok(())
     })?;
     for level in 0..TILE_LEVELS {

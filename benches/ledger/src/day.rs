@@ -60,6 +60,7 @@ pub(crate) fn last_seq(reader: &Reader) -> Result<u64, Box<dyn std::error::Error
 pub(crate) struct Day {
     pub(crate) store: Store,
     pub(crate) executor: Executor,
+    pub(crate) log_key: SigningKey,
     accounts: u64,
     sent: u64,
 }
@@ -97,6 +98,7 @@ impl Day {
         let mut day = Self {
             store,
             executor,
+            log_key: key,
             accounts,
             sent: 0,
         };

@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, dir: &Path) -> Result<Vec<Figure>, Box<dyn std::e
                 .streams(header.height, config.publish.snapshot_history_len)
                 .encode();
             let sections = [image.parts().collect(), vec![streams.as_slice()]];
-            snapshot_size = Snapshot::write(dir, day.executor.chain(), &claim, &sections)?;
+            snapshot_size = Snapshot::write(dir, &day.log_key, day.executor.chain(), &claim, &sections)?;
         }
     }
     let length = day.store.commit()?.length;

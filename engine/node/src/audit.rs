@@ -2,7 +2,7 @@
 //!
 //! # Contract
 //! [`verify`] reads the files alone and holds every claim in them against what it works out itself:
-//! * bytes: checksums, frames, padding, chain, record roots, log roots, commit entries ([`wattbook_ledger::check_with`]);
+//! * bytes: checksums, frames, padding, chain, record roots, log roots, commit entries ([`wattbook_ledger::check_in`]);
 //! * signatures: commits by the log key, registrations by the registrar with proof of possession and meters, envelopes
 //!   by their participants, genesis accounts by theirs; reveals carry none and stand by their commitment;
 //! * execution: every record is accepted by the market, every state root, parameter digest, delegates' digest, event
@@ -34,7 +34,7 @@ use std::thread;
 use thiserror::Error;
 use wattbook_feed::signed::{Alias, SealedEnvelope};
 use wattbook_ledger::{
-    CheckError, Fault, FaultKind, GENESIS_FILE, GenesisRoots, HEADER_SIZE, Reader, check_with, frame_size,
+    CheckError, Fault, FaultKind, GENESIS_FILE, GenesisRoots, HEADER_SIZE, Reader, Retained, check_in, frame_size,
 };
 use wattbook_shaders::{Candidate, PublicKey, Verdict, Verifier};
 use wattbook_types::tree::Frontier;
@@ -166,7 +166,20 @@ impl From<wattbook_ledger::Error> for ReplayError {
 ///
 /// # Errors
 /// The first [`Finding`] in the log; [`FaultKind::Locked`] while a node runs on the directory.
-pub fn verify(dir: &Path, anchor: Option<ChainId>, mut progress: impl FnMut(u64)) -> Result<Verified, Finding> {
+pub fn verify(dir: &Path, anchor: Option<ChainId>, progress: impl FnMut(u64)) -> Result<Verified, Finding> {
+    verify_in(dir, None, anchor, progress)
+}
+
+/// Verifies as [`verify`] does, with segments that were moved off read from an archive.
+///
+/// # Errors
+/// As [`verify`]; [`FaultKind::MovedOff`] without the archive.
+pub fn verify_in(
+    dir: &Path,
+    archive: Option<&Path>,
+    anchor: Option<ChainId>,
+    mut progress: impl FnMut(u64),
+) -> Result<Verified, Finding> {
     let genesis_path = dir.join(GENESIS_FILE);
     let genesis = std::fs::read(&genesis_path).map_err(|error| Finding::unreadable(&genesis_path, &error))?;
     if anchor.is_some_and(|anchor| anchor != ChainId(sha256(&[&genesis]))) {
@@ -187,7 +200,7 @@ pub fn verify(dir: &Path, anchor: Option<ChainId>, mut progress: impl FnMut(u64)
     });
     run.signatures = Some(Signatures::new(run.executor.chain(), registrar));
 
-    let read = |ahead: &mut Ahead| check_with(dir, &log_key, |block| ahead.push(block));
+    let read = |ahead: &mut Ahead| check_in(dir, archive, &log_key, |block| ahead.push(block));
     let (executed, outcome) = read_ahead(run.executor.chain(), ahead::Signatures::Keep, read, |block| {
         run.block(block)?;
         progress(block.header.height);
@@ -222,8 +235,16 @@ pub fn verify(dir: &Path, anchor: Option<ChainId>, mut progress: impl FnMut(u64)
 ///
 /// # Errors
 /// [`ReplayError`].
-pub fn replay(dir: &Path, mut progress: impl FnMut(u64)) -> Result<Replayed, ReplayError> {
-    let reader = Reader::open(dir)?;
+pub fn replay(dir: &Path, progress: impl FnMut(u64)) -> Result<Replayed, ReplayError> {
+    replay_in(dir, None, progress)
+}
+
+/// Executes as [`replay`] does, with segments that were moved off read from an archive.
+///
+/// # Errors
+/// [`ReplayError`].
+pub fn replay_in(dir: &Path, archive: Option<&Path>, mut progress: impl FnMut(u64)) -> Result<Replayed, ReplayError> {
+    let reader = Reader::open_in(dir, archive)?;
     let mut run = Run::start(dir, reader.genesis())?;
     let read = |ahead: &mut Ahead| {
         for block in reader.blocks() {
@@ -275,7 +296,8 @@ struct Places {
 impl Places {
     fn new(dir: &Path) -> Self {
         // The ledger holds the size against every header before it gives a block; until then nothing is located.
-        let size = std::fs::metadata(dir.join("00000000.seg")).map_or(1, |file| file.len().max(1));
+        let first = Retained::read(dir).map_or(0, |retained| retained.first());
+        let size = std::fs::metadata(dir.join(format!("{first:08}.seg"))).map_or(1, |file| file.len().max(1));
         Self {
             dir: dir.to_owned(),
             segment_size: size,

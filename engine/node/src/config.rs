@@ -46,6 +46,19 @@ pub enum VerifyPolicy {
     Gpu,
 }
 
+/// Who reads and writes the sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Backend {
+    /// `io_uring` where the kernel has it, else `mio`.
+    Auto,
+    /// The kernel says which sockets are ready.
+    Mio,
+    /// The kernel does it itself; where it refuses, `mio` does, and the log says so.
+    IoUring,
+}
+
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -64,6 +77,8 @@ pub struct Config {
     pub seal: Seal,
     /// The publish stage.
     pub publish: Publish,
+    /// What becomes of old segments.
+    pub retention: Retention,
     /// Where the node's metrics are read.
     pub metrics: Metrics,
 }
@@ -72,6 +87,12 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ingest {
+    /// Who reads and writes the sockets.
+    pub backend: Backend,
+    /// Certificate and key where sessions come over TLS 1.3; none: they come in the clear.
+    pub tls: Option<Tls>,
+    /// What one address, one participant and all together may send.
+    pub limits: Limits,
     /// Most sessions at once.
     pub sessions_max: usize,
     /// Longest packet taken, bytes.
@@ -88,6 +109,38 @@ pub struct Ingest {
     pub ring_len: usize,
 }
 
+/// Files of the session port's certificate, PEM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and those that lead from it towards a root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// What may come in; a rate of 0 is no limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Most sessions at once from one address, or one /64 of IPv6.
+    pub sessions_per_address_max: usize,
+    /// Most sessions at once of one participant.
+    pub sessions_per_participant_max: usize,
+    /// Messages a second of one participant; of one address before a logon and on the public feed.
+    pub messages_per_s: u64,
+    /// Bytes a second of the same.
+    pub bytes_per_s: u64,
+    /// Messages a second of all together.
+    pub total_messages_per_s: u64,
+    /// Bytes a second of all together.
+    pub total_bytes_per_s: u64,
+    /// Logons and registrations a second of one address or participant: each costs a pairing.
+    pub logons_per_s: u64,
+    /// Time of sending at these rates that can be saved up and sent at once, ms.
+    pub burst_ms: u64,
+}
+
 /// The verify stage.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -100,6 +153,8 @@ pub struct Verify {
     pub batch_deadline_us: u64,
     /// Invalid signatures after which a session is closed.
     pub bad_signatures_max: u32,
+    /// Refused logons and registrations after which a session is closed.
+    pub bad_logons_max: u32,
     /// Hundredths of a full batch's time that envelopes of suspect sessions may take, which are checked one by one: what
     /// an attacker who signs badly can slow everybody down by. Ten is the share that PROTOCOL 5 names. It needs what paths
     /// cost, which only the policy `auto` measures.
@@ -163,6 +218,16 @@ pub struct Publish {
     pub ring_len: usize,
 }
 
+/// Old segments of the ledger, looked at whenever a snapshot has been written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Newest segments that stay; more do where a snapshot needs them. 0: all.
+    pub segments_kept: u64,
+    /// Folder to which the others are moved.
+    pub archive: Option<PathBuf>,
+}
+
 /// The metrics' endpoint.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -181,6 +246,7 @@ impl Default for Config {
             verify: Verify::default(),
             seal: Seal::default(),
             publish: Publish::default(),
+            retention: Retention::default(),
             metrics: Metrics::default(),
         }
     }
@@ -189,6 +255,9 @@ impl Default for Config {
 impl Default for Ingest {
     fn default() -> Self {
         Self {
+            backend: Backend::Auto,
+            tls: None,
+            limits: Limits::default(),
             sessions_max: 1_000,
             packet_size_max: 60_000,
             login_timeout_ms: 10_000,
@@ -200,6 +269,21 @@ impl Default for Ingest {
     }
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions_per_address_max: 1_000,
+            sessions_per_participant_max: 16,
+            messages_per_s: 100_000,
+            bytes_per_s: 64 << 20,
+            total_messages_per_s: 4_000_000,
+            total_bytes_per_s: 2 << 30,
+            logons_per_s: 1_000,
+            burst_ms: 1_000,
+        }
+    }
+}
+
 impl Default for Verify {
     fn default() -> Self {
         Self {
@@ -207,6 +291,7 @@ impl Default for Verify {
             batch_len_max: 4_096,
             batch_deadline_us: 2_000,
             bad_signatures_max: 16,
+            bad_logons_max: 64,
             suspect_share_pct: 10,
             suspect_len_max: 32,
             threads: 0,
@@ -305,6 +390,14 @@ impl Config {
         let nonzero = [
             ("ingest.sessions_max", self.ingest.sessions_max),
             ("ingest.ring_len", self.ingest.ring_len),
+            (
+                "ingest.limits.sessions_per_address_max",
+                self.ingest.limits.sessions_per_address_max,
+            ),
+            (
+                "ingest.limits.sessions_per_participant_max",
+                self.ingest.limits.sessions_per_participant_max,
+            ),
             ("verify.batch_len_max", self.verify.batch_len_max),
             ("verify.ring_len", self.verify.ring_len),
             ("verify.suspect_len_max", self.verify.suspect_len_max),
@@ -320,6 +413,12 @@ impl Config {
             return Err(ConfigError::Value {
                 key,
                 problem: "must be at least 1",
+            });
+        }
+        if (self.retention.segments_kept > 0) != self.retention.archive.is_some() {
+            return Err(ConfigError::Value {
+                key: "retention.archive",
+                problem: "goes with retention.segments_kept: a folder to move to, and how many segments stay",
             });
         }
         if !(512..=65_535).contains(&self.ingest.packet_size_max) {
@@ -354,6 +453,9 @@ mod tests {
                 .to_string()
                 .contains("ingest.ring_len")
         );
+        std::fs::write(&path, "[retention]\nsegments_kept = 4\n").unwrap();
+        let error = Config::load(None, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("retention.archive"), "{error}");
         std::fs::write(&path, "clock = \"lockstep\"\n").unwrap();
         assert_eq!(Config::load(None, dir.path()).unwrap().clock, Clock::Lockstep);
     }

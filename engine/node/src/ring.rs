@@ -70,6 +70,11 @@ impl<T> Receiver<T> {
         }
     }
 
+    /// Whether nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.channel.is_empty()
+    }
+
     /// The next item.
     ///
     /// # Errors

@@ -10,7 +10,7 @@
 use super::cache::PipelineCache;
 use super::kernel::Kernel;
 use super::trusted;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -239,7 +239,11 @@ pub struct Device {
     checked: bool,
     tick_ps: Option<u64>,
     lose_at: AtomicU64,
+    kernel_times: KernelTimes,
 }
+
+/// Timed dispatches of each kernel and their time together, ns.
+type KernelTimes = Arc<Mutex<BTreeMap<&'static str, (u64, u64)>>>;
 
 impl Device {
     /// Opens the adapter of `choice`.
@@ -300,12 +304,18 @@ impl Device {
             cache,
             checked: choice.checked,
             lose_at: AtomicU64::new(u64::MAX),
+            kernel_times: KernelTimes::default(),
         })
     }
 
     /// The adapter's name and driver, for logs.
     pub fn name(&self) -> String {
         format!("{} ({} {})", self.info.name, self.info.driver, self.info.driver_info)
+    }
+
+    /// Every kernel that was timed since the last call, by name: its dispatches and their time together, ns.
+    pub fn take_kernel_times(&self) -> BTreeMap<&'static str, (u64, u64)> {
+        core::mem::take(&mut *self.kernel_times.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the adapter computes on the CPU.
@@ -630,6 +640,7 @@ impl Commands<'_> {
             arrivals,
             timed: self.timed,
             tick_ps: self.device.tick_ps.unwrap_or(0),
+            kernel_times: Arc::clone(&self.device.kernel_times),
         }
     }
 }
@@ -644,6 +655,7 @@ pub struct Ticket {
     arrivals: mpsc::Receiver<bool>,
     timed: Vec<&'static str>,
     tick_ps: u64,
+    kernel_times: KernelTimes,
 }
 
 impl Ticket {
@@ -678,6 +690,11 @@ impl Ticket {
                 let time_ps = u128::from(pair[1].saturating_sub(pair[0])) * u128::from(self.tick_ps);
                 let time_ns = u64::try_from(time_ps / 1000).unwrap_or(u64::MAX);
                 times.push(KernelTime { name, time_ns });
+            }
+            let mut sums = self.kernel_times.lock().unwrap_or_else(PoisonError::into_inner);
+            for time in &times {
+                let (dispatches, sum_ns) = sums.entry(time.name).or_default();
+                (*dispatches, *sum_ns) = (*dispatches + 1, *sum_ns + time.time_ns);
             }
         }
         Ok(Outcome { downloads, times })

@@ -16,6 +16,9 @@ pub struct Args {
     /// Directory of the ledger.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// Folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Which rows.
     #[arg(long, value_enum, default_value = "trades")]
     what: What,
@@ -48,7 +51,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn written(args: &Args) -> Result<String, Box<dyn std::error::Error>> {
-    let reader = Reader::open(&args.dir)?;
+    let reader = Reader::open_in(&args.dir, args.archive.as_deref())?;
     let times = (TimeNs::new(args.from_ns), TimeNs::new(args.to_ns));
     let Some(path) = &args.out else {
         return match export(

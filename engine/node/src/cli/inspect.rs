@@ -26,6 +26,9 @@ pub struct Args {
     /// Count these records only.
     #[command(flatten)]
     selection: Selection,
+    /// Folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -33,7 +36,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let contents = Contents::read(&args.dir, args.selection);
+    let contents = Contents::read(&args.dir, args.archive.as_deref(), args.selection);
     let printed = emit(&if args.json {
         format!("{}\n", contents.to_json())
     } else {
@@ -82,16 +85,16 @@ struct Contents {
 }
 
 impl Contents {
-    fn read(dir: &Path, selection: Selection) -> Self {
+    fn read(dir: &Path, archive: Option<&Path>, selection: Selection) -> Self {
         let mut contents = Self {
             selection,
             ..Self::default()
         };
-        contents.fault = contents.fill(dir).err();
+        contents.fault = contents.fill(dir, archive).err();
         contents
     }
 
-    fn fill(&mut self, dir: &Path) -> Result<(), Stop> {
+    fn fill(&mut self, dir: &Path, archive: Option<&Path>) -> Result<(), Stop> {
         let path = dir.join(GENESIS_FILE);
         let bytes = std::fs::read(&path).map_err(|source| Stop::Io {
             path: path.clone(),
@@ -100,7 +103,7 @@ impl Contents {
         self.chain = Some(ChainId(sha256(&[&bytes])));
         let decoded = Genesis::decode(&bytes).map_err(|source| Stop::Genesis { path, source });
         self.genesis = decoded.as_ref().ok().cloned();
-        let reader = Reader::open(dir).map_err(|error| match error {
+        let reader = Reader::open_in(dir, archive).map_err(|error| match error {
             Error::Damaged(fault) => Stop::Finding(fault.into()),
             other => Stop::Ledger(other),
         })?;

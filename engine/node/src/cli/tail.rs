@@ -43,6 +43,9 @@ pub struct Args {
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
+    /// With a directory: folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Record the feed in this file; one that exists goes on where it ends.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -213,7 +216,7 @@ fn ledger(dir: &str, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
         participant: args.participant,
         contract: args.contract,
     };
-    let reader = Reader::open(Path::new(dir))?;
+    let reader = Reader::open_in(Path::new(dir), args.archive.as_deref())?;
     let records = match args.from {
         // Whoever wants everything waits for no index.
         None | Some(0..=1) => Records::new(reader.blocks(), 0),

@@ -2,6 +2,7 @@
 //!
 //! `ingest -> verify -> matching -> seal -> sync -> publish -> ingest's sockets`; [`crate::topology`] wires them.
 
+pub mod envelopes;
 pub mod ingest;
 pub mod matching;
 pub mod publish;
@@ -351,6 +352,8 @@ pub enum ToSocket {
     Packets(SessionId, Vec<u8>),
     /// Framed packets, then the session ends.
     Last(SessionId, Vec<u8>),
+    /// A session has shown that it is a participant's.
+    LoggedOn(SessionId, ParticipantId),
     /// Every session has been told; the sockets' stage may end.
     Finished,
 }

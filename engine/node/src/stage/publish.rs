@@ -459,6 +459,7 @@ impl Publish {
                 next: from,
             },
         );
+        self.sockets.send(ToSocket::LoggedOn(session, participant))?;
         let logged_on = LoggedOn {
             participant: participant.get(),
             next_nonce,

@@ -72,6 +72,11 @@ impl Streams {
         }
     }
 
+    /// The block they are of.
+    pub const fn height(&self) -> u64 {
+        self.height
+    }
+
     /// Their encoding.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = self.height.to_le_bytes().to_vec();
