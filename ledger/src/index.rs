@@ -7,8 +7,8 @@
 //!
 //! # Invariants
 //! * Whoever holds the lock of `blocks.idx` writes it; others read, and keep in memory what is missing.
-//! * A row leads to a block that is then checked as the log's own; a node is used under a root that a header or a
-//!   checkpoint states. What does not fit is thrown away and made again from the log, once; then it is damage of the log.
+//! * A row leads to a block that is then checked as the log's own and held against its commit entry; a node is used under
+//!   a root that a header or a checkpoint states. What does not fit is thrown away and made again from the log, once; then it is damage of the log.
 //! * Nothing here is durable by promise: a lost tail is made again.
 
 use std::borrow::Cow;
@@ -27,7 +27,7 @@ use crate::error::{Error, Fault, FaultKind};
 use crate::frame::{KIND_BLOCK, frame_size};
 use crate::log::LOG_START;
 use crate::note::{Checkpoint, NoteError};
-use crate::read::{Blocks, Reader};
+use crate::read::{Blocks, Reader, Records};
 use crate::scan::{Block, Head};
 
 /// Folder of the index in a ledger directory.
@@ -144,9 +144,14 @@ impl HeaderIndex {
     /// # Errors
     /// [`Error::Damaged`] for the log, [`Error::Io`].
     pub fn open(reader: &Reader) -> Result<Self, Error> {
-        let mut index = Self::load(reader.dir(), reader.chain());
+        let mut index = Self::begin(reader);
         index.extend(reader)?;
         Ok(index)
+    }
+
+    /// Opens the index of a ledger as it stands; [`Self::extend`] brings it up to the reader's newest committed block.
+    pub fn begin(reader: &Reader) -> Self {
+        Self::load(reader.dir(), reader.chain())
     }
 
     /// What is on disk, if it can be used; otherwise an index in memory.
@@ -326,7 +331,7 @@ impl HeaderIndex {
         })
     }
 
-    /// Header of a block, as the log has it.
+    /// Header of a block, as the log has it and the log key has committed it.
     ///
     /// # Errors
     /// [`Error::NoBlock`], [`Error::Damaged`], [`Error::Io`].
@@ -347,6 +352,7 @@ impl HeaderIndex {
         if frame.kind != KIND_BLOCK || frame.end != end || header.height != height {
             return Err(fault(FaultKind::Height));
         }
+        reader.agrees(height, &block_digest(self.chain, frame.payload), end)?;
         Ok((header, frame.payload.into()))
     }
 
@@ -369,6 +375,23 @@ impl HeaderIndex {
             headers: Frontier::at(height, |level, n| self.node(level, n))?,
         };
         Ok(reader.blocks_after(head))
+    }
+
+    /// The records from number `from` on; none if the ledger ends before it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn records<'a>(&mut self, reader: &'a Reader, from: u64) -> Result<Records<'a>, Error> {
+        Ok(Records::new(self.blocks_with(reader, from)?, from))
+    }
+
+    /// The blocks from the one that holds record `seq` on; from the last one if the ledger ends before it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn blocks_with<'a>(&mut self, reader: &'a Reader, seq: u64) -> Result<Blocks<'a>, Error> {
+        let seq = seq.max(FIRST_SEQ);
+        self.sound(reader, |index| index.blocks(reader, index.height_of(seq)?))
     }
 
     /// Height of the block that should hold record `seq`.
@@ -408,10 +431,10 @@ impl HeaderIndex {
 
     fn block<'a>(&self, reader: &'a Reader, height: u64) -> Result<Block<'a>, Error> {
         let block = self.blocks(reader, height)?.next().transpose()?;
-        block.ok_or_else(|| Error::NoBlock {
-            height,
-            size: self.size(),
-        })
+        let size = self.size();
+        let block = block.ok_or(Error::NoBlock { height, size })?;
+        reader.agrees(height, &block.digest, block.end)?;
+        Ok(block)
     }
 
     /// Asks; where the answer is damage, asks again with an index made anew from the log.
@@ -433,6 +456,14 @@ impl HeaderIndex {
     /// # Errors
     /// [`Error::Damaged`] for the log, [`Error::Io`].
     pub fn extend(&mut self, reader: &Reader) -> Result<bool, Error> {
+        self.extend_by(reader, u64::MAX)
+    }
+
+    /// Adds as many blocks at most; true if there were any.
+    ///
+    /// # Errors
+    /// As [`Self::extend`].
+    pub fn extend_by(&mut self, reader: &Reader, blocks_max: u64) -> Result<bool, Error> {
         if self.tip_holds(reader).is_err() {
             self.truncate(0);
         }
@@ -448,7 +479,9 @@ impl HeaderIndex {
             self.push(Row { first_seq, offset, end }, leaf_hash(&raw))?;
         }
         let mut next = self.after(reader)?;
-        while let Some((row, header)) = next.block(reader)? {
+        while self.size() - before < blocks_max
+            && let Some((row, header)) = next.block(reader)?
+        {
             self.push(row, leaf_hash(header))?;
         }
         self.flush();
@@ -542,6 +575,7 @@ impl Walk {
             if let Some((kind, _)) = rules.iter().find(|(_, holds)| !holds) {
                 return Err(fault(*kind));
             }
+            reader.agrees(height, &block_digest(reader.chain(), frame.payload), at)?;
             let row = Row {
                 first_seq: header.first_seq,
                 offset,

@@ -12,7 +12,8 @@
 //! # Order
 //! The finding given is the first in the log. Bytes of a block are judged before its records, a record's signature before
 //! its execution, records before the header that closes them. Signatures are checked in batches across blocks; what a
-//! batch finds goes before anything found behind it.
+//! batch finds goes before anything found behind it. Blocks are read and decoded ahead of their execution
+//! ([`crate::execute::ahead`]); what reading finds is said after everything before it was executed.
 //!
 //! # Absences
 //! Nothing is written. Nothing panics, whatever the bytes are. Without an anchor the log says only that it agrees with
@@ -22,7 +23,8 @@ mod finding;
 
 pub use finding::{ChainFault, Detail, Finding, FindingKind};
 
-use crate::execute::{EventTree, Executor, StartError, decode_record, dpos_hash};
+use crate::execute::ahead::{self, Ahead, DecodedBlock, DecodedRecord, Signed, Stopped, read_ahead};
+use crate::execute::{EventTree, Executor, StartError, dpos_hash};
 use crate::keys::{self, KeyFileError};
 use ed25519_dalek::VerifyingKey;
 use std::collections::BTreeMap;
@@ -30,13 +32,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use thiserror::Error;
-use wattbook_feed::signed::{Alias, RegisterRecord, SealedEnvelope, record_kind};
+use wattbook_feed::signed::{Alias, SealedEnvelope};
 use wattbook_ledger::{
-    Block, CheckError, FaultKind, GENESIS_FILE, GenesisRoots, HEADER_SIZE, Reader, RecordRef, Retained, check_in,
-    frame_size,
+    CheckError, Fault, FaultKind, GENESIS_FILE, GenesisRoots, HEADER_SIZE, Reader, Retained, check_in, frame_size,
 };
 use wattbook_shaders::{Candidate, PublicKey, Verdict, Verifier};
-use wattbook_types::tree::{Frontier, leaf_hash};
+use wattbook_types::tree::Frontier;
 use wattbook_types::{ChainId, Command, Hash, ParticipantId, Reject, TimeNs, sha256};
 
 /// Envelopes checked at once.
@@ -199,17 +200,19 @@ pub fn verify_in(
     });
     run.signatures = Some(Signatures::new(run.executor.chain(), registrar));
 
-    let outcome = check_in(dir, archive, &log_key, |block| {
+    let read = |ahead: &mut Ahead| check_in(dir, archive, &log_key, |block| ahead.push(block));
+    let (executed, outcome) = read_ahead(run.executor.chain(), ahead::Signatures::Keep, read, |block| {
         run.block(block)?;
         progress(block.header.height);
-        Ok(())
+        Ok::<(), Finding>(())
     });
-    // Whatever stopped the reading lies behind every signature still to be checked.
+    // Whatever stopped execution or reading lies behind every signature still to be checked.
     run.flush()?;
+    executed?;
     let checked = match outcome {
         Ok(checked) => checked,
         Err(CheckError::Fault(fault)) => return Err(fault.into()),
-        Err(CheckError::Visit(finding)) => return Err(finding),
+        Err(CheckError::Visit(Stopped)) => unreachable!("reading stops where execution did, which is said before"),
     };
     let totals = run.totals;
     Ok(Verified {
@@ -243,11 +246,21 @@ pub fn replay(dir: &Path, progress: impl FnMut(u64)) -> Result<Replayed, ReplayE
 pub fn replay_in(dir: &Path, archive: Option<&Path>, mut progress: impl FnMut(u64)) -> Result<Replayed, ReplayError> {
     let reader = Reader::open_in(dir, archive)?;
     let mut run = Run::start(dir, reader.genesis())?;
-    for block in reader.blocks() {
-        let block = block.map_err(Finding::from)?;
-        run.block(&block)?;
+    let read = |ahead: &mut Ahead| {
+        for block in reader.blocks() {
+            if ahead.push(&block?) == Err(Stopped) {
+                break;
+            }
+        }
+        Ok::<(), Fault>(())
+    };
+    let (executed, outcome) = read_ahead(run.executor.chain(), ahead::Signatures::Drop, read, |block| {
+        run.block(block)?;
         progress(block.header.height);
-    }
+        Ok::<(), Finding>(())
+    });
+    executed?;
+    outcome.map_err(Finding::from)?;
     Ok(run.end())
 }
 
@@ -347,8 +360,8 @@ impl Run {
     }
 
     /// Executes a block whose bytes hold, and judges what its header says.
-    fn block(&mut self, block: &Block<'_>) -> Result<(), Finding> {
-        let header = &block.header;
+    fn block(&mut self, block: &mut DecodedBlock) -> Result<(), Finding> {
+        let header = block.header;
         // BOUND: a block ends with the frame of its header.
         let header_at = block.end - frame_size(HEADER_SIZE as u64);
         if header.chain != self.executor.chain() {
@@ -380,14 +393,14 @@ impl Run {
         }
         self.height = header.height;
         self.state_root = state_root;
-        self.headers.push(leaf_hash(block.raw));
+        self.headers.push(block.leaf);
         Ok(())
     }
 
     /// Executes the records of a block and its end; state root and parameter digest.
-    fn records(&mut self, block: &Block<'_>, tree: &mut EventTree) -> Result<(Hash, Hash), Finding> {
+    fn records(&mut self, block: &mut DecodedBlock, tree: &mut EventTree) -> Result<(Hash, Hash), Finding> {
         let header = &block.header;
-        for record in &block.records {
+        for record in &mut block.records {
             self.record(record, header.height, header.time, tree)?;
         }
         let last = header.first_seq.saturating_add(header.record_count).saturating_sub(1);
@@ -400,26 +413,24 @@ impl Run {
 
     fn record(
         &mut self,
-        record: &RecordRef<'_>,
+        record: &mut DecodedRecord,
         height: u64,
         block_time: TimeNs,
         tree: &mut EventTree,
     ) -> Result<(), Finding> {
-        let chain = self.executor.chain();
-        let places = &self.places;
-        let finding = |fault: ChainFault| places.finding(fault, record.offset, height).in_record(record.seq);
+        let (seq, offset, places) = (record.seq, record.offset, &self.places);
+        let finding = |fault: ChainFault| places.finding(fault, offset, height).in_record(seq);
         let refused = |fault: ChainFault, reject: Reject| finding(fault).because(Detail::Reject(reject));
-        if let Some(signatures) = &mut self.signatures {
+        if let (Some(signatures), Some(signed)) = (&mut self.signatures, record.signed.take()) {
             signatures
-                .take(record, height, &self.executor)
+                .take(signed, (seq, offset), height, &self.executor)
                 .map_err(|(fault, reject)| refused(fault, reject))?;
             if signatures.is_full() {
                 signatures.flush(places)?;
             }
         }
-        let command = decode_record(chain, record.kind, record.version, record.payload)
-            .map_err(|reject| refused(ChainFault::Record, reject))?;
-        match &command {
+        let command = (record.command.as_ref()).map_err(|reject| refused(ChainFault::Record, *reject))?;
+        match command {
             Command::Tick(time) if *time <= self.ticked => return Err(finding(ChainFault::TickOrder)),
             Command::Tick(time) if *time > block_time => return Err(finding(ChainFault::TickBeyond)),
             Command::Tick(time) => {
@@ -433,8 +444,8 @@ impl Run {
             }
             Command::Reveal(_) => self.totals.reveals += 1,
         }
-        let events = (self.executor.apply(record.seq, &command))
-            .map_err(|refusal| refused(ChainFault::Refused, refusal.reject))?;
+        let events =
+            (self.executor.apply(seq, command)).map_err(|refusal| refused(ChainFault::Refused, refusal.reject))?;
         if let Some(checked) = &self.events {
             events.iter().for_each(|event| tree.push(event, &checked.alias));
         }
@@ -494,27 +505,27 @@ impl Signatures {
         }
     }
 
-    /// Takes in what a record has signed, before it is applied.
-    fn take(&mut self, record: &RecordRef<'_>, height: u64, executor: &Executor) -> Result<(), (ChainFault, Reject)> {
-        let malformed = |reject| (ChainFault::Record, reject);
-        match record.kind {
-            record_kind::REGISTER => {
-                let register = RegisterRecord::decode(record.payload).map_err(malformed)?;
-                register.verify(self.chain, &self.registrar).map_err(|reject| {
-                    let fault = match reject {
-                        Reject::BadAdmission => ChainFault::Admission,
-                        Reject::BadMeters => ChainFault::Meters,
-                        _ => ChainFault::Possession,
-                    };
-                    (fault, reject)
-                })
-            }
-            record_kind::ENVELOPE => {
-                let envelope = SealedEnvelope::decode(record.payload).map_err(malformed)?;
+    /// Takes in what the record at (number, log offset) has signed, before it is applied.
+    fn take(
+        &mut self,
+        signed: Signed,
+        (seq, offset): (u64, u64),
+        height: u64,
+        executor: &Executor,
+    ) -> Result<(), (ChainFault, Reject)> {
+        match signed {
+            Signed::Register(register) => register.verify(self.chain, &self.registrar).map_err(|reject| {
+                let fault = match reject {
+                    Reject::BadAdmission => ChainFault::Admission,
+                    Reject::BadMeters => ChainFault::Meters,
+                    _ => ChainFault::Possession,
+                };
+                (fault, reject)
+            }),
+            Signed::Envelope(envelope) => {
                 // An unknown sender has no key to check; the market refuses the record.
                 if let Some(key) = self.key(ParticipantId::new(envelope.header.participant), executor) {
                     self.pending_leaves += envelope.leaves.len();
-                    let (seq, offset) = (record.seq, record.offset);
                     self.pending.push(Pending {
                         envelope,
                         key,
@@ -525,7 +536,6 @@ impl Signatures {
                 }
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 

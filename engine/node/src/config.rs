@@ -200,6 +200,8 @@ pub struct Seal {
     pub snapshots_kept: usize,
     /// Mebibytes a second that the scrubber reads of a ledger opened from a snapshot; 0: it does not.
     pub scrub_mib_s: u64,
+    /// Least time from one signed checkpoint to the next, ms; 0: the node signs none.
+    pub checkpoint_ms: u64,
 }
 
 /// The publish stage.
@@ -315,6 +317,7 @@ impl Default for Seal {
             snapshot_records: 100_000,
             snapshots_kept: 3,
             scrub_mib_s: 32,
+            checkpoint_ms: 60_000,
         }
     }
 }

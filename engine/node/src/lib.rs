@@ -5,7 +5,7 @@
 //! state, the one path of node, `replay` and `verify` · `audit` those two · `restart` snapshots, and coming back from them · `chain` a new one ·
 //! `config`, `keys` what a node is given · `limits` what may come in · `metrics` what it counts · `cli` the commands ·
 //! `notary` checkpoints · `deal_proof` a contract for a third party ·
-//! `export` tables for analysts · `present` messages and records as lines of text or JSON.
+//! `selection` which records are asked for · `export` tables for analysts · `present` messages and records as lines of text or JSON.
 
 pub mod audit;
 pub mod chain;
@@ -22,5 +22,6 @@ pub mod notary;
 pub mod present;
 pub mod restart;
 pub mod ring;
+pub mod selection;
 pub mod stage;
 pub mod topology;

@@ -11,9 +11,11 @@
 //! | drafts | publish | snapshots | state and streams to be written down; dropped when it is full |
 
 use crate::config::{Clock, Config};
-use crate::execute::{Executor, StartError, decode_record};
+use crate::execute::ahead::{Ahead, DecodedRecord, Signatures, Stopped, read_ahead};
+use crate::execute::{Executor, StartError};
 use crate::keys::{self, KeyFileError};
 use crate::metrics::{Endpoint, Metrics};
+use crate::notary;
 use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
 use crate::ring::{Sender, ring};
 use crate::stage::envelopes::Envelopes;
@@ -341,6 +343,7 @@ impl Node {
             ended,
         };
         let sync = Sync::new(committer, last_sender, Arc::clone(&durable), Arc::clone(&stop));
+        let (attended, over) = (Arc::clone(&durable), Arc::clone(&durable));
         let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
 
         let (folder, kept) = (dir.to_owned(), config.seal.snapshots_kept);
@@ -361,7 +364,11 @@ impl Node {
                 Ok(())
             })?,
             // Before seal, which only repeats that it failed.
-            spawn("sync", move || sync.run().map_err(NodeError::Ledger))?,
+            spawn("sync", move || {
+                let run = sync.run().map_err(NodeError::Ledger);
+                over.fail();
+                run
+            })?,
             spawn("seal", move || seal.run().map_err(NodeError::Ledger))?,
             spawn("publish", move || {
                 publish.run();
@@ -372,6 +379,11 @@ impl Node {
                 Ok(())
             })?,
         ];
+        let (folder, every) = (dir.to_owned(), Duration::from_millis(config.seal.checkpoint_ms));
+        threads.push(spawn("notary", move || {
+            notary::attend(&folder, &attended, every);
+            Ok(())
+        })?);
         if anchor.is_some() && scrubbing.rate != 0 {
             let (scrubbed, stop) = (scrubbed.clone(), Arc::clone(&stop));
             threads.push(spawn("scrub", move || {
@@ -433,27 +445,30 @@ fn replay(
     anchor: Option<&Anchor>,
 ) -> Result<(), NodeError> {
     let reader = Reader::open(dir)?;
-    let blocks = match anchor {
-        Some(anchor) => reader.blocks_from(anchor),
-        None => reader.blocks(),
+    let read = |ahead: &mut Ahead| {
+        let blocks = match anchor {
+            Some(anchor) => reader.blocks_from(anchor),
+            None => reader.blocks(),
+        };
+        for block in blocks {
+            if ahead.push(&block?) == Err(Stopped) {
+                break;
+            }
+        }
+        Ok::<(), Fault>(())
     };
-    for block in blocks {
-        let block = block?;
+    let (executed, outcome) = read_ahead(executor.chain(), Signatures::Drop, read, |block| {
         let height = block.header.height;
         if height == 0 {
-            continue;
+            return Ok(());
         }
         let mut events = Vec::new();
-        for record in &block.records {
-            let seq = record.seq;
+        for DecodedRecord { seq, command, .. } in &block.records {
+            let seq = *seq;
             let refused = |reject| NodeError::Replay { height, seq, reject };
-            let command =
-                decode_record(executor.chain(), record.kind, record.version, record.payload).map_err(refused)?;
-            events.extend(
-                executor
-                    .apply(seq, &command)
-                    .map_err(|refusal| refused(refusal.reject))?,
-            );
+            let command = command.as_ref().map_err(|reject| refused(*reject))?;
+            let applied = executor.apply(seq, command);
+            events.extend(applied.map_err(|refusal| refused(refusal.reject))?);
         }
         let last = block.records.last().map_or(0, |record| record.seq);
         let ended = executor.end_block(height, last);
@@ -462,8 +477,10 @@ fn replay(
             return Err(NodeError::StateRoot { height });
         }
         publish.replay(&block.header, block.digest, &events);
-    }
-    Ok(())
+        Ok(())
+    });
+    executed?;
+    Ok(outcome?)
 }
 
 type UnpackedKeys = BTreeMap<ParticipantId, PublicKey>;

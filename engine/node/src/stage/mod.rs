@@ -13,6 +13,7 @@ pub mod verify;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 use wattbook_feed::sbe::encode_public;
 use wattbook_feed::sbe::session::{HaltReason, HeldKind};
 use wattbook_feed::signed::{Alias, Grade, RegisterRecord, RevealRecord, SealedEnvelope};
@@ -357,6 +358,17 @@ pub enum ToSocket {
     Finished,
 }
 
+/// What [`DurableHeight::wait_past`] has waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moved {
+    /// The newest durable block.
+    To(u64),
+    /// The time has come.
+    Due,
+    /// No block will become durable any more.
+    Never,
+}
+
 /// The newest durable block, for those who must wait for it.
 #[derive(Debug, Default)]
 pub struct DurableHeight {
@@ -391,6 +403,33 @@ impl DurableHeight {
         let _guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.failed.store(true, Ordering::Release);
         self.moved.notify_all();
+    }
+
+    /// Whether no height will come any more.
+    pub fn is_over(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Waits until a block behind `height` is durable, or until `due`.
+    pub fn wait_past(&self, height: u64, due: Option<Instant>) -> Moved {
+        let mut guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let newest = self.height.load(Ordering::Acquire);
+            if newest > height {
+                return Moved::To(newest);
+            }
+            if self.failed.load(Ordering::Acquire) {
+                return Moved::Never;
+            }
+            guard = match due.map(|due| due.saturating_duration_since(Instant::now())) {
+                None => self.moved.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return Moved::Due,
+                Some(left) => {
+                    let waited = self.moved.wait_timeout(guard, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
     }
 
     /// Waits until `height` is durable; `false` if it never will be.
