@@ -284,6 +284,10 @@ impl Transport for Ready {
         connection.map_or(0, |connection| connection.out.len() - connection.sent)
     }
 
+    fn is_sent(&self) -> bool {
+        self.connections.iter().all(|(id, _)| self.unsent(id) == 0)
+    }
+
     fn close_when_sent(&mut self, id: SessionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_closing = true;

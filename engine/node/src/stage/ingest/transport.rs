@@ -73,6 +73,9 @@ pub(super) trait Transport: fmt::Debug {
     /// Bytes that wait for a connection.
     fn unsent(&self, id: SessionId) -> usize;
 
+    /// Whether no connection has bytes that wait.
+    fn is_sent(&self) -> bool;
+
     /// Tells the peer that nothing comes after what is queued; what it still sends is received until it ends the connection
     /// too, or [`Self::close`] does.
     fn close_when_sent(&mut self, id: SessionId);

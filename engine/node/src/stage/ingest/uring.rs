@@ -467,6 +467,11 @@ impl Transport for Uring {
         self.connections.get(id).map_or(0, unsent)
     }
 
+    fn is_sent(&self) -> bool {
+        let mut open = self.connections.iter().filter(|(_, connection)| !connection.is_over);
+        open.all(|(id, _)| self.unsent(id) == 0)
+    }
+
     fn close_when_sent(&mut self, id: SessionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.is_closing = true;
