@@ -23,6 +23,8 @@ const WORK_DISCRETE: u64 = 1 << 27;
 const WORK_INTEGRATED: u64 = 1 << 24;
 /// Bytes of `var<immediate>`: what every Vulkan device offers.
 const IMMEDIATE_SIZE: u32 = 128;
+/// Longest wait for a callback that another thread's poll has taken to run.
+const CALLBACK_MAX: Duration = Duration::from_secs(10);
 /// Storage buffers of a kernel.
 const STORAGE_BUFFERS: u32 = 8;
 /// Largest binding asked for; every device of the last ten years has the first.
@@ -674,8 +676,8 @@ impl Ticket {
                 downloads.push(Vec::new());
                 continue;
             }
-            // The poll ran every callback, in whatever order.
-            if self.arrivals.try_recv() != Ok(true) {
+            // The poll ran every callback, in whatever order, or another thread's poll is about to have run them.
+            if self.arrivals.recv_timeout(CALLBACK_MAX) != Ok(true) {
                 return Err(failed("a download could not be mapped".into()));
             }
             let view = download
