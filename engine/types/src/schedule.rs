@@ -1,8 +1,8 @@
 //! Who leads when: the terms of an epoch, and how many of them were lost.
 //!
-//! An epoch is a fixed number of blocks; its views count from 1 and are grouped in terms of equal length. Term k (from
-//! 1) is led by the delegate of rank (k - 1) mod n, so every epoch starts with the least emission. A term ends early only
-//! by a nullification, so the views of two blocks that follow each other tell how many terms were lost between them.
+//! An epoch is a fixed number of blocks; its views count from 1 and are grouped in terms of equal length, which count
+//! from 1 too. Term k is led by the delegate of rank (k - 1) mod n, so every epoch starts with the least emission. A term
+//! ends early only by a nullification: the views of two blocks in a row tell how many terms were lost between them.
 //!
 //! # Invariants
 //! * Pure functions of the numbers in headers: whoever reads the headers computes the same.
@@ -80,10 +80,7 @@ mod tests {
     #[test]
     fn epochs_begin_after_their_border() {
         let schedule = schedule(10, 100);
-        assert_eq!(
-            [0, 1, 10, 11, 20, 21].map(|h| schedule.epoch_of(h)),
-            [0, 0, 0, 1, 1, 2]
-        );
+        assert_eq!([0, 1, 10, 11, 20, 21].map(|h| schedule.epoch_of(h)), [0, 0, 0, 1, 1, 2]);
         assert_eq!(
             [0, 1, 9, 10, 11, 20].map(|h| schedule.is_border(h)),
             [false, false, false, true, false, true]
