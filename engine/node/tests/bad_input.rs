@@ -840,8 +840,15 @@ fn bad_items() -> Vec<(&'static str, LeafBytes, Reject)> {
             ),
             Reject::UnknownDeal,
         ),
+        ("a vote for the epoch under way", raw(VOTE, &[]), Reject::WrongEpoch),
+        (
+            "a vote for nobody who stands",
+            raw(VOTE, &[(8, 1), (16, 4)]),
+            Reject::UnknownCandidate,
+        ),
+        ("an emission by its owner", raw(EMISSION, &[]), Reject::RoleMissing),
     ];
-    for kind in [CONFIRM, REDEEM, VOTE, KEY, CALL, EMISSION, DISPUTE] {
+    for kind in [CONFIRM, REDEEM, KEY, CALL, DISPUTE] {
         cases.push((
             "a leaf whose feature does not exist",
             raw(kind, &[]),

@@ -63,7 +63,7 @@ impl Offence {
 }
 
 /// Evidence whose signatures have been checked under the keys of the named epoch's committee.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Evidence {
     /// The chain that the ballots were cast on.
     pub chain: ChainId,

@@ -188,9 +188,9 @@ params! {
     62 StakeShare "stake_share_per_group" = 200_000, 1, 1_000_000;
     /// Lost terms that make a delegate suspect.
     63 SuspectTerms "suspect_terms" = 1, 1, 1_000_000;
-    /// Lost terms that suspend a delegate at the epoch's end; an epoch without any takes one off.
+    /// Lost terms that suspend a delegate at the epoch's end; an epoch in its seat without any takes one off.
     64 SuspendTerms "suspend_terms" = 3, 1, 1_000_000;
-    /// Lost terms without a block between them that evict a delegate at the epoch's end.
+    /// Lost terms without a block between them that evict a delegate at the epoch's end; a clean epoch takes one off.
     65 SilentTerms "silent_terms" = 3, 1, 1_000_000;
     /// Invalid blocks that evict a delegate at the epoch's end.
     66 InvalidBlocks "invalid_blocks" = 1, 1, 1_000_000;
@@ -484,6 +484,9 @@ mod tests {
             assert_eq!(before == params.digest(ChainId::default()), min == max, "{param:?}");
         }
         let schedule = params.schedule();
-        assert_eq!((schedule.epoch_blocks, schedule.term_views.get()), (1_000_000, u32::MAX));
+        assert_eq!(
+            (schedule.epoch_blocks, schedule.term_views.get()),
+            (1_000_000, u32::MAX)
+        );
     }
 }

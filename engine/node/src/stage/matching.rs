@@ -484,13 +484,14 @@ impl Matching {
     }
 }
 
-/// Order within a Step: registrations by serial, envelopes by (participant, nonce), reveals last.
+/// Order within a Step: registrations by serial, envelopes by (participant, nonce), reveals, then evidence.
 fn order_in_step(command: &Command) -> (u8, u64, u64) {
     match command {
         Command::Register(r) => (0, r.participant.get(), 0),
         Command::Envelope(e) => (1, e.participant.get(), e.nonce),
         Command::Reveal(r) => (2, r.participant.get(), r.contract.get()),
         Command::Tick(time) => (3, time.get(), 0),
+        Command::Evidence(evidence) => (4, evidence.epoch, evidence.view),
     }
 }
 
