@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::{POINT, REGULATOR, Rig, TRADER, account, id, order_of, time};
+use support::{POINT, REGULATOR, Rig, TRADER, account, ask, at, bid, id, order_of, time};
 use wattbook_market::BlockEnd;
 use wattbook_types::command::MarketAction;
 use wattbook_types::committee::Status;
@@ -396,6 +396,35 @@ fn headers_bind_flags_and_the_next_committee() {
     assert_eq!(border.next_committee, sitting.committee.hash(chain));
     assert_eq!((sitting.committee.epoch(), sitting.view), (1, 0));
     assert_eq!(sitting.committee.quorum(), 3);
+}
+
+/// Roots and digests of a node alone from before there were delegates: it keeps them.
+#[test]
+fn a_node_alone_keeps_its_roots() {
+    let mut rig = Rig::new(&[], 4);
+    let mut roots = vec![rig.root()];
+    rig.run_to(0, at::CONTRACT, true);
+    for (serial, quote) in [
+        (11, bid(0, 20_000, 1_000)),
+        (12, ask(0, 19_000, 600)),
+        (13, ask(0, 18_000, 900)),
+    ] {
+        rig.ok(serial, Item::Quote(quote));
+    }
+    rig.sign_block();
+    roots.push(rig.root());
+    rig.run_to(0, at::CLOSE, true);
+    roots.extend([rig.root(), rig.market.state().params.digest(rig.genesis.chain)]);
+    let roots: Vec<String> = roots.iter().map(Hash::to_string).collect();
+    assert_eq!(
+        roots,
+        [
+            "65f3ec16aa24e9ce226ac33bae3846dbd37eb8869bf2e31f8938135e66248be9",
+            "22285a03bef805b6beabcfaaec35bf8590d18f04d21222133f9a055fbc0bf5bf",
+            "85a46506a182c6bf35e7ab10b46ca5d79e273e4b28fe46463030fd62d533f7d5",
+            "80862f3e94412a4c1db006ab476e77e11e4c87594a82f9d561d27b4a16350906",
+        ]
+    );
 }
 
 /// A node alone has no page of delegates until the first vote, candidacy or emission, and its blocks end as ever.

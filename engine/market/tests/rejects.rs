@@ -1394,7 +1394,8 @@ fn evidence() {
 fn committees_of_genesis() {
     let rig = committee(&[]);
     let (genesis, seats) = (rig.genesis.clone(), rig.seats.clone());
-    let start = |change: &dyn Fn(&mut Genesis, &mut Vec<(ParticipantId, DelegateKeys)>)| {
+    type Seats = Vec<(ParticipantId, DelegateKeys)>;
+    let start = |change: &dyn Fn(&mut Genesis, &mut Seats)| {
         let (mut genesis, mut seats) = (genesis.clone(), seats.clone());
         change(&mut genesis, &mut seats);
         Market::with_committee(genesis, &seats).err()
