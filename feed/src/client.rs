@@ -293,9 +293,6 @@ impl Client {
                 return Ok(Some(heard));
             }
             let now = Instant::now();
-            if now.duration_since(self.last_heard) >= SERVER_SILENCE {
-                return Err(ClientError::Silent);
-            }
             if now >= self.last_sent + HEARTBEAT {
                 soupbin::put_client_heartbeat(&mut self.out);
                 self.flush()?;
@@ -310,12 +307,20 @@ impl Client {
                     self.last_heard = Instant::now();
                 }
                 Err(error) => match error.kind() {
+                    // Only a look that finds nothing makes a silence: what came while nobody looked lies in the socket.
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut if self.is_silent(now) => {
+                        return Err(ClientError::Silent);
+                    }
                     ErrorKind::WouldBlock | ErrorKind::TimedOut if now >= deadline => return Ok(None),
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
                     _ => return Err(error.into()),
                 },
             }
         }
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        now.duration_since(self.last_heard) >= SERVER_SILENCE
     }
 
     /// The next packet already received.

@@ -2,7 +2,7 @@
 //! can is a parameter of the state. Unknown keys are refused by name.
 
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -64,6 +64,8 @@ pub struct Config {
     pub seal: Seal,
     /// The publish stage.
     pub publish: Publish,
+    /// The public stream over UDP.
+    pub fanout: Fanout,
     /// Where the node's metrics are read.
     pub metrics: Metrics,
 }
@@ -144,6 +146,45 @@ pub struct Publish {
     pub ring_len: usize,
 }
 
+/// The public stream over UDP; without addresses there is none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fanout {
+    /// Addresses of the first line, unicast or multicast.
+    pub a: Vec<SocketAddr>,
+    /// Addresses of the second line, which carries the same.
+    pub b: Vec<SocketAddr>,
+    /// Address that the first line is sent from; none: the system's choice.
+    pub a_from: Option<IpAddr>,
+    /// Address that the second line is sent from.
+    pub b_from: Option<IpAddr>,
+    /// Where messages are asked for again; none: over the session port only.
+    pub requests: Option<SocketAddr>,
+    /// Whether messages wait for their block to be on disk; otherwise they are as revocable as a matched answer.
+    pub durable_only: bool,
+    /// Greatest packet, bytes of UDP payload.
+    pub packet_size_max: usize,
+    /// Silence after which a heartbeat is sent.
+    pub heartbeat_ms: u64,
+    /// Most packets that answer one request.
+    pub answer_packets_max: u32,
+    /// Most packets a second that answer one address.
+    pub answer_packets_per_s: u64,
+    /// Most packets a second that answer all addresses together.
+    pub total_answer_packets_per_s: u64,
+    /// How long the end of the session is said, and requests are answered, once the node stops.
+    pub end_ms: u64,
+    /// Routers that a multicast packet may pass.
+    pub multicast_ttl: u32,
+}
+
+impl Fanout {
+    /// Whether anything is to be sent or answered.
+    pub fn is_on(&self) -> bool {
+        !self.a.is_empty() || !self.b.is_empty() || self.requests.is_some()
+    }
+}
+
 /// The metrics' endpoint.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -162,6 +203,7 @@ impl Default for Config {
             verify: Verify::default(),
             seal: Seal::default(),
             publish: Publish::default(),
+            fanout: Fanout::default(),
             metrics: Metrics::default(),
         }
     }
@@ -207,6 +249,26 @@ impl Default for Seal {
             snapshot_records: 100_000,
             snapshots_kept: 3,
             scrub_mib_s: 32,
+        }
+    }
+}
+
+impl Default for Fanout {
+    fn default() -> Self {
+        Self {
+            a: Vec::new(),
+            b: Vec::new(),
+            a_from: None,
+            b_from: None,
+            requests: None,
+            durable_only: false,
+            packet_size_max: wattbook_feed::moldudp::PACKET_MAX,
+            heartbeat_ms: 1_000,
+            answer_packets_max: 8,
+            answer_packets_per_s: 2_000,
+            total_answer_packets_per_s: 50_000,
+            end_ms: 1_000,
+            multicast_ttl: 1,
         }
     }
 }
@@ -300,9 +362,25 @@ impl Config {
                 problem,
             });
         }
+        if !(FANOUT_PACKET_MIN..=65_507).contains(&self.fanout.packet_size_max) {
+            return Err(ConfigError::Value {
+                key: "fanout.packet_size_max",
+                problem: "must lie between 1422, the size that any one message needs, and 65507, that of a datagram",
+            });
+        }
+        if self.fanout.heartbeat_ms == 0 {
+            return Err(ConfigError::Value {
+                key: "fanout.heartbeat_ms",
+                problem: "must be at least 1",
+            });
+        }
         Ok(())
     }
 }
+
+/// A packet with one message of the greatest size.
+const FANOUT_PACKET_MIN: usize =
+    wattbook_feed::moldudp::HEADER_SIZE + wattbook_feed::moldudp::LENGTH_SIZE + wattbook_feed::sbe::OUTBOUND_MAX;
 
 #[cfg(test)]
 mod tests {

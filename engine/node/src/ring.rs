@@ -58,6 +58,11 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
+    /// Whether nothing is there now.
+    pub fn is_empty(&self) -> bool {
+        self.channel.is_empty()
+    }
+
     /// The next item, if one is there.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! | groups | seal | sync | blocks that stand in the log (a queue of the ledger's) |
 //! | publications | matching, seal, sync | publish | events, answers, watermarks |
 //! | sockets | publish | ingest | framed packets |
+//! | fanout | publish | fanout | public messages, where they are sent over UDP |
 //! | drafts | publish | snapshots | state and streams to be written down; dropped when it is full |
 
 use crate::config::{Clock, Config};
@@ -17,6 +18,7 @@ use crate::metrics::{Endpoint, Metrics};
 use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
 use crate::ring::ring;
 use crate::stage::DurableHeight;
+use crate::stage::fanout::Fanout;
 use crate::stage::ingest::{ChainFacts, Ingest, WAKER};
 use crate::stage::matching::{Matching, Wiring};
 use crate::stage::publish::{Publish, sees_deals};
@@ -88,6 +90,9 @@ pub enum NodeError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The sockets of the public stream over UDP.
+    #[error("cannot send the public stream over UDP: {0}; see `fanout`")]
+    Fanout(#[source] io::Error),
     /// A demo chain off loopback, or a lockstep clock on a real one.
     #[error("{0}")]
     Refused(&'static str),
@@ -114,6 +119,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// Where they are read, if anywhere.
     pub endpoint: Option<Endpoint>,
+    /// Where messages of the public stream are asked for again, if anywhere.
+    pub requests: Option<SocketAddr>,
     stop: Arc<AtomicBool>,
     threads: Vec<(&'static str, JoinHandle<Result<(), NodeError>>)>,
 }
@@ -217,6 +224,18 @@ impl Node {
         replay(dir, &mut executor, &mut publish, anchor.as_ref())?;
         let (keeper, drafts) = Keeper::new(store.anchor());
         publish.keep(keeper, config.publish.snapshot_history_len);
+        let fanout = match config.fanout.is_on() {
+            false => None,
+            true => {
+                let ends = ring(config.publish.ring_len, wait);
+                let history_len = config.publish.history_len;
+                let fanout = Fanout::new(config.fanout.clone(), history_len, publish.kept(), ends, &metrics);
+                let (fanout, outlet) = fanout.map_err(NodeError::Fanout)?;
+                publish.fan_out(outlet);
+                Some(fanout)
+            }
+        };
+        let requests = fanout.as_ref().and_then(Fanout::requests_addr);
         let scrubbed = ScrubbedHeight::default();
         let scrubbing = Scrubbing {
             dir: dir.to_owned(),
@@ -297,6 +316,9 @@ impl Node {
                 Ok(())
             })?,
         ];
+        if let Some(fanout) = fanout {
+            threads.push(spawn("fanout", move || fanout.run().map_err(NodeError::Fanout))?);
+        }
         if anchor.is_some() && scrubbing.rate != 0 {
             let (scrubbed, stop) = (scrubbed.clone(), Arc::clone(&stop));
             threads.push(spawn("scrub", move || {
@@ -311,6 +333,7 @@ impl Node {
             scrubbed,
             metrics,
             endpoint,
+            requests,
             stop,
             threads,
         })

@@ -2,6 +2,7 @@
 //!
 //! `ingest -> verify -> matching -> seal -> sync -> publish -> ingest's sockets`; [`crate::topology`] wires them.
 
+pub mod fanout;
 pub mod ingest;
 pub mod matching;
 pub mod publish;

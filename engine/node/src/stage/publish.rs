@@ -4,6 +4,7 @@
 //! * A stream's sequenced messages follow from the ledger alone, so a restarted node numbers them the same.
 //! * A session of grade `durable` or `final` gets a message only once its block is on disk; alone, durable is final.
 
+use super::fanout::Outlet;
 use super::{About, Publication, SessionId, ToSocket};
 use crate::restart::Keeper;
 use crate::ring::{Gone, Receiver, Sender};
@@ -43,6 +44,7 @@ pub struct Publish {
     readers: BTreeSet<ParticipantId>,
     /// Follows durable blocks for the snapshots, with the messages of a stream that one holds.
     keeper: Option<(Keeper, usize)>,
+    fanout: Option<Outlet>,
 }
 
 /// The ring back to the sockets.
@@ -95,7 +97,7 @@ impl Default for Stream {
 }
 
 impl Stream {
-    fn push(&mut self, height: u64, message: &[u8], keep: usize) {
+    fn push(&mut self, height: u64, message: impl Into<Arc<[u8]>>, keep: usize) {
         self.items.push_back((height, message.into()));
         if self.items.len() > keep {
             self.items.pop_front();
@@ -134,6 +136,7 @@ impl Publish {
             sessions: BTreeMap::new(),
             readers,
             keeper: None,
+            fanout: None,
         }
     }
 
@@ -147,6 +150,17 @@ impl Publish {
     /// Makes snapshots with a keeper that stands at the last block taken in; each holds so many messages of a stream.
     pub fn keep(&mut self, keeper: Keeper, history_len: usize) {
         self.keeper = Some((keeper, history_len));
+    }
+
+    /// The public messages kept, with the number of the first: what an outlet's far end begins with.
+    pub fn kept(&self) -> (u64, VecDeque<Arc<[u8]>>) {
+        let messages = self.public.items.iter().map(|(_, message)| Arc::clone(message));
+        (self.public.first, messages.collect())
+    }
+
+    /// Fans out every public message from now on.
+    pub fn fan_out(&mut self, outlet: Outlet) {
+        self.fanout = Some(outlet);
     }
 
     /// Takes in a block of the ledger before any session is there.
@@ -271,6 +285,9 @@ impl Publish {
             }
             Publication::Halt { reason, seq } => {
                 self.flush()?;
+                if let Some(mut outlet) = self.fanout.take() {
+                    let _ = outlet.end();
+                }
                 let halted = framed(&Halted {
                     reason: reason as u8,
                     reserved: [0; 7],
@@ -295,7 +312,7 @@ impl Publish {
         let mut message = Vec::with_capacity(256);
         if encode_public(event, &self.alias, &mut message) {
             if height <= self.durable + 1 {
-                self.public.push(height, &message, self.history_len);
+                self.put_public(height, &message);
             } else {
                 self.early.push_back((height, message.clone()));
             }
@@ -307,7 +324,7 @@ impl Publish {
                 self.private
                     .entry(*recipient)
                     .or_default()
-                    .push(height, &message, self.history_len);
+                    .push(height, message.as_slice(), self.history_len);
             }
         }
         // Whoever signs or audits deals sees them with real accounts, and the digest they add up to.
@@ -334,8 +351,16 @@ impl Publish {
             self.private
                 .entry(*reader)
                 .or_default()
-                .push(height, &message, self.history_len);
+                .push(height, message.as_slice(), self.history_len);
         }
+    }
+
+    fn put_public(&mut self, height: u64, message: &[u8]) {
+        let message: Arc<[u8]> = message.into();
+        if let Some(outlet) = &mut self.fanout {
+            outlet.push(height, Arc::clone(&message));
+        }
+        self.public.push(height, message, self.history_len);
     }
 
     fn take_block(&mut self, header: &wattbook_ledger::BlockHeader, digest: Hash) {
@@ -350,10 +375,10 @@ impl Publish {
         };
         let mut message = Vec::with_capacity(128);
         encode_outbound(&sealed, &mut message);
-        self.public.push(header.height, &message, self.history_len);
+        self.put_public(header.height, &message);
         self.durable = header.height;
         while let Some((height, message)) = self.early.pop_front_if(|(height, _)| *height <= header.height + 1) {
-            self.public.push(height, &message, self.history_len);
+            self.put_public(height, &message);
         }
     }
 
@@ -442,6 +467,12 @@ impl Publish {
 
     /// Sends every session what its stream and its grade release.
     fn flush(&mut self) -> Result<(), Gone> {
+        if let Some(outlet) = &mut self.fanout
+            && outlet.flush(self.durable).is_err()
+        {
+            // Its thread has failed, and says so when the node is joined; sessions go on.
+            self.fanout = None;
+        }
         let mut behind = Vec::new();
         for (session, subscription) in &mut self.sessions {
             let stream = match subscription.stream {
@@ -468,11 +499,8 @@ impl Publish {
             }
         }
         for session in behind {
-            let mut packets = Vec::new();
-            soupbin::put_debug(
-                "too slow: messages you have not seen have left the history",
-                &mut packets,
-            );
+            // What it has not seen has left the history.
+            let packets = framed(&rejected(About::default(), Reject::SlowConsumer, 0));
             self.sessions.remove(&session);
             self.sockets.send(ToSocket::Last(session, packets))?;
         }
