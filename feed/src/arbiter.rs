@@ -311,7 +311,9 @@ mod tests {
         let missing = vec![request(5, 4), request(10, 2)];
         assert_eq!(arbiter.ask(now), Ask::Again(missing.clone(), now + PATIENCE));
         for asked in 1..REQUESTS_MAX {
-            let Ask::Wait(due) = arbiter.ask(now) else { panic!("early") };
+            let Ask::Wait(due) = arbiter.ask(now) else {
+                panic!("early")
+            };
             now = due;
             let patience = (PATIENCE * (1 << asked)).min(PATIENCE_MAX);
             assert_eq!(arbiter.ask(now), Ask::Again(missing.clone(), now + patience));

@@ -173,7 +173,10 @@ impl Subscriber {
                 return Ok(None);
             }
             let until = [due, deadline].into_iter().flatten().fold(silent, Instant::min);
-            match self.poll.poll(&mut self.events, Some(until.saturating_duration_since(now))) {
+            match self
+                .poll
+                .poll(&mut self.events, Some(until.saturating_duration_since(now)))
+            {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
                 _ => {}
             }

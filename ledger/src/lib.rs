@@ -57,6 +57,7 @@ mod repair;
 mod scan;
 mod scrub;
 mod segment;
+mod sigbus;
 mod snapshot;
 mod store;
 mod tiles;
@@ -84,6 +85,7 @@ pub use repair::{DAMAGED_DIR, RepairError, Repaired, genesis_of, recorded_chain,
 pub use scan::Block;
 pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
+pub use sigbus::{BusError, BusErrors};
 pub use snapshot::{SNAPSHOTS_DIR, Snapshot};
 pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};
 pub use tiles::{TilesExported, export_tiles};

@@ -1,4 +1,4 @@
-//! One segment file: preallocated, memory-mapped, made durable by range. The only room of this crate with `unsafe`.
+//! One segment file: preallocated, memory-mapped, made durable by range. A room of this crate with `unsafe`.
 //!
 //! # Format
 //! ```text
@@ -353,7 +353,7 @@ impl Segment {
         // while the slice lives: through this mapping only `&mut self` writes; other mappings of the file belong to
         // readers, which never write, or to the one writer, which holds the exclusive lock and writes only beyond
         // the published end, while a reader beside it stays below that end, and one that reads everything holds the
-        // lock shared. A foreign process that shortens the file under us raises SIGBUS and ends this process.
+        // lock shared. A foreign process that shortens the file under us raises SIGBUS, which never returns here (`sigbus.rs`).
         unsafe { core::slice::from_raw_parts(self.map.as_ptr().add(start), len) }
     }
 

@@ -21,8 +21,9 @@
 //!   for them is the session layer's matter.
 //!
 //! * *Device*: the batch path with everything but Miller loops, subgroup tests and bisection on a GPU ([`gpu`]), in
-//!   chunks, so that the CPU adds up one while the device computes the next. A device that is lost gives its batch back
-//!   whole; the CPU checks it, and all later ones.
+//!   chunks, so that the CPU adds up one while the device computes the next, and with batches that overlap
+//!   ([`Verifier::begin`], [`Verifier::finish`]). A device that is lost gives its batches back whole; the CPU checks them,
+//!   and all later ones.
 //!
 //! [`Policy`] says which; left to itself a verifier takes the cheapest by rates it measured ([`Verifier::calibrate`]).
 //!
@@ -67,4 +68,4 @@ pub use key::{
 };
 pub use policy::{Cost, Policy, Rates, Route};
 pub use stats::Stats;
-pub use verifier::{Candidate, DEVICE_KEYS_MAX, Verdict, Verifier};
+pub use verifier::{Candidate, DEVICE_KEYS_MAX, Pending, Submitted, Verdict, Verifier};

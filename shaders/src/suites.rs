@@ -2,8 +2,10 @@
 
 use crate::batch::{Item, check_items};
 use crate::cpu::Path;
+use crate::gpu::verify::Engine;
 use crate::{Policy, PublicKey, SignatureError, Stats, gpu, verify_one};
 use serde_json::Value;
+use std::sync::Arc;
 use wattbook_types::{Hash, sha256};
 
 const NUL_DST: &[u8] = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_";
@@ -20,7 +22,8 @@ fn verdicts(items: &[Item<'_>]) -> Vec<Result<(), SignatureError>> {
         let mut path = Path::new(threads);
         assert_eq!(check_items(items, NUL_DST, Policy::Batch, &mut path, &mut stats), alone);
     }
-    let on_device = gpu::verify::check_items(gpu::test_device(), items, NUL_DST, &mut Path::new(2), None, &mut stats);
+    let engine = Engine::new(Arc::clone(gpu::test_device()), NUL_DST).unwrap();
+    let on_device = gpu::verify::check_items(&engine, items, NUL_DST, &mut Path::new(2), None, &mut stats);
     assert_eq!(on_device.unwrap(), alone);
     alone
 }

@@ -5,11 +5,12 @@ use crate::calibration;
 use crate::cpu::Path;
 use crate::gpu::pairing::Pairings;
 use crate::gpu::tree::LeafKind;
+use crate::gpu::verify::{Begun, Engine};
 use crate::gpu::{self, Device};
 use crate::key::{PUBLIC_KEY_SIZE, PublicKey, SIGNATURE_DST};
 use crate::policy::{Policy, Rates, Route};
 use crate::{SignatureError, Stats};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use wattbook_feed::signed::{EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
 use wattbook_types::{ChainId, Hash};
@@ -47,6 +48,111 @@ pub enum Verdict {
     BadSignature(SignatureError),
 }
 
+impl Verdict {
+    /// Names of the refusals in logs and metrics.
+    pub const REFUSALS: [&'static str; 7] = [
+        "bad_count",
+        "bad_root",
+        "bad_encoding",
+        "not_on_curve",
+        "infinity",
+        "not_in_group",
+        "mismatch",
+    ];
+
+    /// Which of [`Self::REFUSALS`] this is.
+    pub const fn refusal(self) -> Option<usize> {
+        match self {
+            Self::Valid => None,
+            Self::BadCount => Some(0),
+            Self::BadRoot => Some(1),
+            Self::BadSignature(SignatureError::BadEncoding) => Some(2),
+            Self::BadSignature(SignatureError::NotOnCurve) => Some(3),
+            Self::BadSignature(SignatureError::Infinity) => Some(4),
+            Self::BadSignature(SignatureError::NotInGroup) => Some(5),
+            Self::BadSignature(SignatureError::Mismatch) => Some(6),
+        }
+    }
+}
+
+/// What comes in a batch: something that holds an envelope.
+pub trait Submitted {
+    /// The envelope; the same whenever asked.
+    fn candidate(&self) -> Candidate<'_>;
+}
+
+impl Submitted for Candidate<'_> {
+    fn candidate(&self) -> Candidate<'_> {
+        *self
+    }
+}
+
+/// A batch between [`Verifier::begin`] and [`Verifier::finish`].
+#[derive(Debug)]
+#[must_use = "a batch has its verdicts when it is finished"]
+pub struct Pending<E> {
+    batch: Vec<E>,
+    digests: Vec<Hash>,
+    /// What is wrong with each envelope's count or root; the others' signatures are under way.
+    faults: Vec<Option<Verdict>>,
+    work: Work,
+    start: Instant,
+}
+
+/// How signatures are checked.
+#[derive(Debug)]
+enum Work {
+    /// When the batch is finished.
+    Later(Route),
+    /// On a device, which has begun.
+    Device { gpu: Gpu, begun: Box<Begun> },
+    /// On a device that was lost before it began.
+    Lost,
+}
+
+impl<E> Pending<E> {
+    /// Whether a device works on the batch meanwhile: then it is worth beginning another one before finishing this.
+    pub const fn is_on_device(&self) -> bool {
+        matches!(self.work, Work::Device { .. })
+    }
+
+    /// Envelopes in it.
+    pub const fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Whether it has none.
+    pub const fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+}
+
+/// The signatures of the envelopes without faults, in order.
+fn items<'a, E: Submitted>(batch: &'a [E], digests: &'a [Hash], faults: &[Option<Verdict>]) -> Vec<Item<'a>> {
+    batch
+        .iter()
+        .zip(digests)
+        .zip(faults)
+        .filter(|(_, fault)| fault.is_none())
+        .map(|((envelope, digest), _)| {
+            let candidate = envelope.candidate();
+            Item {
+                key: candidate.key,
+                message: &digest.0,
+                signature: candidate.signature,
+                source: candidate.source,
+            }
+        })
+        .collect()
+}
+
+/// A device with what it keeps from batch to batch; clones share it.
+#[derive(Clone, Debug)]
+struct Gpu {
+    engine: Arc<Engine>,
+    pairings: Option<Arc<Mutex<Pairings>>>,
+}
+
 /// A batch verifier: a policy and the rates behind it, threads, perhaps a device, lines of keys seen lately and counters;
 /// no state of it bears on a verdict.
 #[derive(Clone, Debug, Default)]
@@ -54,10 +160,12 @@ pub struct Verifier {
     policy: Policy,
     rates: Rates,
     path: Path,
-    device: Option<Arc<Device>>,
-    /// Clones share the keys on the device.
-    pairings: Option<Arc<Mutex<Pairings>>>,
+    gpu: Option<Gpu>,
     threads: usize,
+    /// Batches on the device.
+    on_device: usize,
+    /// When the last batch was finished.
+    last: Option<Instant>,
     stats: Stats,
 }
 
@@ -89,8 +197,11 @@ impl Verifier {
     /// the CPU's pairings would be the bottleneck; with zero the CPU always pairs.
     #[must_use]
     pub fn with_device_keys(mut self, device: Arc<Device>, keys_max: usize) -> Self {
-        self.pairings = (keys_max > 0).then(|| Arc::new(Mutex::new(Pairings::new(&device, keys_max))));
-        self.device = Some(device);
+        let pairings = (keys_max > 0).then(|| Arc::new(Mutex::new(Pairings::new(&device, keys_max))));
+        self.gpu = Engine::new(device, SIGNATURE_DST).map(|engine| Gpu {
+            engine: Arc::new(engine),
+            pairings,
+        });
         self
     }
 
@@ -123,7 +234,7 @@ impl Verifier {
 
     /// The device, while there is one.
     pub fn device(&self) -> Option<&Device> {
-        self.device.as_deref()
+        self.gpu.as_ref().map(|gpu| gpu.engine.device())
     }
 
     /// The instructions that batches are computed with, for a log: the fastest this processor has that passed its test.
@@ -143,23 +254,70 @@ impl Verifier {
 
     /// One verdict per candidate, in order: what blst gives for each by itself.
     pub fn verify(&mut self, chain: ChainId, batch: &[Candidate<'_>]) -> Vec<Verdict> {
+        let pending = self.begin(chain, batch.to_vec());
+        self.finish(pending).1
+    }
+
+    /// Starts a batch: trees are compared, and where signatures go to a device it begins with them. Batches of one verifier
+    /// are finished by it, best in the order in which they began; with two of them begun, one is uploaded and computed
+    /// while the CPU pairs the other.
+    pub fn begin<E: Submitted>(&mut self, chain: ChainId, batch: Vec<E>) -> Pending<E> {
+        let start = Instant::now();
         self.stats.envelopes += batch.len() as u64;
         // Hashing a leaf costs a thousandth of checking a signature, so trees go first.
-        let trees = self.faults_of_trees(batch);
-        let digests: Vec<Hash> = batch.iter().map(|candidate| candidate.header.digest(chain)).collect();
-        let items: Vec<Item<'_>> = batch
-            .iter()
-            .zip(&digests)
-            .zip(&trees)
-            .filter(|(_, fault)| fault.is_none())
-            .map(|((candidate, digest), _)| Item {
-                key: candidate.key,
-                message: &digest.0,
-                signature: candidate.signature,
-                source: candidate.source,
-            })
+        let faults = self.faults_of_trees(&batch);
+        let digests: Vec<Hash> = (batch.iter())
+            .map(|envelope| envelope.candidate().header.digest(chain))
             .collect();
-        let checked = self.check(&items);
+        let items = items(&batch, &digests, &faults);
+        let work = match (self.route_of(items.len(), keys_of(&items)), &self.gpu) {
+            (Route::Gpu, Some(gpu)) if !items.is_empty() => {
+                let gpu = gpu.clone();
+                let mut pairings = gpu.pairings.as_deref().map(lock);
+                if let (Some(pairings), Some(cost)) = (&mut pairings, self.rates.gpu) {
+                    pairings.weigh(cost.signature_ns, self.threads);
+                }
+                let begun = Begun::new(&gpu.engine, &items, pairings.as_deref_mut());
+                drop(pairings);
+                match begun {
+                    Ok(begun) => {
+                        self.stats.overlapped += u64::from(self.on_device > 0);
+                        self.on_device += 1;
+                        Work::Device {
+                            gpu,
+                            begun: Box::new(begun),
+                        }
+                    }
+                    Err(_) => {
+                        self.lose_device();
+                        Work::Lost
+                    }
+                }
+            }
+            (Route::Gpu, _) => Work::Later(Route::Batch),
+            (route, _) => Work::Later(route),
+        };
+        Pending {
+            batch,
+            digests,
+            faults,
+            work,
+            start,
+        }
+    }
+
+    /// The batch and a verdict on each of its envelopes, in order: what blst gives for each by itself.
+    pub fn finish<E: Submitted>(&mut self, pending: Pending<E>) -> (Vec<E>, Vec<Verdict>) {
+        let Pending {
+            batch,
+            digests,
+            faults,
+            work,
+            start,
+        } = pending;
+        let items = items(&batch, &digests, &faults);
+        self.on_device -= usize::from(matches!(work, Work::Device { .. }));
+        let checked = self.check(&items, work, start);
         assert_eq!(checked.len(), items.len(), "one verdict per signature");
         let mut signatures = checked.into_iter();
         let verdict = |fault: Option<Verdict>| match fault {
@@ -170,30 +328,39 @@ impl Verifier {
                 None => Verdict::BadSignature(SignatureError::Mismatch),
             },
         };
-        trees.into_iter().map(verdict).collect()
+        let verdicts: Vec<Verdict> = faults.into_iter().map(verdict).collect();
+        verdicts.iter().for_each(|verdict| self.stats.count(*verdict));
+        (batch, verdicts)
     }
 
-    /// blst's verdict on every item, by the path of the policy.
-    fn check(&mut self, items: &[Item<'_>]) -> Vec<Result<(), SignatureError>> {
-        let mut keys: Vec<&[u8; PUBLIC_KEY_SIZE]> = items.iter().map(|item| item.key.as_bytes()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let (len, keys) = (items.len(), keys.len());
-        let wanted = match self.policy {
+    /// The path that `len` signatures of `keys` keys would take now.
+    pub fn route_of(&self, len: usize, keys: usize) -> Route {
+        match self.policy {
             Policy::Auto if len <= ALONE_MAX => Route::OneByOne,
             Policy::Auto => self.rates.cheapest(len, keys),
             Policy::OneByOne => Route::OneByOne,
-            Policy::Batch => Route::Batch,
-            Policy::Gpu => Route::Gpu,
-        };
+            Policy::Gpu if self.gpu.is_some() => Route::Gpu,
+            Policy::Batch | Policy::Gpu => Route::Batch,
+        }
+    }
+
+    /// blst's verdict on every item.
+    fn check(&mut self, items: &[Item<'_>], work: Work, start: Instant) -> Checked {
+        let len = items.len() as u64;
+        // Nothing is begun before the last batch is finished but on a device, whose time with a batch starts then.
+        let start = self.last.map_or(start, |last| start.max(last));
         let mut stats = self.stats;
-        let (start, bisections) = (Instant::now(), stats.bisections);
-        let verdicts = match self.check_by(wanted, items, &mut stats) {
+        let (wanted, verdicts) = match work {
+            Work::Later(route) => (route, Some(self.check_on_cpu(route, items, &mut stats))),
+            Work::Device { gpu, begun } => (Route::Gpu, self.finish_on_device(&gpu, *begun, items, &mut stats)),
+            Work::Lost => (Route::Gpu, None),
+        };
+        let verdicts = match verdicts {
             Some(verdicts) => {
-                stats.routed[wanted as usize] += len as u64;
+                stats.take_route(wanted, len);
                 // A batch with faults says nothing of the next.
-                if self.policy == Policy::Auto && stats.bisections == bisections {
-                    self.rates.learn(wanted, len, keys, start.elapsed());
+                if self.policy == Policy::Auto && stats.bisections == self.stats.bisections {
+                    self.rates.learn(wanted, items.len(), keys_of(items), start.elapsed());
                 }
                 verdicts
             }
@@ -201,40 +368,50 @@ impl Verifier {
                 // The device is gone and so is what it counted; the batch is whole.
                 self.lose_device();
                 stats = self.stats;
-                stats.routed[Route::Batch as usize] += len as u64;
-                batch::check_items(items, SIGNATURE_DST, Policy::Batch, &mut self.path, &mut stats)
+                stats.take_route(Route::Batch, len);
+                self.check_on_cpu(Route::Batch, items, &mut stats)
             }
         };
         self.stats = stats;
+        self.last = Some(Instant::now());
         verdicts
     }
 
-    /// blst's verdict on every item by one path; `None` if that path is not there, or not any more.
-    fn check_by(
-        &mut self,
-        route: Route,
-        items: &[Item<'_>],
-        stats: &mut Stats,
-    ) -> Option<Vec<Result<(), SignatureError>>> {
+    fn check_on_cpu(&mut self, route: Route, items: &[Item<'_>], stats: &mut Stats) -> Checked {
         let policy = match route {
             Route::OneByOne => Policy::OneByOne,
-            Route::Batch => Policy::Batch,
-            Route::Gpu => {
-                let device = self.device.as_deref()?;
-                let mut pairings =
-                    (self.pairings.as_deref()).map(|all| all.lock().unwrap_or_else(PoisonError::into_inner));
-                if let (Some(pairings), Some(cost)) = (&mut pairings, self.rates.gpu) {
-                    pairings.weigh(cost.signature_ns, self.threads);
-                }
-                let pairings = pairings.as_deref_mut();
-                return gpu::verify::check_items(device, items, SIGNATURE_DST, &mut self.path, pairings, stats).ok();
-            }
+            Route::Batch | Route::Gpu => Policy::Batch,
         };
-        Some(batch::check_items(items, SIGNATURE_DST, policy, &mut self.path, stats))
+        batch::check_items(items, SIGNATURE_DST, policy, &mut self.path, stats)
+    }
+
+    fn finish_on_device(&mut self, gpu: &Gpu, begun: Begun, items: &[Item<'_>], stats: &mut Stats) -> Option<Checked> {
+        let pairings = gpu.pairings.as_deref().map(lock);
+        begun
+            .finish(
+                &gpu.engine,
+                items,
+                SIGNATURE_DST,
+                &mut self.path,
+                pairings.as_deref(),
+                stats,
+            )
+            .ok()
+    }
+
+    /// blst's verdict on every item by one path; `None` if that path is not there, or not any more.
+    fn check_by(&mut self, route: Route, items: &[Item<'_>], stats: &mut Stats) -> Option<Checked> {
+        if route != Route::Gpu {
+            return Some(self.check_on_cpu(route, items, stats));
+        }
+        let gpu = self.gpu.clone()?;
+        let begun = Begun::new(&gpu.engine, items, gpu.pairings.as_deref().map(lock).as_deref_mut()).ok()?;
+        self.finish_on_device(&gpu, begun, items, stats)
     }
 
     /// What is wrong with each envelope's leaves, if anything.
-    fn faults_of_trees(&mut self, batch: &[Candidate<'_>]) -> Vec<Option<Verdict>> {
+    fn faults_of_trees<E: Submitted>(&mut self, batch: &[E]) -> Vec<Option<Verdict>> {
+        let batch: Vec<Candidate<'_>> = batch.iter().map(Submitted::candidate).collect();
         let mut faults: Vec<Option<Verdict>> = batch
             .iter()
             .map(|candidate| {
@@ -248,7 +425,7 @@ impl Verifier {
         let leaves: usize = sizes.iter().map(|size| *size as usize).sum();
         self.stats.leaves_hashed += leaves as u64;
         let roots = self
-            .roots_by_device(batch, &counted, &sizes, leaves)
+            .roots_by_device(&batch, &counted, &sizes, leaves)
             .unwrap_or_else(|| {
                 let trees: Vec<_> = counted
                     .iter()
@@ -272,7 +449,7 @@ impl Verifier {
         sizes: &[u32],
         leaves: usize,
     ) -> Option<Vec<Hash>> {
-        let device = self.device.as_deref()?;
+        let device = self.device()?;
         let is_wanted = match self.policy {
             Policy::Gpu => leaves > 0,
             Policy::Auto => leaves >= LEAVES_FOR_DEVICE && !device.is_software(),
@@ -291,8 +468,22 @@ impl Verifier {
     }
 
     fn lose_device(&mut self) {
-        self.stats.devices_lost += u64::from(self.device.take().is_some());
+        self.stats.devices_lost += u64::from(self.gpu.take().is_some());
         self.rates.gpu = None;
-        self.pairings = None;
     }
+}
+
+type Checked = Vec<Result<(), SignatureError>>;
+
+/// Different keys among the items.
+fn keys_of(items: &[Item<'_>]) -> usize {
+    let mut keys: Vec<&[u8; PUBLIC_KEY_SIZE]> = items.iter().map(|item| item.key.as_bytes()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.len()
+}
+
+/// Keys on a device; a thread that panicked over them has changed nothing that bears on a verdict.
+fn lock(pairings: &Mutex<Pairings>) -> MutexGuard<'_, Pairings> {
+    pairings.lock().unwrap_or_else(PoisonError::into_inner)
 }

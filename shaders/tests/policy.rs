@@ -4,6 +4,7 @@
 mod signers;
 
 use signers::{Envelope, Signer, chain, of_order_three, verify};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use wattbook_shaders::gpu::{Choice, Device};
 use wattbook_shaders::{Candidate, Cost, Policy, Rates, Route, SignatureError, Verdict, Verifier};
@@ -68,6 +69,67 @@ fn a_device_lost_in_the_middle_drops_and_reorders_nothing() {
         );
     }
     assert!(lost >= 3, "the batch took fewer than three submissions: {lost}");
+}
+
+/// Two batches at a time, as a pipeline has them: each gets its own verdicts, on the device and when it goes under both.
+#[test]
+fn batches_overlap_and_are_whole_when_the_device_goes() {
+    let batches: Vec<Vec<Envelope>> = (0..4).map(|i| mixed().split_off(6 * i)).collect();
+    let expected: Vec<Vec<Verdict>> = batches.iter().map(|batch| verify(Policy::OneByOne, batch)).collect();
+    // Two submissions begin a batch, its trees and its signatures; one more finishes it, for here all have faults.
+    for submission in (0..12).step_by(3).map(Some).chain([None]) {
+        let device = device();
+        let mut verifier = Verifier::new(Policy::Gpu).with_device(Arc::clone(&device));
+        if let Some(submission) = submission {
+            device.lose_at(submission);
+        }
+        let (mut under_way, mut found) = (VecDeque::new(), Vec::new());
+        for batch in &batches {
+            let candidates: Vec<Candidate<'_>> = batch.iter().map(Envelope::candidate).collect();
+            under_way.push_back(verifier.begin(chain(), candidates));
+            if under_way.len() == 2 {
+                found.push(verifier.finish(under_way.pop_front().unwrap()).1);
+            }
+        }
+        found.extend(under_way.into_iter().map(|pending| verifier.finish(pending).1));
+        assert_eq!(found, expected, "{submission:?}");
+        let (stats, refused) = (verifier.stats(), expected.concat());
+        let envelopes: usize = batches.iter().map(Vec::len).sum();
+        assert_eq!(stats.envelopes, envelopes as u64);
+        assert_eq!(stats.batches_routed.iter().sum::<u64>(), 4, "each batch once");
+        for (kind, count) in stats.refused.into_iter().enumerate() {
+            let of_kind = refused.iter().filter(|verdict| verdict.refusal() == Some(kind));
+            assert_eq!(of_kind.count() as u64, count, "{}", Verdict::REFUSALS[kind]);
+        }
+        match submission {
+            Some(_) => assert_eq!(stats.devices_lost, 1),
+            None => assert_eq!(
+                (stats.overlapped, stats.batches_routed, stats.devices_lost),
+                (3, [0, 0, 4], 0)
+            ),
+        }
+    }
+}
+
+/// The same envelopes, signed by keys that come and go, over more batches than one: what a device keeps from batch to
+/// batch bears on no verdict.
+#[test]
+fn what_a_device_keeps_bears_on_no_verdict() {
+    let mut verifier = Verifier::new(Policy::Gpu).with_device_keys(device(), 4);
+    let signers: Vec<Signer> = (1..=6).map(Signer::new).collect();
+    for round in 0..4 {
+        let len = [9, 30, 2, 17][round];
+        let mut envelopes: Vec<Envelope> = (0..len)
+            .map(|i| signers[(i + round) % (2 + round)].envelope(i as u64, 1 + i as u32 % 3, i as u64 % 2))
+            .collect();
+        envelopes[round / 2].signature = envelopes[len - 1].signature;
+        assert_eq!(
+            verdicts(&mut verifier, &envelopes),
+            verify(Policy::OneByOne, &envelopes),
+            "round {round}"
+        );
+    }
+    assert_eq!(verifier.stats().devices_lost, 0);
 }
 
 #[test]

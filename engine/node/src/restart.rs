@@ -2,7 +2,7 @@
 //!
 //! # Contract
 //! * A snapshot holds two sections: the image of the state, and the streams that sessions follow. It is written by a thread
-//!   of its own; while one is being written the next is dropped, and trading never waits.
+//!   of its own; while one is being written the next waits and others are dropped; trading never waits.
 //! * [`newest`] takes the newest snapshot that is whole, whose block stands in the log, and whose state has the root that
 //!   this block names. Every other is passed over, and said to be.
 //! * A node that came back from a snapshot answers as one that replayed everything, but that its streams begin where the
@@ -114,7 +114,7 @@ impl Keeper {
             if let Err(TrySendError::Full(_)) = sent {
                 tracing::warn!(
                     height = header.height,
-                    "a snapshot is dropped: the one before is still being written"
+                    "a snapshot is dropped: two before it are still being written"
                 );
             }
         }

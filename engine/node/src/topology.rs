@@ -16,8 +16,7 @@ use crate::execute::{Executor, StartError, decode_record};
 use crate::keys::{self, KeyFileError};
 use crate::metrics::{Endpoint, Metrics};
 use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
-use crate::ring::ring;
-use crate::stage::DurableHeight;
+use crate::ring::{Sender, ring};
 use crate::stage::fanout::Fanout;
 use crate::stage::ingest::{ChainFacts, Ingest, WAKER};
 use crate::stage::matching::{Matching, Wiring};
@@ -25,6 +24,7 @@ use crate::stage::publish::{Publish, sees_deals};
 use crate::stage::seal::Seal;
 use crate::stage::sync::Sync;
 use crate::stage::verify::{Keys, Verify};
+use crate::stage::{DurableHeight, Publication};
 use ed25519_dalek::VerifyingKey;
 use mio::net::TcpListener;
 use mio::{Poll, Waker};
@@ -32,11 +32,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use thiserror::Error;
+use wattbook_feed::sbe::session::HaltReason;
 use wattbook_feed::signed::Alias;
-use wattbook_ledger::{Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, Options, Reader, Recovery, Store};
+use wattbook_ledger::{
+    Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, NO_WATCH, Options, Reader, Recovery, Store, Watch,
+};
 use wattbook_shaders::PublicKey;
 use wattbook_types::Reject;
 
@@ -121,8 +125,37 @@ pub struct Node {
     pub endpoint: Option<Endpoint>,
     /// Where messages of the public stream are asked for again, if anywhere.
     pub requests: Option<SocketAddr>,
+    farewell: Option<Farewell>,
     stop: Arc<AtomicBool>,
     threads: Vec<(&'static str, JoinHandle<Result<(), NodeError>>)>,
+}
+
+/// How long the last words of a node may take.
+const FAREWELL_MAX: Duration = Duration::from_secs(3);
+
+/// Tells the sessions of a node that cannot be joined any more, for one of its threads stands still for ever.
+#[derive(Debug)]
+pub struct Farewell {
+    /// Gone with the stage that could still announce a block.
+    publish: Weak<Sender<Publication>>,
+    durable: Arc<DurableHeight>,
+    ended: std::sync::mpsc::Receiver<()>,
+}
+
+impl Farewell {
+    /// Says that the ledger failed; returns when the sockets' stage has ended, or after a while. The process must end then.
+    pub fn say(self) {
+        let Some(publish) = self.publish.upgrade() else { return };
+        let (reason, seq) = (HaltReason::LedgerFailed, self.durable.seq());
+        // On its own thread: the ring may be full and stay so.
+        let said = thread::Builder::new().name("farewell".into()).spawn(move || {
+            let _ = publish.send(Publication::Halt { reason, seq });
+            let _ = publish.send(Publication::Farewell);
+        });
+        if said.is_ok() {
+            let _ = self.ended.recv_timeout(FAREWELL_MAX);
+        }
+    }
 }
 
 impl Node {
@@ -131,6 +164,14 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; nothing runs then.
     pub fn start(dir: &Path, config: &Config, stop: Arc<AtomicBool>) -> Result<Self, NodeError> {
+        Self::start_watched(dir, config, stop, NO_WATCH)
+    }
+
+    /// Starts as [`Self::start`] does, with a watch between the ledger and the disk; tests do.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_watched(dir: &Path, config: &Config, stop: Arc<AtomicBool>, watch: Watch) -> Result<Self, NodeError> {
         let log_key = keys::log_key(dir)?;
         let alias_key = keys::read_named(dir, keys::ALIAS_KEY)?;
         let options = Options {
@@ -272,6 +313,7 @@ impl Node {
             Arc::clone(&keys),
             config.verify.clone(),
             Some(dir.join(PIPELINES_DIR)),
+            &metrics,
         );
         let wiring = Wiring {
             checked,
@@ -288,14 +330,31 @@ impl Node {
             next_seq,
             next_height,
         );
+        store.watch(watch);
         store.start_ahead()?;
-        let committer = store.split(GroupPolicy::default())?;
-        let sync = Sync::new(committer, publications_in.clone(), Arc::clone(&durable));
+        let committer = store.split(GroupPolicy {
+            size_max: config.seal.group_size_max,
+            blocks_max: config.seal.group_blocks_max,
+            linger: Duration::from_micros(config.seal.group_linger_us),
+        })?;
+        let last_sender = Arc::new(publications_in.clone());
+        let (told, ended) = std::sync::mpsc::channel();
+        let farewell = Farewell {
+            publish: Arc::downgrade(&last_sender),
+            durable: Arc::clone(&durable),
+            ended,
+        };
+        let sync = Sync::new(committer, last_sender, Arc::clone(&durable), Arc::clone(&stop));
         let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
 
         let (folder, kept) = (dir.to_owned(), config.seal.snapshots_kept);
         let mut threads = vec![
-            spawn("ingest", move || ingest.run().map_err(NodeError::System))?,
+            spawn("ingest", move || {
+                let ended = ingest.run().map_err(NodeError::System);
+                // Nobody listens unless the node ends by a farewell.
+                let _ = told.send(());
+                ended
+            })?,
             spawn("verify", move || {
                 verify.run();
                 Ok(())
@@ -334,9 +393,15 @@ impl Node {
             metrics,
             endpoint,
             requests,
+            farewell: Some(farewell),
             stop,
             threads,
         })
+    }
+
+    /// What tells this node's sessions if one of its threads cannot go on; there is one.
+    pub const fn farewell(&mut self) -> Option<Farewell> {
+        self.farewell.take()
     }
 
     /// Asks the node to stop: it seals what is sequenced and tells its sessions.
@@ -352,7 +417,8 @@ impl Node {
         let mut first = Ok(());
         for (name, thread) in self.threads {
             let ended = thread.join().unwrap_or(Err(NodeError::Stage(name)));
-            if first.is_ok() {
+            // A half of the ledger that only repeats that the other failed says less than the other.
+            if matches!(first, Ok(()) | Err(NodeError::Ledger(Error::Poisoned))) && (first.is_ok() || ended.is_err()) {
                 first = ended;
             }
         }

@@ -148,16 +148,19 @@ impl Network {
 
     fn carry_with(mut self, deliver: impl Fn(&UdpSocket, &[u8]) + Send + 'static) {
         std::thread::spawn(move || {
-            let (mut losing, mut late) = (0, VecDeque::<(u64, Vec<u8>)>::new());
+            let (mut losing, mut late, mut count) = (0, VecDeque::<(u64, Vec<u8>)>::new(), 0);
             let mut packet = vec![0; 65_536];
             while let Ok(len) = self.socket.recv(&mut packet) {
                 let packet = &packet[..len];
+                count += 1;
+                // One is lost for certain.
+                let lost = self.weather.lost > 0 && (count == 10 || self.dice.below(1_000) < self.weather.lost);
                 for waiting in &mut late {
                     waiting.0 -= 1;
                 }
                 if losing > 0 {
                     losing -= 1;
-                } else if self.dice.below(1_000) < self.weather.lost {
+                } else if lost {
                     losing = self.weather.burst;
                 } else if self.dice.below(1_000) < self.weather.late {
                     late.push_back((1 + self.dice.below(8), packet.to_vec()));
@@ -265,10 +268,29 @@ fn fanning(a: &[SocketAddr], b: &[SocketAddr]) -> Config {
 #[test]
 fn every_subscriber_ends_with_the_exact_stream() {
     let calm = Weather::default();
-    let light = Weather { lost: 10, twice: 10, late: 20, ..calm };
-    let heavy = Weather { lost: 50, twice: 50, late: 50, ..calm };
-    let bursts = Weather { lost: 10, burst: 40, ..calm };
-    let awful = Weather { lost: 200, burst: 3, twice: 100, late: 100 };
+    let light = Weather {
+        lost: 10,
+        twice: 10,
+        late: 20,
+        ..calm
+    };
+    let heavy = Weather {
+        lost: 50,
+        twice: 50,
+        late: 50,
+        ..calm
+    };
+    let bursts = Weather {
+        lost: 10,
+        burst: 40,
+        ..calm
+    };
+    let awful = Weather {
+        lost: 200,
+        burst: 3,
+        twice: 100,
+        late: 100,
+    };
     // The weather of each line and of the requests; without requests the session port is asked.
     let cases: [(&[Weather], Option<Weather>); 7] = [
         (&[calm], Some(calm)),
@@ -299,7 +321,10 @@ fn every_subscriber_ends_with_the_exact_stream() {
     for ((own, (_, requests)), seed) in networks.into_iter().zip(cases).zip(1_000..) {
         let sources = Sources {
             lines: vec!["127.0.0.1:0".parse().unwrap(); own.len()],
-            requests: requests.map(|weather| asking(server, weather, seed)).into_iter().collect(),
+            requests: requests
+                .map(|weather| asking(server, weather, seed))
+                .into_iter()
+                .collect(),
             session: Some(town.node.addr),
         };
         let subscriber = Subscriber::bind(sources, 1).unwrap();
@@ -317,8 +342,7 @@ fn every_subscriber_ends_with_the_exact_stream() {
     let mut see = |until: TimeNs| loop {
         let (number, message) = public.next_raw(WAIT).unwrap().expect("a message");
         last = number.unwrap();
-        if let wattbook_feed::sbe::Outbound::BlockSealed(block) =
-            wattbook_feed::sbe::decode_outbound(&message).unwrap()
+        if let wattbook_feed::sbe::Outbound::BlockSealed(block) = wattbook_feed::sbe::decode_outbound(&message).unwrap()
             && block.time_ns >= until.get()
         {
             return last;
@@ -339,10 +363,122 @@ fn every_subscriber_ends_with_the_exact_stream() {
     for (case, follower) in followers.into_iter().enumerate() {
         let (messages, tally) = follower.join().expect("a subscriber that ends well");
         let common = messages.len().min(expected.len());
-        assert!(messages[..common] == expected[..common] && common as u64 == last, "case {case}");
-        if case != 0 {
-            assert!(tally.requests > 0 || cases[case].1.is_none(), "nothing was lost in case {case}: {tally:?}");
+        assert!(
+            messages[..common] == expected[..common] && common as u64 == last,
+            "case {case}"
+        );
+        match cases[case].1 {
+            Some(_) if case == 0 => assert_eq!((tally.duplicates, tally.resumes), (0, 0), "case {case}: {tally:?}"),
+            Some(_) => assert!(tally.requests > 0, "nothing was lost in case {case}: {tally:?}"),
+            None => assert!(tally.resumes > 0, "nothing was resumed in case {case}: {tally:?}"),
         }
-        assert_eq!(tally.resumes > 0, cases[case].1.is_none() && tally.resumes > 0, "case {case}");
+        assert!(
+            cases[case].0.len() == 1 || tally.duplicates > 0,
+            "one line in case {case}: {tally:?}"
+        );
     }
+}
+
+#[test]
+fn a_restarted_node_goes_on_with_the_stream_and_answers_for_all_of_it() {
+    let network = Network::new(Weather::default(), 1);
+    let mut config = fanning(&[network.addr()], &[]);
+    config.fanout.end_ms = 0;
+    let dir = tempfile::tempdir().unwrap();
+    let mut town = open(dir.path(), &config);
+    trade(&mut town, &mut Dice(9), 3);
+    town.stop();
+    let node = Node::start(dir.path(), &config, Arc::default()).unwrap();
+    let sources = Sources {
+        lines: vec!["127.0.0.1:0".parse().unwrap()],
+        requests: vec![node.requests.unwrap()],
+        session: None,
+    };
+    let mut subscriber = Subscriber::bind(sources, 1).unwrap();
+    network.carry(subscriber.addrs().unwrap()[0]);
+    let mut messages = Vec::new();
+    // The first life's packets, its end among them, waited in the network: the stream goes on behind it.
+    let height = node.height;
+    loop {
+        let (number, message) = match subscriber.next(WAIT) {
+            Ok(got) => got.expect("a message"),
+            Err(SubscribeError::EndOfSession(next)) => {
+                assert_eq!(next, messages.len() as u64 + 1);
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        messages.push(message);
+        assert_eq!(number, messages.len() as u64);
+    }
+    // A second one is told of the stream by the heartbeats alone.
+    assert!(session_stream(&node, messages.len() as u64) == messages);
+    let requests = node.requests.unwrap();
+    let asked = ask(requests, 2, 5);
+    let packet = Packet::decode(&asked).unwrap();
+    assert_eq!((packet.sequence, packet.next_sequence()), (2, 7));
+    assert!(height > 3);
+    // What cannot be answered is not, and counted: the port's answer to the last request is the next that comes.
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(requests).unwrap();
+    let request = |sequence, count| {
+        Request {
+            session: public_session(),
+            sequence,
+            count,
+        }
+        .encode()
+    };
+    for bytes in [
+        b"nothing".as_slice(),
+        &[0; 300],
+        &request(0, 3),
+        &request(1 << 40, 3),
+        &request(1, 0),
+        &Request {
+            session: *b"OTHER     ",
+            sequence: 1,
+            count: 1,
+        }
+        .encode(),
+        &request(3, 1),
+    ] {
+        socket.send(bytes).unwrap();
+    }
+    socket.set_read_timeout(Some(WAIT)).unwrap();
+    let mut datagram = [0; 2_000];
+    let len = socket.recv(&mut datagram).unwrap();
+    assert_eq!(Packet::decode(&datagram[..len]).unwrap().sequence, 3);
+    let metrics = node.metrics.render();
+    for line in [
+        "wattbook_fanout_requests_total{outcome=\"malformed\"} 4",
+        "wattbook_fanout_requests_total{outcome=\"too_old\"} 1",
+        "wattbook_fanout_requests_total{outcome=\"too_new\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+    node.stop();
+    node.join().unwrap();
+}
+
+/// The first packet that answers a request.
+fn ask(server: SocketAddr, sequence: u64, count: u16) -> Vec<u8> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let session = public_session();
+    socket
+        .send_to(
+            &Request {
+                session,
+                sequence,
+                count,
+            }
+            .encode(),
+            server,
+        )
+        .unwrap();
+    socket.set_read_timeout(Some(WAIT)).unwrap();
+    let mut datagram = vec![0; 2_000];
+    let len = socket.recv(&mut datagram).unwrap();
+    datagram.truncate(len);
+    datagram
 }

@@ -10,6 +10,7 @@
 use super::kernel::Kernel;
 use super::trusted;
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -119,6 +120,23 @@ impl Buffer {
     /// Whether it has no words.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The first `len` words as a buffer of their own, if there are as many.
+    pub fn first(&self, len: usize) -> Option<Self> {
+        (len <= self.len).then(|| Self {
+            inner: self.inner.clone(),
+            len,
+        })
+    }
+
+    /// What a kernel sees: these words and no more.
+    fn binding(&self) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &self.inner,
+            offset: 0,
+            size: NonZero::new((self.len.max(1) * 4) as u64),
+        })
     }
 }
 
@@ -503,7 +521,7 @@ impl Commands<'_> {
             .zip(dispatch.buffers)
             .map(|(binding, buffer)| wgpu::BindGroupEntry {
                 binding,
-                resource: buffer.inner.as_entire_binding(),
+                resource: buffer.binding(),
             })
             .collect();
         let group = self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -541,7 +559,8 @@ impl Commands<'_> {
 
     /// Zeros `buffer`.
     pub fn clear(&mut self, buffer: &Buffer) {
-        self.encoder.clear_buffer(&buffer.inner, 0, None);
+        self.encoder
+            .clear_buffer(&buffer.inner, 0, Some((buffer.len * 4) as u64));
     }
 
     /// Copies `len` words.

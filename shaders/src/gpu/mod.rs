@@ -67,14 +67,14 @@ pub static KERNELS: &[&Kernel] = &[
 
 /// The device of this crate's tests, opened once. Checked, software where there is nothing else.
 #[cfg(test)]
-pub(crate) fn test_device() -> &'static Device {
-    static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
+pub(crate) fn test_device() -> &'static std::sync::Arc<Device> {
+    static DEVICE: std::sync::OnceLock<std::sync::Arc<Device>> = std::sync::OnceLock::new();
     DEVICE.get_or_init(|| {
         match Device::open(&Choice {
             checked: true,
             ..Choice::default()
         }) {
-            Ok(device) => device,
+            Ok(device) => std::sync::Arc::new(device),
             Err(error) => panic!("tests need a Vulkan adapter (`make setup` installs one on Debian): {error}"),
         }
     })

@@ -26,8 +26,10 @@ use crate::key::PublicKey;
 use crate::rlc::{self, Coefficients, TRITS, Width};
 use crate::{SignatureError, Stats, curve};
 use blst::{blst_fp12, blst_p1};
+use core::fmt;
 use core::ops::Range;
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use wattbook_types::Hash;
 
 /// Items of a chunk at most.
@@ -37,87 +39,258 @@ const IN_FLIGHT: usize = 2;
 /// Points of a slot from which five trits a window make fewer additions than two.
 const FIVE_FROM: usize = 512;
 
-/// blst's verdict on every item, in order, or what went wrong on the device.
-pub(crate) fn check_items(
-    device: &Device,
-    items: &[Item<'_>],
-    dst: &[u8],
-    path: &mut Path,
-    pairings: Option<&mut Pairings>,
-    stats: &mut Stats,
-) -> Result<Vec<Result<(), SignatureError>>, Error> {
-    check_in_chunks(device, items, dst, path, pairings, stats, CHUNK_LEN_MAX)
+/// Slots whose combinations fit one binding of every device; in tests so few that there are several such parts.
+fn slots_max(device: &Device) -> usize {
+    let len = if cfg!(test) { 1 << 17 } else { device.buffer_len_max() };
+    (len / (TRITS * POINT_LEN)).max(1)
 }
 
-/// [`check_items`] with so many items in a chunk.
-pub(super) fn check_in_chunks(
-    device: &Device,
-    items: &[Item<'_>],
-    dst: &[u8],
-    path: &mut Path,
-    pairings: Option<&mut Pairings>,
-    stats: &mut Stats,
-    chunk_len: usize,
-) -> Result<Vec<Result<(), SignatureError>>, Error> {
-    stats.signatures_checked += items.len() as u64;
-    if items.is_empty() {
-        return Ok(Vec::new());
-    }
-    let Some(suite) = Suite::new(device, dst) else {
-        // Tags of other sizes are hashed on the CPU.
-        return Ok(check_points(items, dst, path.prepare(items, dst), false, path, stats));
-    };
-    let mut check = Check::new(device, items, suite);
-    if let Some(pairings) = pairings
-        && pairings.are_worth_it(items.len(), check.keys.len())
-    {
-        check.numbers = pairings.numbers(device, &check.keys)?;
-        check.pairings = Some(pairings);
-    }
-    let mut in_flight = VecDeque::new();
-    for start in (0..items.len()).step_by(chunk_len) {
-        let range = start..items.len().min(start + chunk_len);
-        let Some(chunk) = check.begin(range) else {
-            // Without randomness nothing holds, so that every item ends at blst alone.
-            return Ok(items.iter().map(|item| check_alone(item, dst, stats)).collect());
-        };
-        in_flight.push_back(chunk);
-        if in_flight.len() >= IN_FLIGHT
-            && let Some(chunk) = in_flight.pop_front()
-        {
-            check.finish(chunk)?;
-        }
-    }
-    for chunk in in_flight {
-        check.finish(chunk)?;
-    }
-    stats.pairings += 1 + check.keys.len() as u64;
-    if check.holds(path) {
-        stats.batches += 1;
-        let verdict = |(item, is_point): (&Item<'_>, &bool)| match is_point {
-            true => Ok(()),
-            false => check_alone(item, dst, stats),
-        };
-        return Ok(items.iter().zip(&check.is_point).map(verdict).collect());
-    }
-    let points = check.points()?;
-    Ok(check_points(items, dst, points, true, path, stats))
-}
-
-/// The check of one batch.
-struct Check<'a> {
-    device: &'a Device,
-    items: &'a [Item<'a>],
-    transcript: Hash,
+/// What batches need of a device: programs that stay there, and room that one batch after the other works in.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    device: Arc<Device>,
     suite: Suite,
     roots: Roots,
+    room: Mutex<Room>,
+}
+
+/// Room for the longest chunk so far. The device runs commands in order, each writes what it reads, so chunks share it.
+#[derive(Debug, Default)]
+struct Room {
+    uniform: Option<Buffer>,
+    roots: Option<Buffer>,
+    mapped: Option<Buffer>,
+}
+
+impl Room {
+    /// `len` words of `slot`.
+    fn words(slot: &mut Option<Buffer>, device: &Device, label: &str, len: usize) -> Buffer {
+        match slot.as_ref().and_then(|buffer| buffer.first(len)) {
+            Some(words) => words,
+            None => slot.insert(device.buffer(label, len)).clone(),
+        }
+    }
+}
+
+impl Engine {
+    /// Puts the programs for messages under the tag `dst` on the device; none for a tag of a size that the device does not
+    /// hash.
+    pub(crate) fn new(device: Arc<Device>, dst: &[u8]) -> Option<Self> {
+        Some(Self {
+            suite: Suite::new(&device, dst)?,
+            roots: Roots::new(&device, ISOGENOUS.scale()),
+            room: Mutex::default(),
+            device,
+        })
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The points of the items in `order`: signatures on E1, messages on E1', infinity both where a signature is none.
+    fn front(&self, commands: &mut Commands<'_>, items: &[Item<'_>], order: &[usize]) -> Front {
+        let n = order.len();
+        let device = self.device();
+        let mut signatures = Vec::with_capacity(n * SIGNATURE_LEN);
+        let mut messages = Vec::with_capacity(n);
+        for at in order {
+            let item = &items[*at];
+            signatures.extend(
+                item.signature
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|word| u32::from_le_bytes(*word)),
+            );
+            messages.push(item.message);
+        }
+        let [uniform, working, mapped] = {
+            let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+            let Room { uniform, roots, mapped } = &mut *room;
+            [
+                Room::words(uniform, device, "uniform bytes", n * EXPANDED_LEN),
+                Room::words(roots, device, "roots", Roots::working_len(n)),
+                Room::words(mapped, device, "mapped messages", 2 * n * POINT_LEN),
+            ]
+        };
+        let digests = messages.iter().map(|message| <&[u8; 32]>::try_from(*message).ok());
+        match digests.collect::<Option<Vec<_>>>() {
+            Some(digests) => {
+                let words: Vec<u32> = digests
+                    .iter()
+                    .flat_map(|digest| digest.as_chunks::<4>().0)
+                    .map(|word| u32::from_le_bytes(*word))
+                    .collect();
+                self.suite
+                    .expand(commands, &device.upload("messages", &words), &uniform, n);
+            }
+            None => self.suite.expand_any(device, commands, &messages, &uniform),
+        }
+        let front = Front {
+            signatures: device.buffer("signatures", n * POINT_LEN),
+            messages: device.buffer("messages", n * POINT_LEN),
+            flags: device.buffer("flags", n),
+        };
+        self.roots.run(
+            commands,
+            &roots::Batch {
+                n,
+                signatures: &device.upload("encodings", &signatures),
+                uniform: &uniform,
+                working: &working,
+                points: &front.signatures,
+                flags: &front.flags,
+                mapped: &mapped,
+            },
+        );
+        let (mask, wanted) = POINT_FLAGS;
+        Sums {
+            curve: ISOGENOUS,
+            mode: Mode::Paired {
+                distance: n,
+                mask,
+                wanted,
+            },
+            source: &mapped,
+            bounds: &front.flags,
+            list: &front.flags,
+            sums: &front.messages,
+            into: 0,
+            stride: 1,
+            groups: n,
+            places: 1,
+            additions: 2,
+        }
+        .run(commands);
+        front
+    }
+}
+
+/// A batch on its way: its first chunks on the device, perhaps behind those of other batches.
+pub(crate) struct Begun {
+    check: Check,
+    in_flight: VecDeque<Chunk>,
+    /// The first item that no chunk has yet.
+    next: usize,
+    chunk_len: usize,
+    /// Whether the operating system gives randomness.
+    is_random: bool,
+}
+
+impl Begun {
+    /// Starts a batch; [`Self::finish`] takes the same items.
+    pub(crate) fn new(engine: &Engine, items: &[Item<'_>], pairings: Option<&mut Pairings>) -> Result<Self, Error> {
+        Self::in_chunks(engine, items, pairings, CHUNK_LEN_MAX)
+    }
+
+    /// [`Self::new`] with so many items in a chunk.
+    pub(super) fn in_chunks(
+        engine: &Engine,
+        items: &[Item<'_>],
+        pairings: Option<&mut Pairings>,
+        chunk_len: usize,
+    ) -> Result<Self, Error> {
+        let mut begun = Self {
+            check: Check::new(items),
+            in_flight: VecDeque::new(),
+            next: 0,
+            chunk_len,
+            is_random: true,
+        };
+        let mut here = None;
+        if let Some(pairings) = pairings
+            && pairings.are_worth_it(items.len(), begun.check.keys.len())
+        {
+            let keys: Vec<&PublicKey> = begun.check.keys.iter().collect();
+            begun.check.numbers = pairings.numbers(&engine.device, &keys)?;
+            here = Some(&*pairings);
+        }
+        begun.go_on(engine, items, here);
+        Ok(begun)
+    }
+
+    /// Hands chunks to the device until as many as may be are under way.
+    fn go_on(&mut self, engine: &Engine, items: &[Item<'_>], pairings: Option<&Pairings>) {
+        while self.is_random && self.next < items.len() && self.in_flight.len() < IN_FLIGHT {
+            let range = self.next..items.len().min(self.next + self.chunk_len);
+            self.next = range.end;
+            match self.check.begin(engine, items, pairings, range) {
+                Some(chunk) => self.in_flight.push_back(chunk),
+                None => self.is_random = false,
+            }
+        }
+    }
+
+    /// blst's verdict on every item, in order, or what went wrong on the device. `pairings` are those that it began with.
+    pub(crate) fn finish(
+        mut self,
+        engine: &Engine,
+        items: &[Item<'_>],
+        dst: &[u8],
+        path: &mut Path,
+        pairings: Option<&Pairings>,
+        stats: &mut Stats,
+    ) -> Result<Verdicts, Error> {
+        stats.signatures_checked += items.len() as u64;
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        while let Some(chunk) = self.in_flight.pop_front() {
+            self.go_on(engine, items, pairings);
+            self.check.finish(chunk)?;
+        }
+        if !self.is_random {
+            // Without randomness nothing holds, so that every item ends at blst alone.
+            return Ok(items.iter().map(|item| check_alone(item, dst, stats)).collect());
+        }
+        let check = self.check;
+        stats.pairings += 1 + check.keys.len() as u64;
+        if check.holds(path) {
+            stats.batches += 1;
+            let verdict = |(item, is_point): (&Item<'_>, &bool)| match is_point {
+                true => Ok(()),
+                false => check_alone(item, dst, stats),
+            };
+            return Ok(items.iter().zip(&check.is_point).map(verdict).collect());
+        }
+        let points = check.points(&engine.device)?;
+        Ok(check_points(items, dst, points, true, path, stats))
+    }
+}
+
+/// blst's verdict on every item of a batch by itself.
+#[cfg(test)]
+pub(crate) fn check_items(
+    engine: &Engine,
+    items: &[Item<'_>],
+    dst: &[u8],
+    path: &mut Path,
+    mut pairings: Option<&mut Pairings>,
+    stats: &mut Stats,
+) -> Result<Verdicts, Error> {
+    let begun = Begun::new(engine, items, pairings.as_deref_mut())?;
+    begun.finish(engine, items, dst, path, pairings.as_deref(), stats)
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Begun({} chunks)", self.in_flight.len())
+    }
+}
+
+type Verdicts = Vec<Result<(), SignatureError>>;
+
+/// The check of one batch.
+struct Check {
+    transcript: Hash,
     /// Ascending by encoding.
-    keys: Vec<&'a PublicKey>,
+    keys: Vec<PublicKey>,
     /// Sums so far: of the combinations, and of the messages of each key, on E1.
     combinations: Vec<blst_p1>,
     images: Vec<blst_p1>,
     /// Where pairings are made on the device: the numbers that keys have there, and the product so far.
-    pairings: Option<&'a Pairings>,
     numbers: Option<Vec<u32>>,
     product: blst_fp12,
     /// Which items' signatures are points.
@@ -146,21 +319,16 @@ struct Chunk {
     loops: Vec<Accumulators>,
 }
 
-impl<'a> Check<'a> {
-    fn new(device: &'a Device, items: &'a [Item<'a>], suite: Suite) -> Self {
+impl Check {
+    fn new(items: &[Item<'_>]) -> Self {
         let mut keys: Vec<&PublicKey> = items.iter().map(|item| item.key).collect();
         keys.sort_unstable_by_key(|key| key.as_bytes());
         keys.dedup();
         Self {
-            device,
-            items,
-            suite,
-            roots: Roots::new(device, ISOGENOUS.scale()),
             transcript: rlc::transcript(items.iter().map(|i| (i.key.as_bytes(), i.message, i.signature))),
             combinations: vec![blst_p1::default(); TRITS],
             images: vec![blst_p1::default(); keys.len()],
-            keys,
-            pairings: None,
+            keys: keys.into_iter().copied().collect(),
             numbers: None,
             product: blst_fp12::default(),
             is_point: vec![false; items.len()],
@@ -169,21 +337,28 @@ impl<'a> Check<'a> {
     }
 
     /// Starts the items of `range`; `None` if the operating system gives no randomness.
-    fn begin(&self, range: Range<usize>) -> Option<Chunk> {
-        let layout = Layout::new(range, |item| {
-            let bytes = self.items[item].key.as_bytes();
+    fn begin(
+        &self,
+        engine: &Engine,
+        items: &[Item<'_>],
+        pairings: Option<&Pairings>,
+        range: Range<usize>,
+    ) -> Option<Chunk> {
+        let device = engine.device();
+        let key_of = |item: usize| {
+            let bytes = items[item].key.as_bytes();
             self.keys.partition_point(|key| key.as_bytes() < bytes)
-        });
-        let Layout { order, kinds } = layout;
+        };
+        let Layout { order, kinds } = Layout::new(range, slots_max(device), key_of);
         let len = order.len();
         let coefficients = Coefficients::draw(&self.transcript, order.iter().copied())?;
-        let wide = self.device.upload("coefficients", &coefficients.words());
-        let mut commands = self.device.commands();
-        let front = self.front(&mut commands, &order);
+        let wide = device.upload("coefficients", &coefficients.words());
+        let mut commands = device.commands();
+        let front = engine.front(&mut commands, items, &order);
 
         let whole = |commands: &mut Commands<'_>, buffer: &Buffer| commands.download(buffer, 0, buffer.len());
         let batch = |curve, points, slots| Batch {
-            device: self.device,
+            device,
             curve,
             points,
             wide: &wide,
@@ -191,7 +366,7 @@ impl<'a> Check<'a> {
             slots,
         };
         let slot_of: Vec<u32> = (0..len).map(|at| (at / SLOT_LEN_MAX) as u32).collect();
-        let slot_of = self.device.upload("slots", &slot_of);
+        let slot_of = device.upload("slots", &slot_of);
         let width = if len < FIVE_FROM { Width::Two } else { Width::Five };
         let combinations =
             batch(E1, &front.signatures, len.div_ceil(SLOT_LEN_MAX)).combinations(&mut commands, &slot_of, width);
@@ -210,23 +385,23 @@ impl<'a> Check<'a> {
                         .into_iter()
                         .chain(ends)
                         .collect();
-                    batch.scaled(&mut commands, &self.device.upload("bounds", &bounds))
+                    batch.scaled(&mut commands, &device.upload("bounds", &bounds))
                 }
                 Some(width) => {
                     let mut slot_of = vec![NO_SLOT; len];
                     for (number, slot) in (0u32..).zip(&slots) {
                         slot_of[slot.positions.clone()].fill(number);
                     }
-                    let slot_of = self.device.upload("slots", &slot_of);
+                    let slot_of = device.upload("slots", &slot_of);
                     let combinations = batch.combinations(&mut commands, &slot_of, width);
                     batch.totals(&mut commands, &combinations)
                 }
             };
             let keys = slots.iter().map(|slot| slot.key);
-            match (self.pairings, &self.numbers) {
+            match (pairings, &self.numbers) {
                 (Some(pairings), Some(numbers)) => {
                     let numbers = keys.map(|key| numbers[key]);
-                    loops.push(pairings.enqueue(self.device, &mut commands, &totals, numbers));
+                    loops.push(pairings.enqueue(device, &mut commands, &totals, numbers));
                 }
                 _ => sums.push((whole(&mut commands, &totals), keys.collect())),
             }
@@ -243,77 +418,6 @@ impl<'a> Check<'a> {
             sums,
             loops,
         })
-    }
-
-    /// The points of the items in `order`: signatures on E1, messages on E1', infinity both where a signature is none.
-    fn front(&self, commands: &mut Commands<'_>, order: &[usize]) -> Front {
-        let n = order.len();
-        let device = self.device;
-        let mut signatures = Vec::with_capacity(n * SIGNATURE_LEN);
-        let mut messages = Vec::with_capacity(n);
-        for at in order {
-            let item = &self.items[*at];
-            signatures.extend(
-                item.signature
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|word| u32::from_le_bytes(*word)),
-            );
-            messages.push(item.message);
-        }
-        let uniform = device.buffer("uniform bytes", n * EXPANDED_LEN);
-        let digests = messages.iter().map(|message| <&[u8; 32]>::try_from(*message).ok());
-        match digests.collect::<Option<Vec<_>>>() {
-            Some(digests) => {
-                let words: Vec<u32> = digests
-                    .iter()
-                    .flat_map(|digest| digest.as_chunks::<4>().0)
-                    .map(|word| u32::from_le_bytes(*word))
-                    .collect();
-                self.suite
-                    .expand(commands, &device.upload("messages", &words), &uniform, n);
-            }
-            None => self.suite.expand_any(device, commands, &messages, &uniform),
-        }
-        let front = Front {
-            signatures: device.buffer("signatures", n * POINT_LEN),
-            messages: device.buffer("messages", n * POINT_LEN),
-            flags: device.buffer("flags", n),
-        };
-        let mapped = device.buffer("mapped messages", 2 * n * POINT_LEN);
-        self.roots.run(
-            commands,
-            &roots::Batch {
-                n,
-                signatures: &device.upload("encodings", &signatures),
-                uniform: &uniform,
-                working: &device.buffer("roots", Roots::working_len(n)),
-                points: &front.signatures,
-                flags: &front.flags,
-                mapped: &mapped,
-            },
-        );
-        let (mask, wanted) = POINT_FLAGS;
-        Sums {
-            curve: ISOGENOUS,
-            mode: Mode::Paired {
-                distance: n,
-                mask,
-                wanted,
-            },
-            source: &mapped,
-            bounds: &front.flags,
-            list: &front.flags,
-            sums: &front.messages,
-            into: 0,
-            stride: 1,
-            groups: n,
-            places: 1,
-            additions: 2,
-        }
-        .run(commands);
-        front
     }
 
     /// Adds the sums of a chunk.
@@ -347,15 +451,15 @@ impl<'a> Check<'a> {
         let total = rlc::total(&self.combinations);
         match self.numbers {
             Some(_) => pairing::holds(&total, self.product),
-            None => path.pairing_holds(total, self.images.clone(), &self.keys),
+            None => path.pairing_holds(total, self.images.clone(), &self.keys.iter().collect::<Vec<_>>()),
         }
     }
 
     /// The points of every item, from the device.
-    fn points(&self) -> Result<Vec<Option<Points>>, Error> {
-        let mut out = vec![None; self.items.len()];
+    fn points(&self, device: &Device) -> Result<Vec<Option<Points>>, Error> {
+        let mut out = vec![None; self.is_point.len()];
         for kept in &self.kept {
-            let mut commands = self.device.commands();
+            let mut commands = device.commands();
             let signatures = commands.download(&kept.signatures, 0, kept.signatures.len());
             let messages = commands.download(&kept.messages, 0, kept.messages.len());
             let mut outcome = commands.submit().wait()?;
@@ -397,7 +501,7 @@ struct Slot {
 }
 
 impl Layout {
-    fn new(items: Range<usize>, key_of: impl Fn(usize) -> usize) -> Self {
+    fn new(items: Range<usize>, slots_max: usize, key_of: impl Fn(usize) -> usize) -> Self {
         let mut by_key: Vec<(usize, usize)> = items.map(|item| (key_of(item), item)).collect();
         by_key.sort_unstable();
         let slots = by_key
@@ -419,8 +523,9 @@ impl Layout {
                     positions: start..order.len(),
                 });
             }
-            if !of_kind.is_empty() {
-                kinds.push(Kind { width, slots: of_kind });
+            while !of_kind.is_empty() {
+                let slots = of_kind.drain(..of_kind.len().min(slots_max)).collect();
+                kinds.push(Kind { width, slots });
             }
         }
         Self { order, kinds }

@@ -3,7 +3,7 @@
 use super::curve::{E1, points_of, words_of};
 use super::pairing::Pairings;
 use super::sums::Batch;
-use super::verify::{check_in_chunks, check_items};
+use super::verify::{Begun, Engine, check_items};
 use super::{Error, test_device};
 use crate::batch::Item;
 use crate::cpu::field::Fp;
@@ -15,7 +15,15 @@ use blst::min_sig::{SecretKey, Signature};
 use blst::{blst_p1, blst_p1_affine};
 use num_bigint::BigUint;
 use rayon::prelude::*;
+use std::sync::{Arc, LazyLock};
 use wattbook_types::{Hash, sha256};
+
+/// One for all tests, so that batches find what others left in its room.
+fn engine() -> &'static Engine {
+    static ENGINE: LazyLock<Engine> =
+        LazyLock::new(|| Engine::new(Arc::clone(test_device()), SIGNATURE_DST).expect("a tag that the device hashes"));
+    &ENGINE
+}
 
 type Verdicts = Vec<Result<(), SignatureError>>;
 
@@ -82,8 +90,8 @@ impl Scene {
 
     fn paired(&self, pairings: Option<&mut Pairings>) -> Result<(Verdicts, Stats), Error> {
         let mut stats = Stats::default();
-        let (device, path) = (test_device(), &mut Path::new(2));
-        let verdicts = check_items(device, &self.items(), SIGNATURE_DST, path, pairings, &mut stats)?;
+        let path = &mut Path::new(2);
+        let verdicts = check_items(engine(), &self.items(), SIGNATURE_DST, path, pairings, &mut stats)?;
         Ok((verdicts, stats))
     }
 
@@ -189,15 +197,9 @@ fn chunks_make_one_batch() -> Result<(), Error> {
     let in_chunks = |scene: &Scene| {
         let mut stats = Stats::default();
         let mut path = Path::new(1);
-        let verdicts = check_in_chunks(
-            test_device(),
-            &scene.items(),
-            SIGNATURE_DST,
-            &mut path,
-            None,
-            &mut stats,
-            50,
-        )?;
+        let (items, engine) = (scene.items(), engine());
+        let begun = Begun::in_chunks(engine, &items, None, 50)?;
+        let verdicts = begun.finish(engine, &items, SIGNATURE_DST, &mut path, None, &mut stats)?;
         Ok::<_, Error>((verdicts, stats))
     };
     let (verdicts, stats) = in_chunks(&scene)?;
@@ -216,6 +218,38 @@ fn chunks_make_one_batch() -> Result<(), Error> {
         };
         assert_eq!(expected.is_err(), [49, 50, 120].contains(&at), "item {at}");
         assert_eq!(*verdict, expected, "item {at}");
+    }
+    Ok(())
+}
+
+/// More keys of some messages each than combinations fit one binding: several parts, one equation.
+#[test]
+fn slots_of_several_bindings_make_one_batch() -> Result<(), Error> {
+    let mut scene = Scene::new(&[13; 80]);
+    let (verdicts, stats) = scene.on_device()?;
+    scene.assert_verdicts(&verdicts, &[]);
+    assert_eq!((stats.bisections, stats.pairings), (0, 81), "one equation");
+    let (first, last) = (scene.signed[0].signature, scene.signed[1_039].signature);
+    (scene.signed[0].signature, scene.signed[1_039].signature) = (last, first);
+    scene.assert_faults(&[0, 1_039])
+}
+
+/// Several batches on the device at once, finished in whatever order: each keeps its own.
+#[test]
+fn batches_overlap() -> Result<(), Error> {
+    let mut scenes = [&[40, 3][..], &[7; 9], &[1; 30], &[120]].map(Scene::new);
+    for at in [5, 17] {
+        scenes[2].signed[at].signature = scenes[2].signed[at + 1].signature;
+    }
+    let items = [0, 1, 2, 3].map(|at: usize| scenes[at].items());
+    let mut begun = Vec::new();
+    for items in &items {
+        begun.push(Some(Begun::in_chunks(engine(), items, None, 25)?));
+    }
+    for at in [2, 0, 3, 1] {
+        let (begun, stats) = (begun[at].take().unwrap(), &mut Stats::default());
+        let verdicts = begun.finish(engine(), &items[at], SIGNATURE_DST, &mut Path::new(1), None, stats)?;
+        scenes[at].assert_verdicts(&verdicts, if at == 2 { &[5, 17] } else { &[] });
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The command line: one module per command. Data goes to stdout, messages to stderr.
 
 pub mod bench;
+mod bus;
 pub mod checkpoint;
 pub mod clear;
 pub mod demo;
@@ -69,6 +70,9 @@ pub enum Command {
 
 /// Runs a command.
 pub fn run(cli: Cli) -> ExitCode {
+    if let Err(error) = bus::watch() {
+        return fail(&error);
+    }
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Init(args) => init::run(&args),

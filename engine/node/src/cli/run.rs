@@ -43,10 +43,13 @@ pub fn run(args: &Args) -> ExitCode {
             return super::fail(&error);
         }
     }
-    let node = match Node::start(&args.dir, &config, stop) {
+    let mut node = match Node::start(&args.dir, &config, stop) {
         Ok(node) => node,
         Err(error) => return super::fail(&error),
     };
+    if let Some(farewell) = node.farewell() {
+        super::bus::on_error(farewell);
+    }
     tracing::info!(height = node.height, "{}", node.recovery);
     if let Some(endpoint) = &node.endpoint {
         tracing::info!(addr = %endpoint.addr, "metrics");

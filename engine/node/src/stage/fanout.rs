@@ -222,10 +222,7 @@ impl Fanout {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let line = |to: &[SocketAddr], from| Line::new(to, from, settings.multicast_ttl);
-        let lines = [
-            line(&settings.a, settings.a_from)?,
-            line(&settings.b, settings.b_from)?,
-        ];
+        let lines = [line(&settings.a, settings.a_from)?, line(&settings.b, settings.b_from)?];
         let mut requests = settings.requests.map(UdpSocket::bind).transpose()?;
         if let Some(socket) = &mut requests {
             poll.registry().register(socket, REQUESTS, Interest::READABLE)?;

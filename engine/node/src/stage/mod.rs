@@ -275,11 +275,14 @@ pub enum Publication {
     },
     /// The session is gone.
     Closed(SessionId),
-    /// The disk is full: every session is told and stays; the next durable block says that it goes on.
+    /// The disk is full: every session is told and stays. Every block before is durable, so the next one that is says that
+    /// it goes on.
     Pause {
         /// Last record that is durable.
         seq: u64,
     },
+    /// Nothing follows, whoever could still send: the sockets' stage says its last words and ends.
+    Farewell,
     /// Nothing more is taken; every session ends.
     Halt {
         /// Why.

@@ -283,6 +283,11 @@ impl Publish {
                 }
                 Ok(())
             }
+            Publication::Farewell => {
+                self.sockets.send(ToSocket::Finished)?;
+                (self.sockets.wake)();
+                Err(Gone)
+            }
             Publication::Halt { reason, seq } => {
                 self.flush()?;
                 if let Some(mut outlet) = self.fanout.take() {

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! * A full disk pauses the stage, and by the rings behind it everything up to the sockets; sessions are told, and the
-//!   block goes in once there is room. Nothing that was answered is lost.
+//!   block goes in once there is room. Nothing that was answered is lost. They are told when every block before is
+//!   durable, so the next one that is says that the node goes on.
 //! * Any other failure of the ledger is told to the sessions and ends the node.
 
 use super::{Draft, DurableHeight, Publication};
@@ -30,7 +31,7 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// Wires the stage; `stop` ends the wait for room on a full disk.
+    /// Wires the stage; `stop` ends the wait for room on a full disk, and is raised if the stage fails.
     pub fn new(
         blocks: Receiver<Draft>,
         publish: Sender<Publication>,
@@ -64,6 +65,7 @@ impl Seal {
                     let (reason, seq) = (HaltReason::LedgerFailed, self.durable.seq());
                     let _ = self.publish.send(Publication::Halt { reason, seq });
                     self.durable.fail();
+                    self.stop.store(true, Ordering::Relaxed);
                     return Err(error);
                 }
             }
@@ -102,9 +104,14 @@ impl Seal {
         Ok(())
     }
 
-    /// Tells the sessions, then tries until there is room or the node is stopped.
+    /// Tells the sessions once everything before is durable, so that the next block that is says that the node goes on;
+    /// then tries until there is room or the node is stopped.
     fn wait_for_room(&mut self, block: &BlockDraft<'_>, full: Error) -> Result<wattbook_ledger::Appended, Error> {
         tracing::error!(error = %full, "paused; nothing is lost, and the node goes on when there is room");
+        if !self.durable.wait(self.store.tip().height) {
+            // The stage that failed has told the sessions.
+            return Err(Error::Poisoned);
+        }
         let seq = self.durable.seq();
         let _ = self.publish.send(Publication::Pause { seq });
         loop {

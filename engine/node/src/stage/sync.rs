@@ -7,6 +7,7 @@
 use super::{DurableHeight, Publication};
 use crate::ring::Sender;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use wattbook_feed::sbe::session::HaltReason;
 use wattbook_ledger::{Appended, Committer, Error};
 
@@ -14,17 +15,24 @@ use wattbook_ledger::{Appended, Committer, Error};
 #[derive(Debug)]
 pub struct Sync {
     committer: Committer,
-    publish: Sender<Publication>,
+    publish: Arc<Sender<Publication>>,
     durable: Arc<DurableHeight>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Sync {
-    /// Wires the stage.
-    pub const fn new(committer: Committer, publish: Sender<Publication>, durable: Arc<DurableHeight>) -> Self {
+    /// Wires the stage, which is the last to hold its end of the ring; it raises `stop` if it fails.
+    pub const fn new(
+        committer: Committer,
+        publish: Arc<Sender<Publication>>,
+        durable: Arc<DurableHeight>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             committer,
             publish,
             durable,
+            stop,
         }
     }
 
@@ -45,6 +53,8 @@ impl Sync {
                     let reason = HaltReason::LedgerFailed;
                     let _ = self.publish.send(Publication::Halt { reason, seq });
                     self.durable.fail();
+                    // Nobody may send anything more that would find the ledger closed.
+                    self.stop.store(true, Ordering::Relaxed);
                     return Err(error);
                 }
             }

@@ -1,20 +1,30 @@
 //! Verify: gathers a batch until it is full or its time is up, checks trees and signatures, passes everything on in
 //! ticket order with a verdict each.
+//!
+//! Batches that a device works on overlap: while it computes one, the next is gathered and handed to it, and while it
+//! computes that one, the CPU pairs the first. Nothing else waits for a batch to come: where the CPU checks, where time
+//! is up without another message, and at a Step, every batch under way is finished at once.
 
-use super::{About, Checked, Job, Outcome, Request, SessionId, VerifiedCommand};
+mod meters;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+use self::meters::Meters;
+use self::sessions::{Lane, Screened, Sessions, Signed};
+use super::{Checked, Job, Outcome, Request, SessionId};
 use crate::config;
+use crate::metrics::Metrics;
 use crate::ring::{Gone, Receiver, Sender};
 use ed25519_dalek::VerifyingKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use wattbook_feed::sbe::session::HeldKind;
-use wattbook_feed::signed::{SealedEnvelope, record_kind};
-use wattbook_shaders::gpu::{Choice, Device};
-use wattbook_shaders::{Candidate, Policy, PublicKey, Verdict, Verifier, verify_one};
-use wattbook_types::{ChainId, Command, Item, ParticipantId, Reject};
+use wattbook_shaders::gpu::{Choice, Device, KERNELS};
+use wattbook_shaders::{Pending, Policy, PublicKey, Route, Verifier};
+use wattbook_types::{ChainId, ParticipantId};
 
 /// Registered keys, decompressed. Matching adds to them as registrations are applied; this stage reads them once per
 /// batch, so the lock is never contended on the data path.
@@ -24,13 +34,17 @@ pub type Keys = Arc<RwLock<BTreeMap<ParticipantId, PublicKey>>>;
 // BOUND: with the sessions, of what deposits cost: 64 leaves are 3,192 bytes as recorded.
 pub const ON_DISCONNECT_LEAVES_MAX: usize = 64;
 
+/// Batches under way at once: one that a device computes, one that the CPU pairs.
+const IN_FLIGHT: usize = 2;
+/// Keys of the batch by which logs and metrics show what a path costs.
+const SHOWN_KEYS: usize = 16;
+
 /// The stage.
 #[derive(Debug)]
 pub struct Verify {
     jobs: Receiver<Job>,
     checked: Sender<Checked>,
     chain: ChainId,
-    registrar: VerifyingKey,
     keys: Keys,
     verifier: Verifier,
     /// Checks the envelopes of suspect sessions one by one, so that their faults cost nobody a batch.
@@ -38,24 +52,32 @@ pub struct Verify {
     settings: config::Verify,
     /// Where a device's compiled kernels are kept.
     cache: Option<PathBuf>,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: Sessions,
+    meters: Meters,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Session {
-    participant: Option<ParticipantId>,
-    bad_signatures: u32,
-    /// Valid envelopes until its word is taken again.
-    suspect: u32,
-    /// Whether the lane of suspects had no room for it.
-    is_cut_off: bool,
+/// A batch under way.
+struct Batch {
+    /// Whose messages, in ticket order, and where each finds its outcome.
+    places: Vec<(SessionId, Place)>,
+    shared: Pending<Signed>,
+    suspect: Pending<Signed>,
+    /// Whether somebody waits for what it says before sending more.
+    is_cut: bool,
 }
 
-/// Valid envelopes that a session whose signature failed must send before its next ones go with everybody's.
-const SUSPECT_LEN: u32 = 256;
+/// Where a message finds its outcome.
+enum Place {
+    /// Here.
+    Done(Outcome),
+    /// In the next verdict of its lane.
+    Shared,
+    Suspect,
+}
 
 impl Verify {
     /// Wires the stage.
+    #[allow(clippy::too_many_arguments, reason = "what topology has to give, once")]
     pub fn new(
         jobs: Receiver<Job>,
         checked: Sender<Checked>,
@@ -64,6 +86,7 @@ impl Verify {
         keys: Keys,
         settings: config::Verify,
         cache: Option<PathBuf>,
+        metrics: &Metrics,
     ) -> Self {
         let policy = match settings.policy {
             config::VerifyPolicy::Auto => Policy::Auto,
@@ -75,26 +98,52 @@ impl Verify {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             threads => threads,
         };
-        let verifier = Verifier::with_threads(policy, threads);
         Self {
             jobs,
             checked,
             chain,
-            registrar,
             keys,
-            verifier,
+            verifier: Verifier::with_threads(policy, threads),
             suspects: Verifier::new(Policy::OneByOne),
+            sessions: Sessions::new(chain, registrar, settings.bad_signatures_max),
             settings,
             cache,
-            sessions: BTreeMap::new(),
+            meters: Meters::new(metrics),
         }
     }
 
     /// Runs until ingest is gone.
     pub fn run(mut self) {
         self.prepare();
-        while self.batch().is_ok() {}
+        // What was gathered before a ring's end was gone is still handed on.
+        let _ = self.batches();
         tracing::debug!(stats = ?self.verifier.stats(), suspects = ?self.suspects.stats(), "verify ends");
+    }
+
+    fn batches(&mut self) -> Result<(), Gone> {
+        let mut under_way = VecDeque::new();
+        loop {
+            let (jobs, is_over) = match self.gather(under_way.is_empty()) {
+                Ok(jobs) => (jobs, false),
+                Err(Gone) => (Vec::new(), true),
+            };
+            let mut keep = 0;
+            if !jobs.is_empty() {
+                let batch = self.begin(jobs);
+                if batch.shared.is_on_device() && !batch.is_cut {
+                    keep = IN_FLIGHT - 1;
+                }
+                under_way.push_back(batch);
+            }
+            while under_way.len() > keep
+                && let Some(batch) = under_way.pop_front()
+            {
+                self.finish(batch)?;
+            }
+            if is_over {
+                return Err(Gone);
+            }
+        }
     }
 
     /// Opens the device that the policy asks for and measures what the paths cost.
@@ -107,321 +156,161 @@ impl Verify {
                 ..Choice::default()
             };
             match Device::open(&choice) {
-                Ok(device) => {
-                    tracing::info!(device = device.name(), "verify has a device");
-                    let keys_max = if device.is_software() {
-                        0
-                    } else {
-                        self.settings.device_keys_max
-                    };
-                    self.verifier = core::mem::take(&mut self.verifier).with_device_keys(Arc::new(device), keys_max);
-                }
+                Ok(device) => self.take_device(device),
                 Err(error) if policy == Policy::Gpu => tracing::warn!(%error, "verify goes on on the CPU"),
                 Err(error) => tracing::debug!(%error, "verify has no device"),
             }
         }
         if policy == Policy::Auto {
-            tracing::info!(rates = %self.verifier.calibrate(), "verify measured its paths");
+            self.verifier.calibrate();
+        }
+        let (rates, len) = (*self.verifier.rates(), self.settings.batch_len_max);
+        let costs = [Route::OneByOne, Route::Batch, Route::Gpu]
+            .map(|route| Some(rates.expect_ns(route, len, SHOWN_KEYS)? / len as u64));
+        self.meters.show_costs(costs);
+        let path = self.verifier.route_of(len, SHOWN_KEYS).name();
+        let (instructions, lane) = (Verifier::instructions(), self.lane_len());
+        tracing::info!(?policy, path, batch = len, instructions, lane, %rates, "verify is ready");
+    }
+
+    fn take_device(&mut self, device: Device) {
+        let name = device.name();
+        let progress = |ready, of, kernel, elapsed: Duration| {
+            let ms = elapsed.as_millis();
+            tracing::debug!(kernel, ready, of, ms, "verify builds its kernels");
+        };
+        match device.warm_up(KERNELS, progress) {
+            Ok(warm) => {
+                let ms = warm.elapsed.as_millis();
+                tracing::info!(
+                    device = name,
+                    kernels = warm.kernels,
+                    cached = warm.cached,
+                    ms,
+                    "verify has a device"
+                );
+            }
+            // Kernels that could not be kept are built again at the next start; a device that is gone is found out next.
+            Err(error) => tracing::warn!(device = name, %error, "verify has a device"),
+        }
+        let keys_max = if device.is_software() {
+            0
+        } else {
+            self.settings.device_keys_max
+        };
+        self.verifier = core::mem::take(&mut self.verifier).with_device_keys(Arc::new(device), keys_max);
+    }
+
+    /// Envelopes of suspect sessions that a batch takes: the share of a full batch's time that is theirs, where what paths
+    /// cost was measured.
+    fn lane_len(&self) -> usize {
+        let (rates, most) = (self.verifier.rates(), self.settings.suspect_len_max);
+        let full = rates.expect_ns(
+            self.verifier.route_of(self.settings.batch_len_max, SHOWN_KEYS),
+            self.settings.batch_len_max,
+            SHOWN_KEYS,
+        );
+        match (full, rates.expect_ns(Route::OneByOne, 1, 1)) {
+            (Some(full), Some(alone)) => {
+                let share = full / 100 * u64::from(self.settings.suspect_share_pct) / alone.max(1);
+                usize::try_from(share).unwrap_or(usize::MAX).clamp(1, most)
+            }
+            _ => most,
         }
     }
 
-    fn batch(&mut self) -> Result<(), Gone> {
-        let first = self.jobs.recv()?;
+    /// Messages until a batch is full or its time is up; the first is waited for while nothing else is to be done.
+    fn gather(&self, is_idle: bool) -> Result<Vec<Job>, Gone> {
+        let mut jobs = Vec::new();
+        if is_idle {
+            jobs.push(self.jobs.recv()?);
+        }
         let deadline = Instant::now() + Duration::from_micros(self.settings.batch_deadline_us);
-        let mut jobs = vec![first];
         // A Step cuts the batch without waiting; nothing before it is waited for either.
-        while jobs.len() < self.settings.batch_len_max
-            && !matches!(
-                jobs.last(),
-                Some(Job {
-                    request: Request::Step(_) | Request::Stop,
-                    ..
-                })
-            )
-        {
+        while jobs.len() < self.settings.batch_len_max && !jobs.last().is_some_and(cuts) {
             match self.jobs.recv_deadline(deadline) {
                 Ok(Some(job)) => jobs.push(job),
                 Ok(None) => break,
+                Err(Gone) if jobs.is_empty() => return Err(Gone),
                 // What was gathered is still handed on.
                 Err(Gone) => break,
             }
         }
-        let keys = Arc::clone(&self.keys);
-        let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
-        let mut lane = self.settings.suspect_len_max;
-        let mut screened: Vec<(SessionId, Screened)> = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let outcome = self.screen(job.session, job.request, &keys);
-            screened.push((job.session, self.admit(job.session, outcome, &mut lane)));
-        }
-        let (mut trusted, mut suspect) = (Vec::new(), Vec::new());
-        for (session, screened) in &screened {
-            if let Screened::Envelope(envelope, key, _) = screened {
-                let candidate = Candidate {
-                    header: &envelope.header,
-                    signature: &envelope.signature,
-                    leaves: envelope.leaves.as_flattened(),
-                    key,
-                    source: *session,
+        Ok(jobs)
+    }
+
+    fn begin(&mut self, jobs: Vec<Job>) -> Batch {
+        let is_cut = jobs.last().is_some_and(cuts);
+        let mut left = self.lane_len();
+        let (mut shared, mut suspect) = (Vec::new(), Vec::new());
+        let mut places = Vec::with_capacity(jobs.len());
+        {
+            // Matching takes this lock to write when it registers an account: never wait for its ring while holding it.
+            let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+            for Job { session, request } in jobs {
+                let place = match self.sessions.screen(session, request, &keys) {
+                    Screened::Done(outcome) => Place::Done(outcome),
+                    Screened::Envelope(signed) => match self.sessions.admit(signed, &mut left) {
+                        Lane::Closed(outcome) => Place::Done(outcome),
+                        Lane::Shared(signed) => {
+                            shared.push(signed);
+                            Place::Shared
+                        }
+                        Lane::Suspect(signed) => {
+                            suspect.push(signed);
+                            Place::Suspect
+                        }
+                    },
                 };
-                match self.is_suspect(*session) {
-                    true => suspect.push(candidate),
-                    false => trusted.push(candidate),
-                }
+                places.push((session, place));
             }
         }
         let lost = self.verifier.stats().devices_lost;
-        let mut trusted = self.verifier.verify(self.chain, &trusted).into_iter();
-        let mut suspect = self.suspects.verify(self.chain, &suspect).into_iter();
-        if self.verifier.stats().devices_lost > lost {
+        let batch = Batch {
+            places,
+            shared: self.verifier.begin(self.chain, shared),
+            suspect: self.suspects.begin(self.chain, suspect),
+            is_cut,
+        };
+        self.warn_if_lost(lost);
+        batch
+    }
+
+    fn finish(&mut self, batch: Batch) -> Result<(), Gone> {
+        let lost = self.verifier.stats().devices_lost;
+        // A device works on the others' meanwhile.
+        let (suspect, of_suspect) = self.suspects.finish(batch.suspect);
+        let (shared, of_shared) = self.verifier.finish(batch.shared);
+        self.warn_if_lost(lost);
+        let mut suspect = suspect.into_iter().zip(of_suspect);
+        let mut shared = shared.into_iter().zip(of_shared);
+        let mut outcomes = Vec::with_capacity(batch.places.len());
+        for (session, place) in batch.places {
+            let judged = match place {
+                Place::Done(outcome) => Ok(outcome),
+                Place::Shared => Err(shared.next()),
+                Place::Suspect => Err(suspect.next()),
+            };
+            let outcome = match judged {
+                Ok(outcome) => outcome,
+                Err(Some((signed, verdict))) => self.sessions.judge(&signed, verdict),
+                Err(None) => unreachable!("a lane has a verdict for each of its places"),
+            };
+            outcomes.push(Checked { session, outcome });
+        }
+        self.meters.take(self.verifier.stats(), self.suspects.stats());
+        self.meters.see(&outcomes, self.sessions.suspects());
+        outcomes.into_iter().try_for_each(|checked| self.checked.send(checked))
+    }
+
+    fn warn_if_lost(&self, before: u64) {
+        if self.verifier.stats().devices_lost > before {
             tracing::warn!("verify lost its device and goes on on the CPU");
         }
-        // Judging makes and clears suspects, so who was one is noted first.
-        let lanes: Vec<bool> = screened.iter().map(|(session, _)| self.is_suspect(*session)).collect();
-        let mut lanes = lanes.into_iter();
-        let judge = |(session, screened)| {
-            let is_suspect = lanes.next().unwrap_or(true);
-            let outcome = match screened {
-                Screened::Done(outcome) => outcome,
-                Screened::Envelope(envelope, _, due) => {
-                    let verdict = if is_suspect { suspect.next() } else { trusted.next() };
-                    let verdict = verdict.unwrap_or(Verdict::BadCount);
-                    self.judge(session, &envelope, due, verdict)
-                }
-            };
-            Checked { session, outcome }
-        };
-        let judged: Vec<Checked> = screened.into_iter().map(judge).collect();
-        // Matching takes this lock to write when it registers an account: never wait for its ring while holding it.
-        drop(keys);
-        judged.into_iter().try_for_each(|checked| self.checked.send(checked))
-    }
-
-    fn is_suspect(&self, session: SessionId) -> bool {
-        self.sessions.get(&session).is_some_and(|state| state.suspect > 0)
-    }
-
-    /// An envelope of a suspect session takes a place in the lane of suspects; where none is left its session is cut off.
-    fn admit<'k>(&mut self, session: SessionId, screened: Screened<'k>, lane: &mut usize) -> Screened<'k> {
-        let Some(state) = self.sessions.get_mut(&session).filter(|state| state.suspect > 0) else {
-            return screened;
-        };
-        match (screened, lane.checked_sub(1)) {
-            (Screened::Envelope(envelope, ..), None) => {
-                state.is_cut_off = true;
-                Screened::Done(suspension(About::envelope(&envelope)))
-            }
-            (screened @ Screened::Envelope(..), Some(left)) => {
-                *lane = left;
-                screened
-            }
-            (screened @ Screened::Done(_), _) => screened,
-        }
-    }
-
-    /// Everything but the signatures of envelopes.
-    fn screen<'k>(
-        &mut self,
-        session: SessionId,
-        request: Request,
-        keys: &'k BTreeMap<ParticipantId, PublicKey>,
-    ) -> Screened<'k> {
-        let state = self.sessions.entry(session).or_default();
-        let suspended = state.is_cut_off || state.bad_signatures >= self.settings.bad_signatures_max;
-        let outcome = match request {
-            Request::Subscribe { from } => Outcome::Subscribe { from },
-            Request::Logon {
-                participant,
-                grade,
-                from,
-                digest,
-                signature,
-            } => {
-                let about = About {
-                    participant: participant.get(),
-                    ..About::default()
-                };
-                match keys.get(&participant) {
-                    None => refused(about, Reject::UnknownParticipant),
-                    Some(key) if verify_one(key, &digest, &signature).is_err() => refused(about, Reject::LogonRefused),
-                    Some(_) => {
-                        state.participant = Some(participant);
-                        Outcome::LoggedOn {
-                            participant,
-                            grade,
-                            from,
-                        }
-                    }
-                }
-            }
-            Request::Register(record) => {
-                let about = About {
-                    participant: record.register.admit_serial,
-                    ..About::default()
-                };
-                let registration = record
-                    .verify(self.chain, &self.registrar)
-                    .and_then(|()| record.to_registration());
-                match registration {
-                    Ok(registration) => Outcome::Command(Box::new(VerifiedCommand {
-                        command: Command::Register(registration),
-                        kind: record_kind::REGISTER,
-                        payload: record.to_payload(),
-                        held: HeldKind::Register,
-                        about,
-                    })),
-                    Err(reject) => refused(about, reject),
-                }
-            }
-            Request::Envelope(envelope) | Request::OnDisconnect(Some(envelope)) if suspended => {
-                suspension(About::envelope(&envelope))
-            }
-            Request::Envelope(envelope) => return screen_envelope(state.participant, envelope, Due::Now, keys),
-            Request::OnDisconnect(Some(envelope)) if envelope.leaves.len() > ON_DISCONNECT_LEAVES_MAX => {
-                refused(About::envelope(&envelope), Reject::BadCount)
-            }
-            Request::OnDisconnect(Some(envelope)) => {
-                return screen_envelope(state.participant, envelope, Due::OnDisconnect, keys);
-            }
-            Request::OnDisconnect(None) => match state.participant {
-                None => refused(About::default(), Reject::NotLoggedOn),
-                Some(participant) => Outcome::OnDisconnect {
-                    participant,
-                    cancels: None,
-                },
-            },
-            Request::Reveal(record) => {
-                let about = About {
-                    participant: record.participant.get(),
-                    nonce: 0,
-                    contract: record.contract.get(),
-                };
-                match (state.participant, record.to_command(self.chain)) {
-                    (None, _) => refused(about, Reject::NotLoggedOn),
-                    (Some(_), Err(reject)) => refused(about, reject),
-                    (Some(_), Ok(reveal)) => Outcome::Command(Box::new(VerifiedCommand {
-                        command: Command::Reveal(reveal),
-                        kind: record_kind::REVEAL,
-                        payload: record.to_payload(),
-                        held: HeldKind::Reveal,
-                        about,
-                    })),
-                }
-            }
-            Request::Step(time) => Outcome::Step {
-                participant: state.participant,
-                time,
-            },
-            Request::Refused(about, reject) => refused(about, reject),
-            Request::Closed => {
-                self.sessions.remove(&session);
-                Outcome::Closed
-            }
-            Request::Stop => Outcome::Stop,
-        };
-        Screened::Done(outcome)
-    }
-
-    /// The outcome of an envelope, in ticket order: what follows the signature that suspends its session goes with it.
-    fn judge(&mut self, session: SessionId, envelope: &SealedEnvelope, due: Due, verdict: Verdict) -> Outcome {
-        let about = About::envelope(envelope);
-        let bad_signatures_max = self.settings.bad_signatures_max;
-        // A session that has closed since is gone.
-        let mut session = self.sessions.get_mut(&session);
-        if session
-            .as_ref()
-            .is_some_and(|state| state.bad_signatures >= bad_signatures_max)
-        {
-            return suspension(about);
-        }
-        match verdict {
-            Verdict::Valid => {
-                if let Some(state) = &mut session {
-                    state.suspect = state.suspect.saturating_sub(1);
-                }
-                let command = envelope.to_command();
-                let only_cancels = command.items.iter().all(|item| matches!(item, Item::Cancel(_)));
-                let participant = command.participant;
-                let verified = |held| {
-                    Box::new(VerifiedCommand {
-                        command: Command::Envelope(command),
-                        kind: record_kind::ENVELOPE,
-                        payload: envelope.to_payload(),
-                        held,
-                        about,
-                    })
-                };
-                match due {
-                    Due::Now => Outcome::Command(verified(HeldKind::Envelope)),
-                    Due::OnDisconnect if !only_cancels => refused(about, Reject::MalformedItem),
-                    Due::OnDisconnect => Outcome::OnDisconnect {
-                        participant,
-                        cancels: Some(verified(HeldKind::OnDisconnect)),
-                    },
-                }
-            }
-            Verdict::BadCount => refused(about, Reject::BadCount),
-            Verdict::BadRoot => refused(about, Reject::BadRoot),
-            Verdict::BadSignature(_) => match &mut session {
-                Some(state) => {
-                    state.bad_signatures += 1;
-                    state.suspect = SUSPECT_LEN;
-                    let close = state.bad_signatures >= bad_signatures_max;
-                    if close {
-                        suspension(about)
-                    } else {
-                        refused(about, Reject::BadSignature)
-                    }
-                }
-                None => refused(about, Reject::BadSignature),
-            },
-        }
     }
 }
 
-enum Screened<'k> {
-    Envelope(Box<SealedEnvelope>, &'k PublicKey, Due),
-    Done(Outcome),
-}
-
-/// When an envelope is to be sequenced.
-#[derive(Clone, Copy, Debug)]
-enum Due {
-    Now,
-    OnDisconnect,
-}
-
-/// An envelope of the session's participant goes on to its signature.
-fn screen_envelope(
-    participant: Option<ParticipantId>,
-    envelope: Box<SealedEnvelope>,
-    due: Due,
-    keys: &BTreeMap<ParticipantId, PublicKey>,
-) -> Screened<'_> {
-    let sender = ParticipantId::new(envelope.header.participant);
-    let reject = match participant {
-        None => Reject::NotLoggedOn,
-        Some(participant) if participant != sender => Reject::NotThisParticipant,
-        Some(_) => match keys.get(&sender) {
-            None => Reject::UnknownParticipant,
-            Some(key) => return Screened::Envelope(envelope, key, due),
-        },
-    };
-    Screened::Done(refused(About::envelope(&envelope), reject))
-}
-
-const fn refused(about: About, reject: Reject) -> Outcome {
-    Outcome::Refused {
-        about,
-        reject,
-        close: false,
-    }
-}
-
-const fn suspension(about: About) -> Outcome {
-    Outcome::Refused {
-        about,
-        reject: Reject::SessionSuspended,
-        close: true,
-    }
+/// Whether somebody waits for what comes of this message before sending more.
+const fn cuts(job: &Job) -> bool {
+    matches!(job.request, Request::Step(_) | Request::Stop)
 }

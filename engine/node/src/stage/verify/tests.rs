@@ -1,0 +1,329 @@
+//! The stage by itself: what it hands on, in which order, and who pays for bad signatures.
+
+use super::*;
+use crate::config::{VerifyPolicy, Wait};
+use crate::ring::ring;
+use wattbook_feed::keys::{BlsSecret, KeyRole, registrar_key};
+use wattbook_feed::signed::{Grade, SealedEnvelope, encode_cancel};
+use wattbook_shaders::{Cost, Rates};
+use wattbook_types::command::Cancel;
+use wattbook_types::{Hash, Reject, TimeNs, sha256};
+
+const ATTACKER: u64 = 1;
+const HONEST: u64 = 2;
+const SEED: [u8; 32] = [5; 32];
+const CHAIN: ChainId = ChainId(Hash([3; 32]));
+
+fn secret(who: u64) -> BlsSecret {
+    BlsSecret::derive(&SEED, KeyRole::Participant, who)
+}
+
+/// A stage whose sessions bear the numbers of their participants, and its ends.
+struct Bench {
+    verify: Verify,
+    jobs: Option<Sender<Job>>,
+    checked: Receiver<Checked>,
+    metrics: Metrics,
+    nonce: u64,
+}
+
+impl Bench {
+    fn new(settings: config::Verify) -> Self {
+        let key = |who: u64| {
+            (
+                ParticipantId::new(who),
+                PublicKey::new(&secret(who).public_key()).unwrap(),
+            )
+        };
+        let keys = Arc::new(RwLock::new(BTreeMap::from([key(ATTACKER), key(HONEST)])));
+        let (jobs, jobs_out) = ring(256, Wait::Park);
+        let (checked_in, checked) = ring(256, Wait::Park);
+        let registrar = registrar_key(&SEED).verifying_key();
+        let metrics = Metrics::default();
+        let verify = Verify::new(jobs_out, checked_in, CHAIN, registrar, keys, settings, None, &metrics);
+        let mut bench = Self {
+            verify,
+            jobs: Some(jobs),
+            checked,
+            metrics,
+            nonce: 0,
+        };
+        let logons = [ATTACKER, HONEST].map(|who| {
+            let digest = sha256(&[&who.to_le_bytes()]);
+            let request = Request::Logon {
+                participant: ParticipantId::new(who),
+                grade: Grade::Matched,
+                from: 0,
+                digest,
+                signature: secret(who).sign(&digest),
+            };
+            Job { session: who, request }
+        });
+        let outcomes = bench.batch(logons.into());
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| matches!(outcome, Outcome::LoggedOn { .. }))
+        );
+        bench
+    }
+
+    /// An envelope with the next nonce, signed well or badly.
+    fn envelope(&mut self, who: u64, is_good: bool) -> Job {
+        self.nonce += 1;
+        let cancel = Cancel {
+            contract: None,
+            target_nonce: 0,
+            target_index: 0,
+        };
+        let leaves = vec![encode_cancel(0, &cancel)];
+        let (key, id) = (secret(who), ParticipantId::new(who));
+        let mut envelope = SealedEnvelope::sign(CHAIN, &key, id, 1, self.nonce, TimeNs::default(), leaves);
+        if !is_good {
+            envelope.signature = key.sign(&Hash([9; 32]));
+        }
+        Job {
+            session: who,
+            request: Request::Envelope(Box::new(envelope)),
+        }
+    }
+
+    /// `count` envelopes of the honest one among those of the attacker.
+    fn mixed(&mut self, attacks: &[bool], count: usize) -> Vec<Job> {
+        let mut jobs: Vec<Job> = attacks
+            .iter()
+            .map(|is_good| self.envelope(ATTACKER, *is_good))
+            .collect();
+        let honest: Vec<Job> = (0..count).map(|_| self.envelope(HONEST, true)).collect();
+        jobs.extend(honest);
+        jobs
+    }
+
+    /// One batch through the stage.
+    fn batch(&mut self, jobs: Vec<Job>) -> Vec<Outcome> {
+        let len = jobs.len();
+        let batch = self.verify.begin(jobs);
+        assert_eq!(self.verify.finish(batch), Ok(()));
+        (0..len)
+            .map(|_| self.checked.try_recv().unwrap().unwrap().outcome)
+            .collect()
+    }
+
+    /// Everything sent at once, through the stage's own loop.
+    fn run(&mut self, jobs: Vec<Job>) -> Vec<Checked> {
+        let sender = self.jobs.take().unwrap();
+        jobs.into_iter().for_each(|job| sender.send(job).unwrap());
+        drop(sender);
+        assert_eq!(self.verify.batches(), Err(Gone));
+        core::iter::from_fn(|| self.checked.try_recv().unwrap()).collect()
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let text = self.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    }
+}
+
+fn settings(policy: VerifyPolicy) -> config::Verify {
+    config::Verify {
+        policy,
+        threads: 1,
+        bad_signatures_max: 3,
+        ..config::Verify::default()
+    }
+}
+
+/// What an outcome is, in a letter: valid, bad signature, suspended with the session's end.
+fn letters(outcomes: &[Outcome]) -> String {
+    outcomes.iter().map(letter).collect()
+}
+
+fn letter(outcome: &Outcome) -> char {
+    match outcome {
+        Outcome::Command(_) => 'v',
+        Outcome::Refused {
+            reject: Reject::BadSignature,
+            close: false,
+            ..
+        } => 'b',
+        Outcome::Refused {
+            reject: Reject::SessionSuspended,
+            close: true,
+            ..
+        } => 's',
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The first bad signature costs everybody a bisection. From then on its session's envelopes are checked apart: batches of
+/// the others take the pairings that they would take without it.
+#[test]
+fn who_signs_badly_pays_and_is_cut_off() {
+    let mut bench = Bench::new(settings(VerifyPolicy::Batch));
+    let (bisections, shared, apart) = (
+        "wattbook_verify_bisections_total",
+        "wattbook_verify_pairings_total{lane=\"shared\"}",
+        "wattbook_verify_pairings_total{lane=\"suspect\"}",
+    );
+    let jobs = bench.mixed(&[false], 8);
+    assert_eq!(letters(&bench.batch(jobs)), "bvvvvvvvv");
+    let paid = bench.metric(bisections);
+    assert!(paid > 0);
+    assert_eq!(
+        (bench.metric(apart), bench.metric("wattbook_verify_suspect_sessions")),
+        (0, 1)
+    );
+    let mut before = bench.metric(shared);
+    for (attacks, found, pairings_apart) in [
+        (&[true, false][..], "vbvvvvvvvv", 4),
+        (&[true, true], "vvvvvvvvvv", 8),
+        // With the third bad signature the session ends, and so does what it sent behind it.
+        (&[false, true, true], "sssvvvvvvvv", 14),
+        (&[true, false], "ssvvvvvvvv", 14),
+    ] {
+        let jobs = bench.mixed(attacks, 8);
+        assert_eq!(letters(&bench.batch(jobs)), found);
+        let now = bench.metric(shared);
+        assert_eq!(
+            now - before,
+            2,
+            "one key and the generator, whatever the attacker sends"
+        );
+        assert_eq!(
+            bench.metric(apart),
+            pairings_apart,
+            "two for each envelope of a suspect"
+        );
+        before = now;
+    }
+    assert_eq!(bench.metric(bisections), paid, "nobody pays again");
+    assert_eq!(bench.metric("wattbook_verify_refused_total{why=\"mismatch\"}"), 3);
+    assert_eq!(bench.metric("wattbook_verify_suspended_total"), 5);
+    assert_eq!(
+        bench.metric("wattbook_verify_envelopes_total{lane=\"shared\"}"),
+        1 + 5 * 8
+    );
+    assert_eq!(bench.metric("wattbook_verify_envelopes_total{lane=\"suspect\"}"), 7);
+}
+
+/// The lane of suspects has so many places a batch; who wants more is cut off, others of the batch are not.
+#[test]
+fn the_lane_of_suspects_is_short() {
+    let mut bench = Bench::new(config::Verify {
+        suspect_len_max: 2,
+        bad_signatures_max: 100,
+        ..settings(VerifyPolicy::Batch)
+    });
+    let jobs = bench.mixed(&[false], 2);
+    assert_eq!(letters(&bench.batch(jobs)), "bvv");
+    for (attacks, found) in [
+        (&[true, true][..], "vvvv"),
+        (&[true, false, true, true], "vbssvv"),
+        (&[true], "svv"),
+    ] {
+        let jobs = bench.mixed(attacks, 2);
+        assert_eq!(letters(&bench.batch(jobs)), found);
+    }
+    // Its share of a batch, where what paths cost is known: a tenth of what 4,096 signatures take is 41 by themselves.
+    let cost = |signature_ns| {
+        Some(Cost {
+            signature_ns,
+            ..Cost::default()
+        })
+    };
+    let lane_len = |suspect_share_pct, batch| {
+        let mut bench = Bench::new(config::Verify {
+            suspect_share_pct,
+            suspect_len_max: 50,
+            ..settings(VerifyPolicy::Auto)
+        });
+        bench.verify.verifier = Verifier::new(Policy::Auto).with_rates(Rates::new(cost(1_000), cost(batch), None));
+        bench.verify.lane_len()
+    };
+    let found = [(10, 100), (100, 100), (0, 100), (10, 1)].map(|(share, batch)| lane_len(share, batch));
+    assert_eq!(found, [40, 50, 1, 1]);
+}
+
+/// A session that proves itself is believed again.
+#[test]
+fn suspicion_ends() {
+    let mut bench = Bench::new(config::Verify {
+        suspect_len_max: 300,
+        ..settings(VerifyPolicy::Batch)
+    });
+    let jobs = bench.mixed(&[false], 1);
+    bench.batch(jobs);
+    for left in [1, 0] {
+        let jobs = bench.mixed(&[true; 128], 0);
+        bench.batch(jobs);
+        assert_eq!(bench.metric("wattbook_verify_suspect_sessions"), left);
+    }
+    let jobs = bench.mixed(&[true], 0);
+    bench.batch(jobs);
+    assert_eq!(bench.metric("wattbook_verify_envelopes_total{lane=\"suspect\"}"), 256);
+}
+
+/// Three full batches that were there at once: the device has the next before the last is finished, what comes out is in
+/// ticket order, and a budget spent in one batch counts for those begun meanwhile. So it is when the device goes with any
+/// of its submissions.
+#[test]
+fn batches_overlap_on_a_device_and_keep_their_order() {
+    let mut lost = 0;
+    for lose_at in [None, Some(1), Some(2), Some(4), Some(6)] {
+        let mut bench = Bench::new(config::Verify {
+            batch_len_max: 4,
+            bad_signatures_max: 2,
+            ..settings(VerifyPolicy::Gpu)
+        });
+        bench.verify.prepare();
+        let device = bench
+            .verify
+            .verifier
+            .device()
+            .expect("a device (`make setup` installs one on Debian)");
+        if let Some(submission) = lose_at {
+            device.lose_at(submission);
+        }
+        let attacks = [false, true, true, true, false, true, true, false, true];
+        let honest = [1, 3, 8];
+        let mut jobs = Vec::new();
+        let mut attack = attacks.iter();
+        for at in 0..12 {
+            jobs.push(match honest.contains(&at) {
+                true => bench.envelope(HONEST, true),
+                false => bench.envelope(ATTACKER, *attack.next().unwrap()),
+            });
+        }
+        let nonces: Vec<u64> = jobs.iter().map(nonce_of).collect();
+        let found = bench.run(jobs);
+        assert_eq!(
+            found.iter().map(nonce_of_checked).collect::<Vec<_>>(),
+            nonces,
+            "{lose_at:?}"
+        );
+        let letters: String = found.iter().map(|checked| letter(&checked.outcome)).collect();
+        assert_eq!(letters, "bvvvvvssvsss", "{lose_at:?}");
+        let overlapped = bench.metric("wattbook_verify_overlapped_total");
+        match lose_at {
+            None => assert_eq!(overlapped, 2, "each but the first began while another was under way"),
+            Some(_) => lost += bench.metric("wattbook_verify_devices_lost_total"),
+        }
+    }
+    assert!(lost >= 3);
+}
+
+fn nonce_of(job: &Job) -> u64 {
+    match &job.request {
+        Request::Envelope(envelope) => envelope.header.nonce,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn nonce_of_checked(checked: &Checked) -> u64 {
+    match &checked.outcome {
+        Outcome::Command(verified) => verified.about.nonce,
+        Outcome::Refused { about, .. } => about.nonce,
+        other => panic!("{other:?}"),
+    }
+}
