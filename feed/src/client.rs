@@ -33,6 +33,8 @@ pub enum StreamKind {
     Private,
     /// The public feed.
     Public,
+    /// A snapshot of the books, then the public feed from there on; the number asked for does not count.
+    Book,
 }
 
 impl StreamKind {
@@ -41,6 +43,7 @@ impl StreamKind {
         match self {
             Self::Private => soupbin::SESSION_PRIVATE,
             Self::Public => soupbin::SESSION_PUBLIC,
+            Self::Book => soupbin::SESSION_BOOK,
         }
     }
 }

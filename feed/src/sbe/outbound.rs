@@ -124,6 +124,9 @@ outbound! {
     26 session::Stepped as Stepped;
     27 session::DealRecord as DealRecord;
     28 session::Halted as Halted;
+    29 session::EventEnd as EventEnd, since 4;
+    30 session::SnapshotOrder as SnapshotOrder, since 4;
+    31 session::SnapshotEnd as SnapshotEnd, since 4;
     100 event::Registered as Registered;
     101 event::Accepted as Accepted;
     102 event::Rejected as Rejected;

@@ -6,7 +6,7 @@
 //!   the peers' sockets, while it goes on writing.
 //! * A session's unsent bytes are bounded; one that falls behind is cut off with a reason.
 
-use super::publish::{framed, rejected};
+use super::publish::{FROM_BOOKS, framed, rejected};
 use super::{About, Job, Request, SessionId, ToSocket};
 use crate::config;
 use crate::ring::{Gone, Receiver, Sender};
@@ -352,6 +352,10 @@ impl Ingest {
             (State::Login, soupbin::SESSION_PUBLIC) => {
                 session.state = State::Public;
                 return Some(Request::Subscribe { from });
+            }
+            (State::Login, soupbin::SESSION_BOOK) => {
+                session.state = State::Public;
+                return Some(Request::Subscribe { from: FROM_BOOKS });
             }
             _ => {
                 soupbin::put_login_rejected(LoginRefusal::SessionNotAvailable, &mut packets);

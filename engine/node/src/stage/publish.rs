@@ -2,6 +2,8 @@
 //!
 //! # Invariants
 //! * A stream's sequenced messages follow from the ledger alone, so a restarted node numbers them the same.
+//! * The change that a record makes to the books last is followed by its EventEnd.
+//! * The books of a snapshot are those after a durable block, and the stream goes on behind that block's BlockSealed.
 //! * A session of grade `durable` or `final` gets a message only once its block is on disk; alone, durable is final.
 
 use super::fanout::Outlet;
@@ -10,16 +12,22 @@ use crate::restart::Keeper;
 use crate::ring::{Gone, Receiver, Sender};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use wattbook_feed::book::Books;
 use wattbook_feed::sbe::session::{
-    BlockSealed, DealRecord, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Stepped, Watermark,
+    BlockSealed, DealRecord, EventEnd, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Stepped,
+    Watermark,
 };
-use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_public, encode_reader, parties};
+use wattbook_feed::sbe::{
+    Message, decode_outbound, encode_outbound, encode_private, encode_public, encode_reader, parties,
+};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
 use wattbook_feed::soupbin::{self, LoginAccepted, LoginRefusal};
 use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
 
 /// Most publications between two rounds of sending.
 const FLUSH_LEN: usize = 256;
+/// First message wanted by who wants a snapshot of the books before it: no stream has one of this number.
+pub const FROM_BOOKS: u64 = u64::MAX;
 
 mod streams;
 
@@ -37,7 +45,7 @@ pub struct Publish {
     durable: u64,
     public: Stream,
     /// Public messages of blocks whose parent is not sealed yet: its BlockSealed comes before them, as in a replay.
-    early: VecDeque<(u64, Vec<u8>)>,
+    early: VecDeque<(u64, Arc<[u8]>)>,
     private: BTreeMap<ParticipantId, Stream>,
     sessions: BTreeMap<SessionId, Subscription>,
     /// Accounts that see every deal as it will be signed: grid companies and regulators.
@@ -45,6 +53,12 @@ pub struct Publish {
     /// Follows durable blocks for the snapshots, with the messages of a stream that one holds.
     keeper: Option<(Keeper, usize)>,
     fanout: Option<Outlet>,
+    /// The books after the last durable block.
+    books: Books,
+    /// Public messages that tell of the books and are not in `books`, and their blocks.
+    changes: VecDeque<(u64, Arc<[u8]>)>,
+    /// Number of the public message behind the last durable block.
+    books_next: u64,
 }
 
 /// The ring back to the sockets.
@@ -137,6 +151,9 @@ impl Publish {
             readers,
             keeper: None,
             fanout: None,
+            books: Books::new(),
+            changes: VecDeque::new(),
+            books_next: 1,
         }
     }
 
@@ -145,6 +162,8 @@ impl Publish {
         self.durable = streams.height;
         self.public = streams.public;
         self.private = streams.private;
+        self.books = streams.books;
+        self.books_next = self.public.end();
     }
 
     /// Makes snapshots with a keeper that stands at the last block taken in; each holds so many messages of a stream.
@@ -165,15 +184,13 @@ impl Publish {
 
     /// Takes in a block of the ledger before any session is there.
     pub fn replay(&mut self, header: &wattbook_ledger::BlockHeader, digest: Hash, events: &[Sequenced]) {
-        for event in events {
-            self.take_event(header.height, event);
-        }
+        self.take_events(header.height, events);
         self.take_block(header, digest);
     }
 
     /// What a snapshot of a block holds of the streams: at most `keep` messages of each.
     pub fn streams(&self, height: u64, keep: usize) -> Streams {
-        Streams::of(height, &self.public, &self.private, keep)
+        Streams::of(height, &self.public, &self.private, &self.books, keep)
     }
 
     /// Runs until matching and seal are gone.
@@ -205,9 +222,7 @@ impl Publish {
     fn take(&mut self, publication: Publication) -> Result<(), Gone> {
         match publication {
             Publication::Events { height, events } => {
-                for event in events.iter() {
-                    self.take_event(height, event);
-                }
+                self.take_events(height, &events);
                 Ok(())
             }
             Publication::Image(image) => {
@@ -224,7 +239,7 @@ impl Publish {
             } => {
                 self.take_block(&header, digest);
                 if let Some((keeper, history_len)) = &mut self.keeper {
-                    let streams = || Streams::of(header.height, &self.public, &self.private, *history_len);
+                    let streams = || Streams::of(header.height, &self.public, &self.private, &self.books, *history_len);
                     keeper.take_block(&header, digest, length, streams);
                 }
                 self.flush()?;
@@ -308,6 +323,31 @@ impl Publish {
         }
     }
 
+    /// Takes what one record or all records of a block caused.
+    fn take_events(&mut self, height: u64, events: &[Sequenced]) {
+        for of_record in events.chunk_by(|one, next| one.seq == next.seq) {
+            let mut left = of_record.iter().filter(|event| tells_of_books(&event.event)).count();
+            let changes = left as u64;
+            for event in of_record {
+                self.take_event(height, event);
+                if tells_of_books(&event.event) {
+                    left -= 1;
+                    if left == 0 {
+                        let mut message = Vec::with_capacity(32);
+                        encode_outbound(
+                            &EventEnd {
+                                seq: event.seq,
+                                changes,
+                            },
+                            &mut message,
+                        );
+                        self.tell_public(height, &message, true);
+                    }
+                }
+            }
+        }
+    }
+
     fn take_event(&mut self, height: u64, event: &Sequenced) {
         if let Event::Registered { participant, roles, .. } = &event.event
             && sees_deals(*roles)
@@ -316,11 +356,7 @@ impl Publish {
         }
         let mut message = Vec::with_capacity(256);
         if encode_public(event, &self.alias, &mut message) {
-            if height <= self.durable + 1 {
-                self.put_public(height, &message);
-            } else {
-                self.early.push_back((height, message.clone()));
-            }
+            self.tell_public(height, &message, tells_of_books(&event.event));
         }
         let recipients: BTreeSet<ParticipantId> = parties(&event.event).into_iter().flatten().collect();
         for recipient in &recipients {
@@ -360,8 +396,20 @@ impl Publish {
         }
     }
 
-    fn put_public(&mut self, height: u64, message: &[u8]) {
+    /// Puts a message into the public stream, or keeps it until its block's parent is sealed.
+    fn tell_public(&mut self, height: u64, message: &[u8], of_books: bool) {
         let message: Arc<[u8]> = message.into();
+        if of_books {
+            self.changes.push_back((height, Arc::clone(&message)));
+        }
+        if height <= self.durable + 1 {
+            self.put_public(height, message);
+        } else {
+            self.early.push_back((height, message));
+        }
+    }
+
+    fn put_public(&mut self, height: u64, message: Arc<[u8]>) {
         if let Some(outlet) = &mut self.fanout {
             outlet.push(height, Arc::clone(&message));
         }
@@ -380,14 +428,48 @@ impl Publish {
         };
         let mut message = Vec::with_capacity(128);
         encode_outbound(&sealed, &mut message);
-        self.put_public(header.height, &message);
+        self.put_public(header.height, message.into());
         self.durable = header.height;
+        self.books_next = self.public.end();
+        while let Some((_, message)) = self.changes.pop_front_if(|(height, _)| *height <= header.height) {
+            let message = decode_outbound(&message).expect("INVARIANT: it has been encoded here");
+            self.books
+                .take(&message)
+                .expect("INVARIANT: a record's changes stand together");
+        }
         while let Some((height, message)) = self.early.pop_front_if(|(height, _)| *height <= header.height + 1) {
-            self.put_public(height, &message);
+            self.put_public(height, message);
         }
     }
 
+    /// Begins a session with the books after the last durable block.
+    fn join(&mut self, session: SessionId) -> Result<(), Gone> {
+        let next = self.books_next;
+        let mut packets = Vec::new();
+        if next < self.public.first {
+            soupbin::put_login_rejected(LoginRefusal::SessionNotAvailable, &mut packets);
+            return self.sockets.send(ToSocket::Last(session, packets));
+        }
+        soupbin::put_login_accepted(
+            &LoginAccepted {
+                session: soupbin::SESSION_BOOK.into(),
+                sequence: next,
+            },
+            &mut packets,
+        );
+        for order in self.books.snapshot() {
+            put_framed(&order, &mut packets);
+        }
+        put_framed(&self.books.snapshot_end(next, self.durable), &mut packets);
+        let (stream, grade) = (StreamKey::Public, Grade::Matched);
+        self.sessions.insert(session, Subscription { stream, grade, next });
+        self.sockets.send(ToSocket::Packets(session, packets))
+    }
+
     fn subscribe(&mut self, session: SessionId, from: u64) -> Result<(), Gone> {
+        if from == FROM_BOOKS {
+            return self.join(session);
+        }
         let (first, end) = (self.public.first, self.public.end());
         let next = if from == 0 { end } else { from };
         let mut packets = Vec::new();
@@ -530,10 +612,23 @@ pub fn rejected(about: About, reject: Reject, original_seq: u64) -> RejectedMess
     }
 }
 
+/// Whether the public form of an event tells a change of a book.
+const fn tells_of_books(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Opened { .. } | Event::Reduced { .. } | Event::Closed { .. } | Event::Executed { .. }
+    )
+}
+
 /// A message in an unsequenced packet.
 pub fn framed<M: Message>(message: &M) -> Vec<u8> {
-    let (mut bytes, mut packet) = (Vec::with_capacity(160), Vec::with_capacity(160));
-    encode_outbound(message, &mut bytes);
-    soupbin::put_unsequenced(&bytes, &mut packet);
+    let mut packet = Vec::with_capacity(160);
+    put_framed(message, &mut packet);
     packet
+}
+
+fn put_framed<M: Message>(message: &M, packets: &mut Vec<u8>) {
+    let mut bytes = Vec::with_capacity(160);
+    encode_outbound(message, &mut bytes);
+    soupbin::put_unsequenced(&bytes, packets);
 }

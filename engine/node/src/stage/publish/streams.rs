@@ -2,14 +2,17 @@
 //!
 //! # Format
 //! ```text
-//! height u64 | stream | n u64 | (participant u64 | stream) x n      stream = first u64 | n u64 | message x n
-//! message = height u64 | len u32 | bytes [len]
+//! height u64 | stream | n u64 | (participant u64 | stream) x n | books      stream = first u64 | n u64 | message x n
+//! message = height u64 | len u32 | bytes [len]                             books = n u64 | (len u32 | bytes [len]) x n
 //! ```
+//! The books are the messages of their snapshot, its end the last.
 //! Little-endian; the public stream stands first, the private ones by ascending participant.
 
 use super::Stream;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use wattbook_feed::book::Books;
+use wattbook_feed::sbe::{Outbound, decode_outbound};
 use wattbook_types::ParticipantId;
 
 /// What every session may ask for again, as of one block.
@@ -18,6 +21,7 @@ pub struct Streams {
     pub(super) height: u64,
     pub(super) public: Stream,
     pub(super) private: BTreeMap<ParticipantId, Stream>,
+    pub(super) books: Books,
 }
 
 impl Stream {
@@ -67,13 +71,20 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 impl Streams {
-    /// What the streams hold up to a block, at most `keep` messages of each.
-    pub(super) fn of(height: u64, public: &Stream, private: &BTreeMap<ParticipantId, Stream>, keep: usize) -> Self {
+    /// What the streams hold up to a block, at most `keep` messages of each, and the books after it.
+    pub(super) fn of(
+        height: u64,
+        public: &Stream,
+        private: &BTreeMap<ParticipantId, Stream>,
+        books: &Books,
+        keep: usize,
+    ) -> Self {
         let private = private.iter().map(|(who, stream)| (*who, stream.until(height, keep)));
         Self {
             height,
             public: public.until(height, keep),
             private: private.collect(),
+            books: books.clone(),
         }
     }
 
@@ -85,6 +96,17 @@ impl Streams {
         for (who, stream) in &self.private {
             bytes.extend(who.get().to_le_bytes());
             stream.put(&mut bytes);
+        }
+        let end = self.books.snapshot_end(self.public.end(), self.height);
+        bytes.extend((end.orders + 1).to_le_bytes());
+        let orders = self.books.snapshot().map(Outbound::SnapshotOrder);
+        let mut message = Vec::new();
+        for told in orders.chain([Outbound::SnapshotEnd(end)]) {
+            message.clear();
+            told.encode(&mut message);
+            // BOUND: a message is at most 1,400 bytes.
+            bytes.extend((message.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(&message);
         }
         bytes
     }
@@ -98,10 +120,18 @@ impl Streams {
             let who = ParticipantId::new(number(bytes)?);
             private.insert(who, Stream::read(bytes)?);
         }
-        bytes.is_empty().then_some(Self {
+        let mut books = Books::new();
+        let mut whole = false;
+        for _ in 0..number(bytes)? {
+            let size = u32::from_le_bytes(*take(bytes, 4)?.first_chunk()?);
+            let message = decode_outbound(take(bytes, size as usize)?).ok()?;
+            whole = books.take(&message).ok()?;
+        }
+        (bytes.is_empty() && whole).then_some(Self {
             height,
             public,
             private,
+            books,
         })
     }
 }
