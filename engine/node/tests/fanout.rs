@@ -10,11 +10,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use wattbook_feed::arbiter::Tally;
+use wattbook_feed::book::Books;
 use wattbook_feed::client::{Client, StreamKind};
-use wattbook_feed::moldudp::{Packet, Request};
-use wattbook_feed::signed::{LeafBytes, encode_cancel, encode_quote};
+use wattbook_feed::moldudp::{HEADER_SIZE, Packet, Request};
+use wattbook_feed::sbe::Outbound;
+use wattbook_feed::signed::{Alias, LeafBytes, encode_cancel, encode_quote};
 use wattbook_feed::subscriber::{Sources, SubscribeError, Subscriber, public_session};
+use wattbook_ledger::{GENESIS_FILE, Reader};
 use wattbook_node::config::Config;
+use wattbook_node::execute::{Executor, decode_record};
+use wattbook_node::keys;
 use wattbook_node::topology::Node;
 use wattbook_types::command::{ALL_INDEXES, Cancel};
 use wattbook_types::{
@@ -152,9 +157,10 @@ impl Network {
             let mut packet = vec![0; 65_536];
             while let Ok(len) = self.socket.recv(&mut packet) {
                 let packet = &packet[..len];
-                count += 1;
-                // One is lost for certain.
-                let lost = self.weather.lost > 0 && (count == 10 || self.dice.below(1_000) < self.weather.lost);
+                // One that carries messages is lost for certain.
+                count += u64::from(len > HEADER_SIZE);
+                let lost = self.weather.lost > 0
+                    && ((count == 10 && len > HEADER_SIZE) || self.dice.below(1_000) < self.weather.lost);
                 for waiting in &mut late {
                     waiting.0 -= 1;
                 }
@@ -260,7 +266,7 @@ fn fanning(a: &[SocketAddr], b: &[SocketAddr]) -> Config {
     config.fanout.a = a.to_vec();
     config.fanout.b = b.to_vec();
     config.fanout.requests = Some("127.0.0.1:0".parse().unwrap());
-    config.fanout.heartbeat_ms = 20;
+    config.fanout.heartbeat_ms = 200;
     config.fanout.end_ms = 5_000;
     config
 }
@@ -342,7 +348,7 @@ fn every_subscriber_ends_with_the_exact_stream() {
     let mut see = |until: TimeNs| loop {
         let (number, message) = public.next_raw(WAIT).unwrap().expect("a message");
         last = number.unwrap();
-        if let wattbook_feed::sbe::Outbound::BlockSealed(block) = wattbook_feed::sbe::decode_outbound(&message).unwrap()
+        if let Outbound::BlockSealed(block) = wattbook_feed::sbe::decode_outbound(&message).unwrap()
             && block.time_ns >= until.get()
         {
             return last;
@@ -457,6 +463,113 @@ fn a_restarted_node_goes_on_with_the_stream_and_answers_for_all_of_it() {
     ] {
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
+    node.stop();
+    node.join().unwrap();
+}
+
+/// What the node's own book of the contract shows, as of the end of its ledger.
+fn own_book(dir: &Path) -> Vec<(u64, u8, i64, u64)> {
+    let reader = Reader::open(dir).unwrap();
+    let (mut executor, _) = Executor::start(&std::fs::read(dir.join(GENESIS_FILE)).unwrap()).unwrap();
+    let chain = executor.chain();
+    for block in reader.blocks() {
+        let block = block.unwrap();
+        if block.header.height == 0 {
+            continue;
+        }
+        let mut last = 0;
+        for record in &block.records {
+            let command = decode_record(chain, record.kind, record.version, record.payload).unwrap();
+            executor.apply(record.seq, &command).unwrap();
+            last = record.seq;
+        }
+        executor.end_block(block.header.height, last);
+    }
+    let alias = Alias::new(keys::read_named(dir, keys::ALIAS_KEY).unwrap(), chain);
+    let contract = executor
+        .market()
+        .state()
+        .contracts
+        .get(CONTRACT)
+        .expect("an open contract");
+    let shown = |order: wattbook_market::book::Order| {
+        let reference = alias.order_reference(CONTRACT, order.id);
+        (
+            reference,
+            order.side as u8,
+            i64::from(order.price.get()),
+            order.shown.get(),
+        )
+    };
+    [Side::Buy, Side::Sell]
+        .into_iter()
+        .flat_map(|side| contract.book.side(side).map(shown))
+        .collect()
+}
+
+/// Follows a session of the books until it has told of a block at this time or later; the books then, and what came.
+fn joined(addr: SocketAddr, until: TimeNs) -> (Books, u64) {
+    let mut client = Client::connect(addr, StreamKind::Book, 0).unwrap();
+    let first = client.next_seq();
+    let (mut books, mut whole) = (Books::new(), false);
+    loop {
+        let (number, message) = client.next(WAIT).unwrap().expect("a message");
+        assert_eq!(number.is_some(), whole, "increments come behind the snapshot");
+        books.take(&message).unwrap();
+        match message {
+            Outbound::SnapshotEnd(end) => {
+                assert_eq!(end.next, first);
+                whole = true;
+            }
+            Outbound::BlockSealed(block) if block.time_ns >= until.get() => return (books, first),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_late_joiner_shows_the_nodes_own_book() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = lockstep();
+    let mut town = open(dir.path(), &config);
+    let mut dice = Dice(3);
+    let mut all = Client::connect(town.node.addr, StreamKind::Public, 1).unwrap();
+    let addr = town.node.addr;
+    trade(&mut town, &mut dice, 4);
+    let end = town.now.plus_secs(8);
+    let (early, late) = std::thread::scope(|scope| {
+        let early = scope.spawn(|| joined(addr, end));
+        trade(&mut town, &mut dice, 4);
+        let late = scope.spawn(|| joined(addr, end));
+        trade(&mut town, &mut dice, 4);
+        (early.join().unwrap(), late.join().unwrap())
+    });
+    let (mut whole, mut changes) = (Books::new(), 0);
+    loop {
+        let (_, message) = all.next(WAIT).unwrap().expect("a message");
+        changes += u64::from(whole.take(&message).unwrap());
+        if matches!(message, Outbound::BlockSealed(block) if block.time_ns >= end.get()) {
+            break;
+        }
+    }
+    assert!(changes > 50 && early.0 == whole && late.0 == whole);
+    assert!(late.1 > 1);
+    let shown = |books: &Books| -> Vec<(u64, u8, i64, u64)> {
+        let of = |order: wattbook_feed::sbe::session::SnapshotOrder| {
+            (order.reference, order.side, order.price, order.leaves_wh)
+        };
+        books.snapshot().map(of).collect()
+    };
+    town.stop();
+    let own = own_book(dir.path());
+    assert!(own.len() > 20);
+    assert_eq!(shown(&whole), own);
+    // The node comes back from a snapshot of its own, and so do its books.
+    let node = Node::start(dir.path(), &config, Arc::default()).unwrap();
+    let mut client = Client::connect(node.addr, StreamKind::Book, 0).unwrap();
+    let mut books = Books::new();
+    while !matches!(client.next(WAIT).unwrap().expect("a message").1, ref message if books.take(message).unwrap()) {}
+    assert!(books == whole);
     node.stop();
     node.join().unwrap();
 }

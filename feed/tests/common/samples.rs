@@ -50,7 +50,7 @@ pub(crate) fn inbound() -> Vec<Vec<u8>> {
     all
 }
 
-fn session() -> [Outbound; 9] {
+fn session() -> [Outbound; 12] {
     let deal = DealEntry {
         contract: contract().get(),
         ordinal: 4,
