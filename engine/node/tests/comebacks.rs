@@ -46,7 +46,7 @@ fn cutter(node: SocketAddr, seed: u64) -> SocketAddr {
     std::thread::spawn(move || {
         while let Ok((client, _)) = listener.accept() {
             let Ok(server) = TcpStream::connect(node) else { return };
-            let (up, down) = (dice.below(2_000), dice.below(3_000));
+            let (up, down) = (dice.below(700), dice.below(900));
             std::thread::scope(|scope| {
                 scope.spawn(|| carry(&client, &server, up));
                 carry(&server, &client, down);
