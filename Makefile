@@ -14,7 +14,7 @@ help:
 	@echo 'make bench-book  the book beside the least a book can cost and beside other books, one JSON line a figure and rival'
 	@echo 'make bench-gpu   the batch verifier on the processor and on a graphics processor, beside blst and bare SHA-256'
 	@echo 'make bench-gpu-build  the same as a folder that needs neither Rust nor network: target/bench-gpu/bench-gpu'
-	@echo 'make bench-ledger what a ledger costs its node: appends, commits, replay, restart; one JSON line a figure'
+	@echo 'make bench-ledger what a ledger costs its node: appends, commits, replay, export, restart, proof; one JSON line a figure'
 	@echo 'make bench-feed  clients against a running node: what a user gets, one JSON line a figure, and a report to look at'
 
 setup:
@@ -56,6 +56,8 @@ bench-feed: setup
 	@echo '== building the node and the load generator (release)'
 	$(CARGO) build --release --locked -p wattbook-node -p wattbook-perf
 	@echo '== a node under load; leave the machine alone'
+	@target/release/wattbook-perf ingest --out perf/results/feed.jsonl
+	@target/release/wattbook-perf crowd --out perf/results/feed.jsonl
 	@target/release/wattbook-perf feed --out perf/results/feed.jsonl --report target/bench-feed $(if $(FLOW),--flow $(FLOW))
 
 bench-gpu: setup

@@ -9,7 +9,7 @@
 
 use crate::sbe::Outbound;
 use crate::sbe::event::OrderView;
-use crate::sbe::session::{SnapshotEnd, SnapshotOrder};
+use crate::sbe::session::SnapshotOrder;
 use std::collections::BTreeMap;
 use wattbook_types::Side;
 
@@ -289,14 +289,14 @@ impl Books {
         })
     }
 
-    /// The end of that snapshot, before the public message `next`.
-    pub fn snapshot_end(&self, next: u64, height: u64) -> SnapshotEnd {
-        SnapshotEnd {
-            next,
-            height,
-            seq: self.seq,
-            orders: self.books.values().map(|book| book.places.len() as u64).sum(),
-        }
+    /// Number of orders shown.
+    pub fn len(&self) -> usize {
+        self.books.values().map(|book| book.places.len()).sum()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.books.is_empty()
     }
 }
 
@@ -304,7 +304,7 @@ impl Books {
 mod tests {
     use super::*;
     use crate::sbe::event::{Closed, Executed, Opened, Reduced};
-    use crate::sbe::session::EventEnd;
+    use crate::sbe::session::{EventEnd, SnapshotEnd};
     use bytemuck::Zeroable;
 
     fn named(reference: u64) -> OrderView {
@@ -409,7 +409,14 @@ mod tests {
             assert_eq!(late.take(&Outbound::SnapshotOrder(order)), Ok(false));
             assert_eq!(late.contracts().count(), 0);
         }
-        assert_eq!(late.take(&Outbound::SnapshotEnd(books.snapshot_end(12, 3))), Ok(true));
+        let end = SnapshotEnd {
+            next: 12,
+            height: 3,
+            seq: 4,
+            orders: books.len() as u64,
+        };
+        assert_eq!(end.orders, 2);
+        assert_eq!(late.take(&Outbound::SnapshotEnd(end)), Ok(true));
         assert!(late == books && late.seq() == 4);
         assert_eq!(
             late.take(&Outbound::EventEnd(EventEnd { seq: 5, changes: 1 })),
@@ -419,10 +426,7 @@ mod tests {
                 came: 0
             })
         );
-        let short = SnapshotEnd {
-            orders: 4,
-            ..books.snapshot_end(12, 3)
-        };
+        let short = SnapshotEnd { orders: 4, ..end };
         assert_eq!(
             Books::new().take(&Outbound::SnapshotEnd(short)),
             Err(BookError::Orders { due: 4, came: 0 })

@@ -98,7 +98,7 @@ impl Ahead {
 
     /// Asks for the segment with this index.
     pub(crate) fn prepare(&self, index: u64) {
-        self.shared.change(|job| job.wanted = Some(index));
+        self.shared.change(|job| (job.wanted, job.made) = (Some(index), None));
     }
 
     /// Says where the writer stands, so that what it needs next is there.
@@ -130,14 +130,11 @@ impl Ahead {
             job = self.shared.wait(job);
         }
         job.urgent = false;
-        match job.made.take() {
-            Some((made, Ok(mut segment))) if made == index => {
-                drop(job);
-                segment.rename(path).ok()?;
-                Some(segment)
-            }
-            _ => None,
-        }
+        let (_, made) = job.made.take_if(|(made, _)| *made == index)?;
+        drop(job);
+        let mut segment = made.ok()?;
+        segment.rename(path).ok()?;
+        Some(segment)
     }
 }
 
@@ -248,5 +245,35 @@ struct Closes<'a>(&'a Shared);
 impl Drop for Closes<'_> {
     fn drop(&mut self) {
         self.0.change(|job| job.closed = true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::NO_WATCH;
+    use wattbook_types::Hash;
+
+    #[test]
+    fn a_segment_is_taken_for_its_own_index_only() {
+        let (dir, size, chain) = (tempfile::tempdir().unwrap(), 1 << 20, ChainId(Hash([5; 32])));
+        let path = |index: u64| dir.path().join(format!("{index}"));
+        let ahead = Ahead::start(dir.path(), size, chain, NO_WATCH).unwrap();
+        assert!(ahead.take(1, &path(1)).is_none(), "nobody asked for it");
+        ahead.prepare(1);
+        assert!(ahead.take(2, &path(2)).is_none());
+        let taken = ahead.take(1, &path(1)).unwrap();
+        assert!(ahead.take(1, &path(1)).is_none(), "it is there once");
+        // Another is made in step with the writer, and at once when the writer waits for it.
+        ahead.prepare(2);
+        ahead.follow(taken.map(), size / 2);
+        let next = ahead.take(2, &path(2)).unwrap();
+        ahead.follow(next.map(), 0);
+        drop(ahead);
+        for index in [1, 2] {
+            let segment = Segment::open(&path(index), index, size, chain, false).unwrap();
+            assert!(segment.bytes(64, size as usize - 64).iter().all(|byte| *byte == 0));
+        }
+        assert!(!dir.path().join(SPARE_FILE).exists());
     }
 }

@@ -64,6 +64,19 @@ pub fn check(dir: &Path, log_key: &VerifyingKey) -> Result<Checked, Fault> {
 pub fn check_with<E>(
     dir: &Path,
     log_key: &VerifyingKey,
+    visit: impl FnMut(&Block<'_>) -> Result<(), E>,
+) -> Result<Checked, CheckError<E>> {
+    check_in(dir, None, log_key, visit)
+}
+
+/// Checks as [`check_with`] does, with segments that were moved off read from an archive.
+///
+/// # Errors
+/// As [`check_with`]; [`FaultKind::MovedOff`] without the archive.
+pub fn check_in<E>(
+    dir: &Path,
+    archive: Option<&Path>,
+    log_key: &VerifyingKey,
     mut visit: impl FnMut(&Block<'_>) -> Result<(), E>,
 ) -> Result<Checked, CheckError<E>> {
     let _lock = lock_shared(dir)?;
@@ -72,6 +85,7 @@ pub fn check_with<E>(
     let commits = std::fs::read(&commits_path).map_err(|source| Fault::unreadable(&commits_path, &source))?;
     let segment_count = count_segments(dir)?;
     let mut log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
+    log.archive(archive);
     log.map(segment_count, false)?;
 
     let mut head = Head::new(chain);

@@ -2,10 +2,16 @@
 //!
 //! # Format
 //! `checkpoints/<size, 20 digits>.note`, one signed note a tree size. Nothing in a ledger depends on them.
+//!
+//! # Invariants
+//! * A note is there whole or not at all, and durable once it was kept.
+//! * Whoever changes a note holds the folder's lock, so no line is lost between two who add to one note.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::files::sync_dir;
 use crate::note::{Note, NoteError, NoteKey, SignatureLine};
 
 /// Folder of the checkpoints in a ledger directory.
@@ -22,6 +28,7 @@ fn path(dir: &Path, size: u64) -> PathBuf {
 pub fn keep(dir: &Path, note: &Note) -> Result<Note, Error> {
     let size = note.checkpoint().size;
     let mut kept = note.clone();
+    let _lock = lock(&dir.join(CHECKPOINTS_DIR))?;
     if let Some(older) = load(dir, size)? {
         if older.checkpoint() != note.checkpoint() {
             let path = path(dir, size);
@@ -74,7 +81,12 @@ pub fn cosign(dir: &Path, size: u64, line: SignatureLine, witness: &NoteKey) -> 
         path: path.clone(),
         source,
     };
-    let mut note = load(dir, size)?.ok_or(Error::NoCheckpoint { size })?;
+    let none = || Error::NoCheckpoint { size };
+    if !path.exists() {
+        return Err(none());
+    }
+    let _lock = lock(&dir.join(CHECKPOINTS_DIR))?;
+    let mut note = load(dir, size)?.ok_or_else(none)?;
     note.add(line, witness).map_err(wrong)?;
     write(&path, note.to_string().as_bytes())?;
     Ok(note)
@@ -94,18 +106,45 @@ pub(crate) fn read(path: &Path) -> Result<Option<Note>, Error> {
     Note::parse(&text).map(Some).map_err(wrong)
 }
 
-/// Replaces a file in one step, durably, making its folder.
+/// Makes a folder and locks it until the file is dropped; waits for whoever holds the lock.
+pub(crate) fn lock(folder: &Path) -> Result<File, Error> {
+    if !folder.is_dir() {
+        std::fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+        sync_dir(
+            folder
+                .parent()
+                .filter(|parent| parent.is_dir())
+                .unwrap_or(Path::new(".")),
+        )?;
+    }
+    let file = File::open(folder).map_err(Error::io("open", folder))?;
+    file.lock().map_err(Error::io("lock", folder))?;
+    Ok(file)
+}
+
+/// Replaces a file in one step, durably, making its folder; the caller holds the lock over it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace(path, bytes)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Replaces a file in one step, making its folder; its name is durable once its folder is synced. The caller holds the
+/// lock over it, and so the one name that its next version has before it takes its place.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut fresh = path.as_os_str().to_owned();
-    fresh.push(format!(".{}.tmp", std::process::id()));
+    fresh.push(".tmp");
     let fresh = PathBuf::from(fresh);
-    let replace = || {
+    let put = || {
         std::fs::create_dir_all(folder)?;
-        let file = std::fs::File::create(&fresh)?;
+        let file = File::create(&fresh)?;
         std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0)?;
         file.sync_data()?;
         std::fs::rename(&fresh, path)
     };
-    replace().map_err(Error::io("write", path))
+    put().map_err(|source| {
+        // What was begun is of no use to anybody.
+        let _ = std::fs::remove_file(&fresh);
+        Error::io("write", path)(source)
+    })
 }

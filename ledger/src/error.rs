@@ -98,6 +98,15 @@ pub enum FaultKind {
     /// A snapshot that is damaged, of another chain, or not of the block it names.
     #[error("the snapshot is damaged, or not of this chain")]
     Snapshot = 40,
+    /// A segment that retention moved off is needed.
+    #[error("this segment has been moved off; `--archive DIR` names the folder that holds it")]
+    MovedOff = 41,
+    /// What says which segments were moved off is damaged.
+    #[error("the record of the segments moved off is damaged")]
+    Retained = 42,
+    /// A kept header is not the one that the signed entry names.
+    #[error("the kept block header is not the one that its commit entry names")]
+    Header = 43,
 }
 
 impl FaultKind {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use wattbook_types::{ChainId, sha256};
 
 use crate::error::{Error, Fault, FaultKind};
+use crate::retention::Retained;
 
 /// File that holds the genesis bytes.
 pub const GENESIS_FILE: &str = "genesis.bin";
@@ -28,7 +29,7 @@ pub(crate) fn read_genesis(dir: &Path) -> Result<(Vec<u8>, ChainId), Fault> {
     Ok((bytes, chain))
 }
 
-/// Number of segment files; refuses names that no segment has, and gaps.
+/// Number of segments, those that were moved off included; refuses names that no segment has, and gaps.
 pub(crate) fn count_segments(dir: &Path) -> Result<u64, Fault> {
     let unreadable = |source: std::io::Error| Fault::unreadable(dir, &source);
     let mut indices = Vec::new();
@@ -47,12 +48,15 @@ pub(crate) fn count_segments(dir: &Path) -> Result<u64, Fault> {
         }
     }
     indices.sort_unstable();
-    for (expected, found) in (0..).zip(&indices) {
+    let first = Retained::read(dir)?.first();
+    // A move that was interrupted leaves some of what it moved.
+    indices.retain(|index| *index >= first);
+    for (expected, found) in (first..).zip(&indices) {
         if expected != *found {
             return Err(Fault::new(FaultKind::Missing, segment_path(dir, expected), 0));
         }
     }
-    Ok(indices.len() as u64)
+    Ok(first + indices.len() as u64)
 }
 
 /// Takes the exclusive lock of a directory, creating its file.

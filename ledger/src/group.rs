@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ use crate::disk::{SyncRange, Watch, sync_dir, sync_file};
 use crate::error::Error;
 use crate::files::COMMITS_FILE;
 use crate::store::Appended;
+use crate::uring::UringSync;
 
 /// Most durable blocks whose commit entries are not.
 pub const ENTRIES_UNSYNCED_MAX: u64 = 1024;
@@ -37,6 +39,8 @@ pub struct GroupPolicy {
     pub blocks_max: usize,
     /// How long a group waits for further blocks, if the one before had several.
     pub linger: Duration,
+    /// Syncs by io_uring where the kernel grants it, by msync where not; see [`Committer::io_uring_refused`].
+    pub io_uring: bool,
 }
 
 impl Default for GroupPolicy {
@@ -45,6 +49,7 @@ impl Default for GroupPolicy {
             size_max: 8 << 20,
             blocks_max: 64,
             linger: Duration::ZERO,
+            io_uring: false,
         }
     }
 }
@@ -70,6 +75,8 @@ pub(crate) struct Commits {
     /// Height up to which entries are durable.
     pub(crate) durable_entries: u64,
     pub(crate) watch: Watch,
+    /// What syncs in place of msync.
+    pub(crate) uring: Option<UringSync>,
     /// Held, never read: the exclusive lock ends with the last half of a store.
     pub(crate) _lock: Arc<File>,
 }
@@ -86,8 +93,9 @@ impl Commits {
         if group.clone().any(|pending| pending.renamed) {
             sync_dir(&self.dir, self.watch)?;
         }
-        for range in &ranges {
-            range.sync(self.watch)?;
+        match &mut self.uring {
+            Some(uring) => uring.sync(&ranges, self.watch)?,
+            None => ranges.iter().try_for_each(|range| range.sync(self.watch))?,
         }
         if let Some(last) = group.last() {
             self.committed = last.block.commit();
@@ -235,16 +243,23 @@ pub struct Committer {
     policy: GroupPolicy,
     /// Whether the group before had company.
     busy: bool,
+    /// Why syncs do not go by io_uring, though they should.
+    refused: Option<io::Error>,
 }
 
 impl Committer {
-    pub(crate) fn new(commits: Commits, policy: GroupPolicy) -> (Self, Arc<Queue>) {
+    pub(crate) fn new(mut commits: Commits, policy: GroupPolicy) -> (Self, Arc<Queue>) {
+        let mut refused = None;
+        if policy.io_uring {
+            commits.uring = UringSync::new().map_err(|why| refused = Some(why)).ok();
+        }
         let queue = Arc::new(Queue::new(commits.committed, policy.blocks_max));
         let committer = Self {
             commits,
             queue: Arc::clone(&queue),
             policy,
             busy: false,
+            refused,
         };
         (committer, queue)
     }
@@ -252,6 +267,11 @@ impl Committer {
     /// The newest durable block.
     pub const fn committed(&self) -> Commit {
         self.commits.committed
+    }
+
+    /// Why the kernel grants no io_uring, if it was asked for: syncs go by msync then.
+    pub const fn io_uring_refused(&self) -> Option<&io::Error> {
+        self.refused.as_ref()
     }
 
     /// Waits for blocks, makes a group of them durable and gives it; `None` once the writer is gone and everything,

@@ -7,10 +7,11 @@
 //!
 //! # Invariants
 //! * Whoever holds the lock of `blocks.idx` writes it; others read, and keep in memory what is missing.
-//! * A row leads to a block that is then checked as the log's own; a node is used under a root that a header or a
-//!   checkpoint states. What does not fit is thrown away and made again from the log, once; then it is damage of the log.
+//! * A row leads to a block that is then checked as the log's own and held against its commit entry; a node is used under
+//!   a root that a header or a checkpoint states. What does not fit is thrown away and made again from the log, once; then it is damage of the log.
 //! * Nothing here is durable by promise: a lost tail is made again.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -26,7 +27,7 @@ use crate::error::{Error, Fault, FaultKind};
 use crate::frame::{KIND_BLOCK, frame_size};
 use crate::log::LOG_START;
 use crate::note::{Checkpoint, NoteError};
-use crate::read::{Blocks, Reader};
+use crate::read::{Blocks, Reader, Records};
 use crate::scan::{Block, Head};
 
 /// Folder of the index in a ledger directory.
@@ -143,9 +144,14 @@ impl HeaderIndex {
     /// # Errors
     /// [`Error::Damaged`] for the log, [`Error::Io`].
     pub fn open(reader: &Reader) -> Result<Self, Error> {
-        let mut index = Self::load(reader.dir(), reader.chain());
+        let mut index = Self::begin(reader);
         index.extend(reader)?;
         Ok(index)
+    }
+
+    /// Opens the index of a ledger as it stands; [`Self::extend`] brings it up to the reader's newest committed block.
+    pub fn begin(reader: &Reader) -> Self {
+        Self::load(reader.dir(), reader.chain())
     }
 
     /// What is on disk, if it can be used; otherwise an index in memory.
@@ -244,7 +250,7 @@ impl HeaderIndex {
                 tip,
             )));
         }
-        headers.push(leaf_hash(raw));
+        headers.push(leaf_hash(&raw));
         Ok(headers.root())
     }
 
@@ -285,7 +291,7 @@ impl HeaderIndex {
     pub(crate) fn nodes_hold(&self, reader: &Reader, from: u64, size: u64) -> Result<(), Error> {
         for height in from..size {
             let (_, raw) = self.header(reader, height)?;
-            let mut node = leaf_hash(raw);
+            let mut node = leaf_hash(&raw);
             for level in 0..=height.trailing_ones() {
                 if self.node(level, height >> level)? != node {
                     let offset = self.row(height)?.offset;
@@ -325,12 +331,17 @@ impl HeaderIndex {
         })
     }
 
-    /// Header of a block, as the log has it.
+    /// Header of a block, as the log has it and the log key has committed it.
     ///
     /// # Errors
     /// [`Error::NoBlock`], [`Error::Damaged`], [`Error::Io`].
-    pub fn header<'a>(&self, reader: &'a Reader, height: u64) -> Result<(BlockHeader, &'a [u8]), Error> {
+    pub fn header<'a>(&self, reader: &'a Reader, height: u64) -> Result<(BlockHeader, Cow<'a, [u8]>), Error> {
         self.covers(height.saturating_add(1))?;
+        if height < reader.headers_only() {
+            let (raw, _) = reader.kept_header(height)?;
+            let header = header_of(reader, &raw, LOG_START, height)?;
+            return Ok((header, raw.into()));
+        }
         let end = self.row(height)?.end;
         let at = end.saturating_sub(frame_size(HEADER_SIZE as u64)).max(LOG_START);
         let fault = |kind| Error::Damaged(reader.fault(kind, at, height));
@@ -341,7 +352,8 @@ impl HeaderIndex {
         if frame.kind != KIND_BLOCK || frame.end != end || header.height != height {
             return Err(fault(FaultKind::Height));
         }
-        Ok((header, frame.payload))
+        reader.agrees(height, &block_digest(self.chain, frame.payload), end)?;
+        Ok((header, frame.payload.into()))
     }
 
     /// The blocks from `height` on, each checked in full before it is given.
@@ -359,10 +371,27 @@ impl HeaderIndex {
             height_next: height,
             seq_next: header.next_seq().unwrap_or(u64::MAX),
             time_min: header.time,
-            parent: block_digest(self.chain, raw),
+            parent: block_digest(self.chain, &raw),
             headers: Frontier::at(height, |level, n| self.node(level, n))?,
         };
         Ok(reader.blocks_after(head))
+    }
+
+    /// The records from number `from` on; none if the ledger ends before it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn records<'a>(&mut self, reader: &'a Reader, from: u64) -> Result<Records<'a>, Error> {
+        Ok(Records::new(self.blocks_with(reader, from)?, from))
+    }
+
+    /// The blocks from the one that holds record `seq` on; from the last one if the ledger ends before it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn blocks_with<'a>(&mut self, reader: &'a Reader, seq: u64) -> Result<Blocks<'a>, Error> {
+        let seq = seq.max(FIRST_SEQ);
+        self.sound(reader, |index| index.blocks(reader, index.height_of(seq)?))
     }
 
     /// Height of the block that should hold record `seq`.
@@ -402,15 +431,17 @@ impl HeaderIndex {
 
     fn block<'a>(&self, reader: &'a Reader, height: u64) -> Result<Block<'a>, Error> {
         let block = self.blocks(reader, height)?.next().transpose()?;
-        block.ok_or_else(|| Error::NoBlock {
-            height,
-            size: self.size(),
-        })
+        let size = self.size();
+        let block = block.ok_or(Error::NoBlock { height, size })?;
+        reader.agrees(height, &block.digest, block.end)?;
+        Ok(block)
     }
 
     /// Asks; where the answer is damage, asks again with an index made anew from the log.
     pub(crate) fn sound<T>(&mut self, reader: &Reader, ask: impl Fn(&Self) -> Result<T, Error>) -> Result<T, Error> {
         match ask(self) {
+            // No index brings back what was moved off.
+            Err(Error::Damaged(fault)) if fault.kind == FaultKind::MovedOff => Err(fault.into()),
             Err(Error::Damaged(_) | Error::Io { .. }) => {
                 self.truncate(0);
                 self.extend(reader)?;
@@ -425,12 +456,32 @@ impl HeaderIndex {
     /// # Errors
     /// [`Error::Damaged`] for the log, [`Error::Io`].
     pub fn extend(&mut self, reader: &Reader) -> Result<bool, Error> {
+        self.extend_by(reader, u64::MAX)
+    }
+
+    /// Adds as many blocks at most; true if there were any.
+    ///
+    /// # Errors
+    /// As [`Self::extend`].
+    pub fn extend_by(&mut self, reader: &Reader, blocks_max: u64) -> Result<bool, Error> {
         if self.tip_holds(reader).is_err() {
             self.truncate(0);
         }
         let before = self.size();
+        for height in before..reader.headers_only() {
+            let (raw, end) = reader.kept_header(height)?;
+            let header = header_of(reader, &raw, LOG_START, height)?;
+            let offset = match height.checked_sub(1) {
+                None => LOG_START,
+                Some(last) => self.row(last)?.end,
+            };
+            let first_seq = header.first_seq;
+            self.push(Row { first_seq, offset, end }, leaf_hash(&raw))?;
+        }
         let mut next = self.after(reader)?;
-        while let Some((row, header)) = next.block(reader)? {
+        while self.size() - before < blocks_max
+            && let Some((row, header)) = next.block(reader)?
+        {
             self.push(row, leaf_hash(header))?;
         }
         self.flush();
@@ -445,7 +496,7 @@ impl HeaderIndex {
         let (header, raw) = self.header(reader, tip)?;
         let row = self.row(tip)?;
         if root_at(tip, |level, n| self.node(level, n))? == header.log_root
-            && self.node(0, tip)? == leaf_hash(raw)
+            && self.node(0, tip)? == leaf_hash(&raw)
             && row.first_seq == header.first_seq
         {
             Ok(())
@@ -524,6 +575,7 @@ impl Walk {
             if let Some((kind, _)) = rules.iter().find(|(_, holds)| !holds) {
                 return Err(fault(*kind));
             }
+            reader.agrees(height, &block_digest(reader.chain(), frame.payload), at)?;
             let row = Row {
                 first_seq: header.first_seq,
                 offset,

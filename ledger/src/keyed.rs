@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Fault, FaultKind};
 use crate::frame::RecordRef;
+use crate::index::HeaderIndex;
 use crate::read::Reader;
 use crate::scan::Block;
 
@@ -25,6 +26,8 @@ pub struct KeyIndex<K> {
     keys_of: fn(&RecordRef<'_>, &mut Vec<K>),
     places: BTreeMap<K, Vec<Place>>,
     scratch: Vec<K>,
+    /// Height of the first block not filed yet.
+    height_next: u64,
 }
 
 impl<K> std::fmt::Debug for KeyIndex<K> {
@@ -40,6 +43,7 @@ impl<K: Ord + Copy> KeyIndex<K> {
             keys_of,
             places: BTreeMap::new(),
             scratch: Vec::new(),
+            height_next: 0,
         }
     }
 
@@ -59,6 +63,21 @@ impl<K: Ord + Copy> KeyIndex<K> {
                 self.places.entry(*key).or_default().push(place);
             }
         }
+        self.height_next = block.header.height + 1;
+    }
+
+    /// Files the committed blocks that were not filed yet; true if there were any.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`](crate::Error::Damaged), [`Error::Io`](crate::Error::Io).
+    pub fn extend(&mut self, reader: &Reader, index: &HeaderIndex) -> Result<bool, crate::Error> {
+        let before = self.height_next;
+        if before < index.size() {
+            for block in index.blocks(reader, before)? {
+                self.add(&block?);
+            }
+        }
+        Ok(self.height_next > before)
     }
 
     /// The keys, ascending, and how many records each has.

@@ -19,6 +19,7 @@ use crate::disk::{NO_WATCH, SyncRange, Watch, sync_dir};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{GENESIS_FILE, segment_path};
 use crate::frame::{CRC_OF_ZERO, FRAME_HEADER_SIZE, LEAF_OFFSET, RawFrameHeader, frame_size};
+use crate::retention::Retained;
 use crate::segment::{RawSegmentHeader, SEGMENT_HEADER_SIZE, Segment, preallocate};
 
 /// Where the log's first frame stands.
@@ -49,6 +50,8 @@ pub(crate) struct Frame<'a> {
 #[derive(Debug)]
 pub(crate) struct Log {
     dir: PathBuf,
+    /// Where segments that are not in the directory may be.
+    archive: Option<PathBuf>,
     chain: ChainId,
     segment_size: u64,
     segments: Vec<OnceLock<Segment>>,
@@ -72,7 +75,13 @@ struct Tail {
 
 /// Segment size of the ledger in `dir`, after checking that its genesis is the one given.
 pub(crate) fn recorded_segment_size(dir: &Path, chain: ChainId) -> Result<u64, Fault> {
-    let header = RawSegmentHeader::read(&segment_path(dir, 0))?;
+    let first = segment_path(dir, 0);
+    let header = match RawSegmentHeader::read(&first) {
+        Err(fault) if fault.kind == FaultKind::Missing => {
+            RawSegmentHeader::read(&segment_path(dir, Retained::read(dir)?.first()))
+        }
+        found => found,
+    }?;
     if header.chain_id != chain.0.0 {
         return Err(Fault::new(FaultKind::Genesis, dir.join(GENESIS_FILE), 0));
     }
@@ -84,6 +93,7 @@ impl Log {
     pub(crate) fn new(dir: &Path, chain: ChainId, segment_size: u64) -> Self {
         Self {
             dir: dir.to_owned(),
+            archive: None,
             chain,
             segment_size,
             segments: Vec::new(),
@@ -95,14 +105,49 @@ impl Log {
         }
     }
 
+    /// Names the folder of segments that were moved off.
+    pub(crate) fn archive(&mut self, archive: Option<&Path>) {
+        self.archive = archive.map(Path::to_owned);
+    }
+
     /// Maps segments until there are `count`.
     pub(crate) fn map(&mut self, count: u64, writable: bool) -> Result<(), Fault> {
         for index in self.segments.len() as u64..count {
-            let path = segment_path(&self.dir, index);
-            let segment = Segment::open(&path, index, self.segment_size, self.chain, writable)?;
+            let segment = self.open(index, writable)?;
             self.segments.push(OnceLock::from(segment));
         }
         Ok(())
+    }
+
+    /// Opens a segment, for reading also from the archive.
+    fn open(&self, index: u64, writable: bool) -> Result<Segment, Fault> {
+        let path = segment_path(&self.dir, index);
+        let open = |path: &Path| Segment::open(path, index, self.segment_size, self.chain, writable);
+        match (open(&path), &self.archive) {
+            (Err(fault), Some(archive)) if fault.kind == FaultKind::Missing && !writable => {
+                open(&segment_path(archive, index))
+            }
+            (Err(fault), _) if fault.kind == FaultKind::Missing => {
+                Err(Retained::read(&self.dir)?.fault(index).unwrap_or(fault))
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// Stands a segment file that was cut short in for its whole, filled up with zeros in memory; the file stays as it is.
+    pub(crate) fn map_short(&mut self) -> Result<(), Fault> {
+        let path = segment_path(&self.dir, self.segment_count());
+        self.segments
+            .push(OnceLock::from(Segment::padded(&path, self.segment_size)?));
+        Ok(())
+    }
+
+    /// Gives the file of the last segment, which was cut short, its size back, and maps it.
+    pub(crate) fn restore_last(&mut self) -> Result<(), Error> {
+        let count = self.segment_count();
+        self.segments.pop();
+        restore_size(&segment_path(&self.dir, count - 1), self.segment_size)?;
+        Ok(self.map(count, true)?)
     }
 
     /// Promises `count` segments for reading; a frame's segment is opened, and checked, when the frame is read.
@@ -114,7 +159,7 @@ impl Log {
             return Ok(());
         }
         let is_there = |index: &u64| segment_path(&self.dir, *index).exists();
-        if !is_there(&(count - 1)) {
+        if !is_there(&(count - 1)) && count > Retained::read(&self.dir)?.first() {
             let missing = (known..count).find(|index| !is_there(index)).unwrap_or(count - 1);
             return Err(Fault::new(FaultKind::Missing, segment_path(&self.dir, missing), 0));
         }
@@ -134,8 +179,7 @@ impl Log {
             return Ok(());
         };
         if slot.get().is_none() {
-            let path = segment_path(&self.dir, index);
-            let segment = Segment::open(&path, index, self.segment_size, self.chain, false)?;
+            let segment = self.open(index, false)?;
             // Another thread may have been first; both mappings show the same bytes.
             let _ = slot.set(segment);
         }
@@ -189,7 +233,11 @@ impl Log {
         if offset == 0 && index > 0 && index >= self.segment_count() {
             return (segment_path(&self.dir, index - 1), self.segment_size);
         }
-        (segment_path(&self.dir, index), offset)
+        let path = segment_path(&self.dir, index);
+        match &self.archive {
+            Some(archive) if !path.exists() => (segment_path(archive, index), offset),
+            _ => (path, offset),
+        }
     }
 
     /// A fault at a log offset.
@@ -464,7 +512,7 @@ impl Log {
 }
 
 /// Gives a segment file that was cut short its size back; the new bytes are zero.
-pub(crate) fn restore_size(path: &Path, size: u64) -> Result<(), Error> {
+fn restore_size(path: &Path, size: u64) -> Result<(), Error> {
     let restored = File::options().write(true).open(path).and_then(|file| {
         preallocate(&file, size)?;
         file.sync_all()

@@ -1,16 +1,25 @@
-//! Reading a ledger, beside a live writer or offline.
+//! Reading a ledger, beside a live writer or offline: by block, and by sequence number.
+//!
+//! # Contract
+//! * A block is given once its bytes, its records and its place in the chain were checked; the newest committed block is
+//!   held against its commit entry, and with it every block before.
+//! * Nothing is copied: records are the mapping's bytes, for as long as the reader lives.
+//! * What is given is committed. A live writer never changes it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use wattbook_types::ChainId;
+use wattbook_types::{ChainId, Hash};
 
 use crate::anchor::Anchor;
+use crate::block::BlockHeader;
 use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, lock_shared, read_genesis};
+use crate::frame::RecordRef;
 use crate::log::{End, Frame, LOG_START, Log, recorded_segment_size};
+use crate::retention::{self, Retained};
 use crate::scan::{Block, Head};
 
 /// A ledger open for reading. Signatures are not checked here; [`check`](crate::check()) does that.
@@ -20,17 +29,24 @@ pub struct Reader {
     genesis: Vec<u8>,
     chain: ChainId,
     log: Log,
+    commits: File,
     committed: Option<Commit>,
     end: End,
+    /// Blocks that begin in segments moved off and not at hand.
+    headers_only: u64,
     /// Held, never read: keeps writers out while everything is being read.
     _lock: Option<File>,
 }
 
+fn open_commits(dir: &Path) -> Result<File, Fault> {
+    let path = dir.join(COMMITS_FILE);
+    File::open(&path).map_err(|source| Fault::unreadable(&path, &source))
+}
+
 /// The newest complete entry of the commit file; an incomplete one is being written.
-fn newest_entry(dir: &Path) -> Result<Option<Commit>, Fault> {
+fn newest_entry(dir: &Path, file: &File) -> Result<Option<Commit>, Fault> {
     let path = dir.join(COMMITS_FILE);
     let unreadable = |source: std::io::Error| Fault::unreadable(&path, &source);
-    let file = File::open(&path).map_err(unreadable)?;
     let Some(height) = (file.metadata().map_err(unreadable)?.len() / COMMIT_SIZE).checked_sub(1) else {
         return Ok(None);
     };
@@ -51,15 +67,30 @@ impl Reader {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
+        Self::open_in(dir, None)
+    }
+
+    /// Opens as [`Self::open`] does; segments that were moved off are read from an archive, if one is named.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn open_in(dir: &Path, archive: Option<&Path>) -> Result<Self, Error> {
         let (genesis, chain) = read_genesis(dir)?;
-        let log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
+        let mut log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
+        log.archive(archive);
+        let headers_only = match archive {
+            Some(_) => 0,
+            None => Retained::read(dir)?.blocks(),
+        };
         let mut reader = Self {
             dir: dir.to_owned(),
             genesis,
             chain,
             log,
+            commits: open_commits(dir)?,
             committed: None,
             end: End::Published(LOG_START),
+            headers_only,
             _lock: None,
         };
         reader.refresh()?;
@@ -75,14 +106,17 @@ impl Reader {
         let (genesis, chain) = read_genesis(dir)?;
         let mut log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
         log.map(count_segments(dir)?, false)?;
-        let committed = newest_entry(dir)?;
+        let commits = open_commits(dir)?;
+        let committed = newest_entry(dir, &commits)?;
         Ok(Self {
             dir: dir.to_owned(),
             genesis,
             chain,
             log,
+            commits,
             committed,
             end: End::Open,
+            headers_only: 0,
             _lock: lock,
         })
     }
@@ -95,7 +129,7 @@ impl Reader {
         if self.end == End::Open {
             return Ok(false);
         }
-        let newest = newest_entry(&self.dir)?
+        let newest = newest_entry(&self.dir, &self.commits)?
             .ok_or_else(|| Fault::new(FaultKind::Unfinished, self.dir.join(COMMITS_FILE), 0))?;
         let newer = self.committed.is_none_or(|known| known.height < newest.height);
         if newer {
@@ -149,9 +183,40 @@ impl Reader {
         }
     }
 
+    /// Holds a block, which ends at log offset `end`, against its commit entry; a block without one is not committed yet.
+    pub(crate) fn agrees(&self, height: u64, digest: &Hash, end: u64) -> Result<(), Fault> {
+        let Some(newest) = self.committed.filter(|newest| height <= newest.height) else {
+            return Ok(());
+        };
+        let (path, at) = (self.dir.join(COMMITS_FILE), height * COMMIT_SIZE);
+        let commit = if height == newest.height {
+            newest
+        } else {
+            let mut bytes = [0; COMMIT_SIZE as usize];
+            (self.commits.read_exact_at(&mut bytes, at)).map_err(|source| Fault::unreadable(&path, &source))?;
+            bytemuck::pod_read_unaligned::<RawCommit>(&bytes).commit()
+        };
+        if (commit.height, commit.digest, commit.length) == (height, *digest, end) {
+            Ok(())
+        } else {
+            Err(Fault::new(FaultKind::CommitMismatch, path, at).at_height(height))
+        }
+    }
+
     /// The frame that follows a log of length `from`.
     pub(crate) fn frame_at(&self, from: u64, height: u64) -> Result<Option<Frame<'_>>, Fault> {
         self.log.frame_at(from, self.end, height)
+    }
+
+    /// Number of blocks that begin in segments moved off and not at hand; their headers are here.
+    pub(crate) const fn headers_only(&self) -> u64 {
+        self.headers_only
+    }
+
+    /// Kept header and log length of such a block.
+    pub(crate) fn kept_header(&self, height: u64) -> Result<(Vec<u8>, u64), Fault> {
+        let (raw, commit) = retention::header(&self.dir, self.chain, height)?;
+        Ok((raw, commit.length))
     }
 
     /// A fault at a log offset.
@@ -181,6 +246,43 @@ impl Reader {
     }
 }
 
+/// Iterator over a ledger's records, from a sequence number on; the bytes are those of the mapping.
+#[derive(Debug)]
+pub struct Records<'a> {
+    blocks: Blocks<'a>,
+    block: std::vec::IntoIter<RecordRef<'a>>,
+    header: Option<BlockHeader>,
+    from: u64,
+}
+
+impl<'a> Records<'a> {
+    /// The records of these blocks whose number is `from` or greater.
+    pub fn new(blocks: Blocks<'a>, from: u64) -> Self {
+        Self {
+            blocks,
+            block: Vec::new().into_iter(),
+            header: None,
+            from,
+        }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<(BlockHeader, RecordRef<'a>), Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let (Some(header), Some(record)) = (self.header, self.block.find(|record| record.seq >= self.from)) {
+                return Some(Ok((header, record)));
+            }
+            match self.blocks.next()? {
+                Ok(block) => (self.header, self.block) = (Some(block.header), block.records.into_iter()),
+                Err(fault) => return Some(Err(fault)),
+            }
+        }
+    }
+}
+
 /// Iterator over a ledger's blocks.
 #[derive(Debug)]
 pub struct Blocks<'a> {
@@ -199,13 +301,12 @@ impl<'a> Iterator for Blocks<'a> {
         let reader = self.reader;
         let item = self.head.next(&reader.log, reader.end).and_then(|block| {
             let Some(block) = block else { return Ok(None) };
-            let wrong = reader.committed.is_some_and(|commit| {
-                commit.height == block.header.height && (commit.digest, commit.length) != (block.digest, block.end)
-            });
-            if wrong {
-                let height = block.header.height;
-                let path = reader.dir.join(COMMITS_FILE);
-                return Err(Fault::new(FaultKind::CommitMismatch, path, height * COMMIT_SIZE).at_height(height));
+            // Every header leads to the newest entry, which so stands for all before it.
+            if reader
+                .committed
+                .is_some_and(|commit| commit.height == block.header.height)
+            {
+                reader.agrees(block.header.height, &block.digest, block.end)?;
             }
             Ok(Some(block))
         });

@@ -16,7 +16,8 @@ use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, read_genesis, segment_path, sync_dir};
 use crate::group::ENTRIES_UNSYNCED_MAX;
-use crate::log::{End, LOG_START, Log, recorded_segment_size, restore_size};
+use crate::log::{End, LOG_START, Log, recorded_segment_size};
+use crate::retention::Retained;
 use crate::scan::Head;
 use crate::segment::RawSegmentHeader;
 
@@ -216,17 +217,27 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> 
     let (genesis, chain) = read_genesis(dir)?;
     let size = recorded_segment_size(dir, chain)?;
     let from = anchor.map_or(0, Anchor::height);
+    let needed_from = anchor.map_or(0, |anchor| (anchor.length() - 1) / size);
+    let retained = Retained::read(dir)?;
+    if needed_from < retained.first()
+        && let Some(fault) = retained.fault(needed_from)
+    {
+        return Err(fault.into());
+    }
     let entries = read_entries(dir, chain, key, from)?;
     let committed = entries.last;
     let on_disk = count_segments(dir)?;
     let first = anchor.map_or(0, |anchor| anchor.length() / size);
     let (usable, restored_size) = usable_segments(dir, chain, size, (first, on_disk), committed.length)?;
-    if restored_size > 0 {
-        restore_size(&segment_path(dir, usable - 1), size)?;
-    }
     let mut log = Log::new(dir, chain, size);
     log.promise(first.min(usable))?;
-    log.map(usable, true)?;
+    if restored_size > 0 {
+        // Nothing is changed before everything else is proved.
+        log.map(usable - 1, true)?;
+        log.map_short()?;
+    } else {
+        log.map(usable, true)?;
+    }
 
     let mismatch = |height: u64| {
         Fault::new(FaultKind::CommitMismatch, dir.join(COMMITS_FILE), height * COMMIT_SIZE).at_height(height)
@@ -268,6 +279,9 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> 
     prove_torn(dir, &entries, &kept, chain, key)?;
     let tip = tip.ok_or_else(|| Fault::new(FaultKind::Unfinished, dir.join(COMMITS_FILE), 0))?;
 
+    if restored_size > 0 {
+        log.restore_last()?;
+    }
     let needed = log.segments_of(head.length);
     let zeroed_size = zeroed(&log, head.length);
     if zeroed_size > 0 {
@@ -322,8 +336,13 @@ fn zeroed(log: &Log, at: u64) -> u64 {
     if left == 0 {
         return 0;
     }
-    let bytes = log.bytes(at, left);
-    let last = bytes.iter().rposition(|byte| *byte != 0);
-    let first = bytes.iter().position(|byte| *byte != 0);
-    first.zip(last).map_or(0, |(first, last)| (last - first + 1) as u64)
+    // Most of it is zero: whole pages are looked at before their bytes.
+    let Some(first) = log.first_nonzero(at, left) else {
+        return 0;
+    };
+    let bytes = log.bytes(first, at + left - first);
+    bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last as u64 + 1)
 }

@@ -3,6 +3,7 @@
 //! # Contract
 //! * [`Scrub::step`] checks one block as [`check`](crate::check()) would: every byte up to its end, its records, its place in the
 //!   chain, its signed commit entry. It writes nothing and holds no lock.
+//! * Of a block whose segment was moved off, its kept header is checked against its entry and its place in the chain.
 //! * [`Scrub::height`] is a watermark: every block up to it has been read and holds. Whoever opened a ledger from a
 //!   snapshot knows the blocks below only from there on, and answers for none above it.
 //! * How fast it goes is the caller's: [`Scrubbed::size`] says how many bytes a step has read.
@@ -19,6 +20,7 @@ use crate::error::{Error, Fault, FaultKind};
 use crate::files::COMMITS_FILE;
 use crate::log::{End, LOG_START};
 use crate::read::Reader;
+use crate::retention::Retained;
 use crate::scan::Head;
 
 /// A reading of a ledger, from genesis on.
@@ -29,6 +31,8 @@ pub struct Scrub {
     path: PathBuf,
     key: VerifyingKey,
     head: Head,
+    /// Blocks before this one have been moved off.
+    kept_from: u64,
 }
 
 /// A block that was read and holds.
@@ -53,6 +57,7 @@ impl Scrub {
         let commits = File::open(&path).map_err(Error::io("open", &path))?;
         let head = Head::new(reader.chain());
         Ok(Self {
+            kept_from: reader.headers_only(),
             reader,
             commits,
             path,
@@ -90,9 +95,29 @@ impl Scrub {
             .map_err(fault)?;
         let log = self.reader.log();
         let mut head = self.head.clone();
-        let block = head
-            .next(log, End::Published(commit.length))?
-            .ok_or_else(|| log.fault(FaultKind::Truncated, before, height))?;
+        if height < self.kept_from {
+            // Its records are elsewhere; its header is what was signed and follows.
+            let (raw, _) = self.reader.kept_header(height)?;
+            head.skip(&raw, &commit).map_err(fault)?;
+            self.head = head;
+            return Ok(Some(Scrubbed {
+                height,
+                digest: commit.digest,
+                size: raw.len() as u64 + COMMIT_SIZE,
+            }));
+        }
+        let block = match head.next(log, End::Published(commit.length)) {
+            // Moved off since this began.
+            Err(moved) if moved.kind == FaultKind::MovedOff => {
+                self.kept_from = Retained::read(self.reader.dir())?.blocks();
+                return if height < self.kept_from {
+                    self.step()
+                } else {
+                    Err(moved.into())
+                };
+            }
+            read => read?.ok_or_else(|| log.fault(FaultKind::Truncated, before, height))?,
+        };
         if (block.end, block.digest) != (commit.length, commit.digest) {
             return Err(fault(FaultKind::CommitMismatch).into());
         }

@@ -333,6 +333,19 @@ impl Segment {
         })
     }
 
+    /// A copy in memory of a segment file that was cut short, filled up with zeros.
+    pub(crate) fn padded(path: &Path, size: u64) -> Result<Self, Fault> {
+        let unreadable = |source: io::Error| Fault::unreadable(path, &source);
+        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let mut map = MmapOptions::new().len(size as usize).map_anon().map_err(unreadable)?;
+        let kept = bytes.len().min(map.len());
+        map[..kept].copy_from_slice(&bytes[..kept]);
+        Ok(Self {
+            path: path.to_owned(),
+            map: Arc::new(map.into()),
+        })
+    }
+
     /// Checks a range against the mapping.
     #[inline]
     fn bounds(&self, at: u64, len: usize) -> usize {

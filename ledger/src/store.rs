@@ -478,6 +478,7 @@ impl Durability {
                 .try_clone()
                 .map_err(Error::io("open again", dir.join(COMMITS_FILE)))?,
             committed,
+            uring: None,
             durable_entries: committed.height,
             written_entries: committed.height,
             watch: NO_WATCH,

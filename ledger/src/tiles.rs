@@ -5,15 +5,18 @@
 //! `<number>.p/<width>`; `tile/entries/<number>` with 256 headers, each after its length as u16 BE.
 //!
 //! # Invariants
-//! * The checkpoint is replaced last, so whoever reads it finds every tile it needs.
+//! * The checkpoint is replaced last, when every tile is durable, so whoever reads it finds every tile it needs.
+//! * Whoever writes holds the folder's lock.
 //! * A run writes what the folder lacks. It refuses a folder whose checkpoint is of another log.
 //! * A partial tile goes only when the full one stands in its place.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoints::{read, write};
+use crate::checkpoints::{lock, read, replace, write};
 use crate::error::Error;
+use crate::files::sync_dir;
 use crate::index::HeaderIndex;
 use crate::note::{Note, NoteError};
 use crate::read::Reader;
@@ -62,6 +65,7 @@ fn tile_path(dir: &Path, kind: &str, number: u64, width: u64) -> PathBuf {
 pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: &Path) -> Result<TilesExported, Error> {
     let size = note.checkpoint().size;
     index.sound(reader, |index| index.owns(reader, note.checkpoint(), reader.dir()))?;
+    let _lock = lock(dir)?;
     let checkpoint_path = dir.join(CHECKPOINT_FILE);
     let mut from = 0;
     let mut fresh = note.clone();
@@ -89,6 +93,7 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
         to: size,
         files: 0,
     };
+    let (mut folders, mut superseded) = (BTreeSet::new(), Vec::new());
     let mut put = |kind: &str, level: u32, item: &PutItem<'_>| {
         let (from, size) = (from >> (8 * level), size >> (8 * level));
         if from == size {
@@ -99,10 +104,13 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
             let width = (size - start).min(TILE_WIDTH);
             let mut bytes = Vec::new();
             (start..start + width).try_for_each(|at| item(at, &mut bytes))?;
-            write(&tile_path(dir, kind, number, width), &bytes)?;
+            let path = tile_path(dir, kind, number, width);
+            replace(&path, &bytes)?;
+            let above = path.ancestors().skip(1).take_while(|folder| folder.starts_with(dir));
+            folders.extend(above.map(Path::to_owned));
             done.files += 1;
             if width == TILE_WIDTH {
-                drop_partial(&tile_path(dir, kind, number, 0))?;
+                superseded.push(tile_path(dir, kind, number, 0));
             }
         }
         Ok::<(), Error>(())
@@ -110,7 +118,7 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
     put("entries", 0, &|height, bytes| {
         let (_, raw) = index.header(reader, height)?;
         bytes.extend_from_slice(&(raw.len() as u16).to_be_bytes());
-        bytes.extend_from_slice(raw);
+        bytes.extend_from_slice(&raw);
         Ok(())
     })?;
     for level in 0..TILE_LEVELS {
@@ -119,7 +127,10 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
             Ok(())
         })?;
     }
+    folders.iter().try_for_each(|folder| sync_dir(folder))?;
     write(&checkpoint_path, fresh.to_string().as_bytes())?;
+    // Under the checkpoint before, these were still asked for.
+    superseded.iter().try_for_each(|partial| drop_partial(partial))?;
     Ok(done)
 }
 

@@ -29,30 +29,54 @@ fn poke(path: &Path, at: u64, byte: u8) {
         .unwrap();
 }
 
+/// Threads that damage a ledger, each its own copy.
+const WORKERS: usize = 4;
+
+/// Runs `damage` on a copy of a ledger a worker; the sum of what they say.
+fn share_out(dir: &Path, damage: impl Fn(&Path, usize) -> u64 + Sync) -> u64 {
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let damage = &damage;
+                scope.spawn(move || {
+                    let work = tempfile::tempdir().unwrap();
+                    copy(dir, work.path());
+                    damage(work.path(), worker)
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    })
+}
+
 #[test]
 fn every_flipped_byte_is_found() {
     let dir = tempfile::tempdir().unwrap();
     drop(build(dir.path(), 9));
     let checked = check(dir.path(), &key().verifying_key()).unwrap();
     assert!(checked.segment_count >= 2);
-    let mut flips = 0u64;
-    for path in files(dir.path()) {
-        for (at, byte) in (0u64..).zip(std::fs::read(&path).unwrap()) {
-            poke(&path, at, byte ^ (1 << (at % 8)));
-            let fault = check(dir.path(), &key().verifying_key()).expect_err("a flip must be found");
-            // An entry names its block, so the fault may lie in the other file; it is never silent.
-            assert!(fault.file == path || fault.file.parent() == Some(dir.path()), "{fault}");
-            let zeroed = byte != 0 && {
-                poke(&path, at, 0);
-                check(dir.path(), &key().verifying_key()).is_ok()
-            };
-            assert!(!zeroed, "zeroing {} at {at} must be found", path.display());
-            poke(&path, at, byte);
-            flips += 1;
+    let flips = share_out(dir.path(), |dir, worker| {
+        let mut flips = 0;
+        for path in files(dir) {
+            let bytes = std::fs::read(&path).unwrap();
+            for (at, byte) in (0u64..).zip(bytes).skip(worker).step_by(WORKERS) {
+                poke(&path, at, byte ^ (1 << (at % 8)));
+                let fault = check(dir, &key().verifying_key()).expect_err("a flip must be found");
+                // An entry names its block, so the fault may lie in the other file; it is never silent.
+                assert!(fault.file.parent() == Some(dir), "{fault}");
+                let zeroed = byte != 0 && {
+                    poke(&path, at, 0);
+                    check(dir, &key().verifying_key()).is_ok()
+                };
+                assert!(!zeroed, "zeroing {} at {at} must be found", path.display());
+                poke(&path, at, byte);
+                flips += 1;
+            }
         }
-    }
+        assert_eq!(check(dir, &key().verifying_key()), Ok(checked));
+        flips
+    });
     assert!(flips > 9_000);
-    assert_eq!(check(dir.path(), &key().verifying_key()), Ok(checked));
 }
 
 #[test]
@@ -240,48 +264,53 @@ fn a_fault_names_file_offset_block_and_kind() {
 /// of what was committed.
 #[test]
 fn ten_thousand_changed_bytes() {
+    const CHANGES: u64 = 10_000;
     let dir = tempfile::tempdir().unwrap();
-    drop(build(dir.path(), 9));
+    drop(build(dir.path(), 6));
     let whole: Vec<_> = Reader::open(dir.path())
         .unwrap()
         .blocks()
         .map(|block| block.unwrap().digest)
         .collect();
-    let files: Vec<_> = files(dir.path())
-        .into_iter()
-        .map(|path| (std::fs::read(&path).unwrap(), path))
-        .collect();
-    let all: usize = files.iter().map(|(bytes, _)| bytes.len()).sum();
-    let mut dice = ChaCha8Rng::seed_from_u64(10_000);
-    for change in 0..10_000 {
-        let mut at = dice.next_u64() as usize % all;
-        let (bytes, path) = files
-            .iter()
-            .find(|(bytes, _)| match at.checked_sub(bytes.len()) {
-                Some(rest) => {
-                    at = rest;
-                    false
-                }
-                None => true,
-            })
-            .unwrap();
-        let byte = bytes[at] ^ (1 + (dice.next_u64() % 255) as u8);
-        poke(path, at as u64, byte);
-        let fault = check(dir.path(), &key().verifying_key()).expect_err("a changed byte is found");
-        assert!(fault.file.starts_with(dir.path()), "change {change}: {fault}");
-        if change % 8 == 0
-            && let Ok(reader) = Reader::open(dir.path())
-        {
-            let found: Vec<_> = reader
-                .blocks()
-                .map_while(Result::ok)
-                .map(|block| block.digest)
-                .collect();
-            assert!(whole.starts_with(&found), "change {change} gives another block");
+    let changes = share_out(dir.path(), |dir, worker| {
+        let files: Vec<_> = files(dir)
+            .into_iter()
+            .map(|path| (std::fs::read(&path).unwrap(), path))
+            .collect();
+        let all: usize = files.iter().map(|(bytes, _)| bytes.len()).sum();
+        let mut dice = ChaCha8Rng::seed_from_u64(CHANGES + worker as u64);
+        for change in 0..CHANGES / WORKERS as u64 {
+            let mut at = dice.next_u64() as usize % all;
+            let (bytes, path) = files
+                .iter()
+                .find(|(bytes, _)| match at.checked_sub(bytes.len()) {
+                    Some(rest) => {
+                        at = rest;
+                        false
+                    }
+                    None => true,
+                })
+                .unwrap();
+            let byte = bytes[at] ^ (1 + (dice.next_u64() % 255) as u8);
+            poke(path, at as u64, byte);
+            let fault = check(dir, &key().verifying_key()).expect_err("a changed byte is found");
+            assert!(fault.file.starts_with(dir), "change {change}: {fault}");
+            if change % 8 == 0
+                && let Ok(reader) = Reader::open(dir)
+            {
+                let found: Vec<_> = reader
+                    .blocks()
+                    .map_while(Result::ok)
+                    .map(|block| block.digest)
+                    .collect();
+                assert!(whole.starts_with(&found), "change {change} gives another block");
+            }
+            poke(path, at as u64, bytes[at]);
         }
-        poke(path, at as u64, bytes[at]);
-    }
-    check(dir.path(), &key().verifying_key()).unwrap();
+        check(dir, &key().verifying_key()).unwrap();
+        CHANGES / WORKERS as u64
+    });
+    assert_eq!(changes, CHANGES);
 }
 
 /// Every file cut at every length, also to nothing.

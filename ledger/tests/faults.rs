@@ -54,7 +54,11 @@ fn draft<'a>(store: &Store, records: &'a [Record<'a>]) -> BlockDraft<'a> {
 
 #[test]
 fn a_failed_sync_is_never_repeated() {
-    for split in [false, true] {
+    for (split, io_uring) in [(false, false), (true, false), (true, true)] {
+        let policy = GroupPolicy {
+            io_uring,
+            ..GroupPolicy::default()
+        };
         let mut failed = 0;
         for fails_at in 0.. {
             let dir = tempfile::tempdir().unwrap();
@@ -62,7 +66,7 @@ fn a_failed_sync_is_never_repeated() {
             store.watch(failing);
             UNTIL.set(fails_at);
             let mut acknowledged = 0;
-            let mut committer = split.then(|| store.split(GroupPolicy::default()).unwrap());
+            let mut committer = split.then(|| store.split(policy).unwrap());
             let broken = loop {
                 if store.next_height() > 4 {
                     break None;

@@ -10,8 +10,8 @@ use signed_note::{StandardVerifier, VerifierList};
 use tempfile::TempDir;
 use tlog_tiles::{Tile, TileHashReader, TileReader};
 use wattbook_ledger::{
-    Error, FaultKind, HeaderIndex, INDEX_DIR, KeyKind, Note, NoteError, NoteKey, Reader, RecordProof, Store,
-    check_consistency, checkpoints, export_tiles, origin,
+    COMMIT_SIZE, COMMITS_FILE, Error, FaultKind, HeaderIndex, INDEX_DIR, KeyIndex, KeyKind, Note, NoteError, NoteKey,
+    Reader, RecordProof, Store, check_consistency, checkpoints, export_tiles, origin,
 };
 use wattbook_types::tree::leaf_hash;
 
@@ -348,5 +348,120 @@ fn foreign_crates_verify_tiles_as_they_grow_and_refuse_a_flipped_byte() {
             assert!(audit(out.path(), &vkey, &every).is_err(), "{name}, byte {at}");
         }
         std::fs::write(&path, &sound).unwrap();
+    }
+}
+
+#[test]
+fn a_block_other_than_the_committed_one_proves_nothing() {
+    let dir = TempDir::new().unwrap();
+    drop(build(dir.path(), 12));
+    let reader = Reader::open(dir.path()).unwrap();
+    let mut index = HeaderIndex::open(&reader).unwrap();
+    let note = checkpoint(&mut index, &reader, 13);
+    let last_of_5 = index.header(&reader, 5).unwrap().0.next_seq().unwrap() - 1;
+    index.prove(&reader, last_of_5, &note).unwrap();
+    let path = dir.path().join(COMMITS_FILE);
+    let sound = std::fs::read(&path).unwrap();
+    // Length and digest of the entry; its signature is for `verify`.
+    for at in [8, 16, 47] {
+        let mut bytes = sound.clone();
+        bytes[5 * COMMIT_SIZE as usize + at] ^= 1;
+        // Where an index does not hold it is made again, as far as the ledger does.
+        std::fs::write(&path, &sound).unwrap();
+        let mut index = HeaderIndex::open(&reader).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        for refused in [
+            index.header(&reader, 5).map(drop).unwrap_err(),
+            index.prove(&reader, last_of_5, &note).map(drop).unwrap_err(),
+        ] {
+            let Error::Damaged(fault) = refused else {
+                panic!("{refused}")
+            };
+            assert_eq!((fault.kind, fault.height), (FaultKind::CommitMismatch, Some(5)));
+        }
+    }
+    std::fs::write(&path, &sound).unwrap();
+    index.prove(&reader, last_of_5, &note).unwrap();
+}
+
+#[test]
+fn no_line_is_lost_between_witnesses_and_nothing_is_left_behind() {
+    let dir = TempDir::new().unwrap();
+    drop(build(dir.path(), 5));
+    let reader = Reader::open(dir.path()).unwrap();
+    let mut index = HeaderIndex::open(&reader).unwrap();
+    let note = checkpoint(&mut index, &reader, 6);
+    // What a crash left of a write.
+    let folder = dir.path().join(checkpoints::CHECKPOINTS_DIR);
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("00000000000000000006.note.tmp"), "torn").unwrap();
+    checkpoints::keep(dir.path(), &note).unwrap();
+    let witnesses: Vec<(NoteKey, SigningKey)> = (0..8)
+        .map(|number| {
+            let secret = SigningKey::from_bytes(&[100 + number; 32]);
+            let name = format!("witness.example/{number}");
+            (NoteKey::witness(name, secret.verifying_key()), secret)
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for (witness, secret) in &witnesses {
+            let (dir, note) = (dir.path(), &note);
+            scope.spawn(move || {
+                let line = Note::cosign(note.checkpoint(), 7, witness.name(), secret);
+                checkpoints::cosign(dir, 6, line, witness).unwrap();
+                checkpoints::keep(dir, note).unwrap();
+            });
+        }
+    });
+    let kept = checkpoints::newest(dir.path()).unwrap().unwrap();
+    for (witness, _) in &witnesses {
+        assert_eq!(kept.verify(witness), Ok(Some(7)));
+    }
+    let tiles = dir.path().join("tiles");
+    export_tiles(&mut index, &reader, &kept, &tiles).unwrap();
+    let mut folders = vec![folder, tiles];
+    while let Some(folder) = folders.pop() {
+        for item in std::fs::read_dir(folder).unwrap() {
+            let path = item.unwrap().path();
+            assert!(
+                path.extension().is_none_or(|ending| ending != "tmp"),
+                "{}",
+                path.display()
+            );
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+}
+
+#[test]
+fn records_follow_from_any_number_on() {
+    let dir = TempDir::new().unwrap();
+    let mut store = build(dir.path(), 20);
+    let mut reader = Reader::open(dir.path()).unwrap();
+    let mut index = HeaderIndex::open(&reader).unwrap();
+    let mut by_kind = KeyIndex::new(|record, keys| keys.push(record.kind));
+    by_kind.extend(&reader, &index).unwrap();
+    assert!(!by_kind.extend(&reader, &index).unwrap());
+    grow(&mut store, 20);
+    reader.refresh().unwrap();
+    while index.extend_by(&reader, 7).unwrap() {}
+    assert!(by_kind.extend(&reader, &index).unwrap());
+    let last = store.next_seq() - 1;
+    let all: Vec<_> = (reader.blocks().map(Result::unwrap).flat_map(|block| block.records)).collect();
+    assert_eq!(all.len() as u64, last);
+    for from in [0, 1, 2, last / 2, last, last + 1, u64::MAX] {
+        let found = index.records(&reader, from).unwrap().map(Result::unwrap);
+        let found = found.map(|(header, record)| {
+            assert!((header.first_seq..header.first_seq + header.record_count).contains(&record.seq));
+            record
+        });
+        let expected: Vec<_> = all.iter().filter(|record| record.seq >= from).copied().collect();
+        assert_eq!(found.collect::<Vec<_>>(), expected, "from {from}");
+    }
+    for kind in 1..=4 {
+        let found = by_kind.records(&reader, kind).map(|found| found.unwrap().1);
+        assert!(found.eq(all.iter().filter(|record| record.kind == kind).copied()));
     }
 }

@@ -158,3 +158,83 @@ fn nothing_is_taken_that_the_log_key_has_not_signed() {
     assert_eq!(recorded_chain(bare.path()), Some(ChainId(sha256(&[GENESIS]))));
     assert_eq!(Store::open(bare.path(), &key(), SMALL).unwrap().0.committed().height, 7);
 }
+
+/// Changes entries of a commit file.
+fn spoil(dir: &Path, heights: &[usize]) {
+    let path = dir.join("commits.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    heights.iter().for_each(|height| bytes[112 * height + 70] ^= 1);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn an_entry_that_neither_side_has_hides_none_behind_it() {
+    let (good, here, there) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let mut store = build(good.path(), 30);
+    let lengths: Vec<u64> = (0..2).map(|_| append(&mut store, &payloads(4)).length).collect();
+    store.commit().unwrap();
+    drop(store);
+    let whole = all(good.path());
+    // Neither has the entries of 20, 21 and 28; the block behind them is damaged here.
+    copy(good.path(), here.path());
+    copy(good.path(), there.path());
+    spoil(here.path(), &[20, 21, 28, 30]);
+    spoil(there.path(), &[20, 21, 28, 9]);
+    let path = here.path().join(format!("{:08}.seg", (lengths[0] + 40) / 4096));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[((lengths[0] + 40) % 4096) as usize] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let repaired = mend(here.path(), there.path()).unwrap();
+    assert_eq!(
+        (repaired.height, repaired.entries, repaired.entries_unsigned),
+        (32, 1, 3),
+        "{repaired}"
+    );
+    assert_eq!(
+        repaired.blocks.iter().map(|(height, _)| *height).collect::<Vec<_>>(),
+        [32]
+    );
+    assert!(
+        repaired.to_string().contains("sign 3 commit entries again"),
+        "{repaired}"
+    );
+    let (store, recovery) = Store::open(here.path(), &key(), SMALL).unwrap();
+    assert_eq!(store.committed().height, 32, "{recovery}");
+    drop(store);
+    let damaged = here.path().join("damaged");
+    std::fs::remove_dir_all(damaged).unwrap();
+    assert!(all(here.path()) == whole, "{recovery}");
+
+    // Farther back than a crash reaches, or the first of all: refused, and nothing is changed.
+    let mut store = build(good.path().join("long").as_path(), 0);
+    (0..1_100).for_each(|_| _ = append(&mut store, &[vec![1; 16]]));
+    store.commit().unwrap();
+    drop(store);
+    for bad in [0, 1, 76] {
+        copy(&good.path().join("long"), here.path());
+        copy(&good.path().join("long"), there.path());
+        spoil(here.path(), &[bad]);
+        spoil(there.path(), &[bad]);
+        let before = all(here.path());
+        let refused = mend(here.path(), there.path()).unwrap_err();
+        assert!(
+            matches!(refused, RepairError::EntryGap { height, count: 1_101 } if height == bad as u64),
+            "{refused}"
+        );
+        assert!(all(here.path()) == before);
+        assert!(Store::open(here.path(), &key(), SMALL).is_err());
+    }
+    copy(&good.path().join("long"), here.path());
+    copy(&good.path().join("long"), there.path());
+    spoil(here.path(), &[77]);
+    spoil(there.path(), &[77]);
+    assert_eq!(mend(here.path(), there.path()).unwrap().entries_unsigned, 1);
+    assert_eq!(
+        Store::open(here.path(), &key(), SMALL).unwrap().0.committed().height,
+        1_100
+    );
+}

@@ -20,7 +20,7 @@ fn with_snapshots(dir: &Path, blocks: u64) -> Vec<u64> {
         let claim = anchor.advance(&block.header, block.digest, block.length);
         lengths.push(block.length);
         let state = [height as u8; 100];
-        Snapshot::write(dir, store.chain(), &claim, &[vec![&state[..]]]).unwrap();
+        Snapshot::write(dir, &key(), store.chain(), &claim, &[vec![&state[..]]]).unwrap();
     }
     lengths
 }
@@ -32,7 +32,7 @@ fn anchor_of(dir: &Path, height: u64) -> Anchor {
         .into_iter()
         .find(|(h, _)| *h == height)
         .unwrap();
-    let snapshot = Snapshot::read(&path, chain).unwrap();
+    let snapshot = Snapshot::read(&path, chain, &key().verifying_key()).unwrap();
     assert_eq!(snapshot.section(0), Some([height as u8; 100].as_slice()));
     snapshot.anchor(dir, chain).unwrap()
 }
@@ -99,7 +99,7 @@ fn what_no_longer_fits_is_refused() {
     let anchor = anchor_of(dir.path(), 7);
     let chain = Reader::open(dir.path()).unwrap().chain();
     let (_, path) = Snapshot::list(dir.path()).unwrap()[5].clone();
-    let snapshot = Snapshot::read(&path, chain).unwrap();
+    let snapshot = Snapshot::read(&path, chain, &key().verifying_key()).unwrap();
     assert_eq!(snapshot.height(), 7);
     // Each byte of the block's header: the snapshot is not of this log.
     for at in lengths[7] - 376..lengths[7] {

@@ -185,6 +185,7 @@ fn measure(args: &Args, leaves: u32, recorded: &Recorded, report: &mut Report) -
         .saturating_mul(args.capacity_seconds);
     let needs = Needs {
         clients: args.clients,
+        idle: 0,
         open_s: 1_200 + 10 * u64::from(args.seconds),
         seed: args.seed,
     };

@@ -20,13 +20,16 @@
 
 mod arrivals;
 mod cpu;
+mod crowd;
 mod feed;
 mod flow;
 mod hdr;
 mod html;
+mod ingest;
 mod limits;
 mod load;
 mod receive;
+mod registration;
 mod report;
 mod session;
 mod site;
@@ -46,6 +49,10 @@ enum Command {
     Load(LoadArgs),
     /// The node's figures: capacity and cost by stage, latencies over rates and at a peak hour; a report of them.
     Feed(feed::Args),
+    /// The ingest stage by itself, on both backends of the sockets.
+    Ingest(ingest::Args),
+    /// Thousands of idle sessions beside one that trades.
+    Crowd(crowd::Args),
 }
 
 /// Where the node is.
@@ -157,6 +164,8 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Load(args) => one(&args),
         Command::Feed(args) => feed::run(&args),
+        Command::Ingest(args) => ingest::run(&args),
+        Command::Crowd(args) => crowd::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -190,6 +199,7 @@ fn one(args: &LoadArgs) -> Result<(), Error> {
         .unwrap_or_default();
     let needs = site::Needs {
         clients: args.clients,
+        idle: 0,
         open_s: args.seconds.into(),
         seed: args.seed,
     };

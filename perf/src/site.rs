@@ -1,6 +1,7 @@
 //! The node under load: a process of our own on a fresh chain, or one that runs already; and its accounts.
 
 use crate::flow::Orders;
+use crate::registration::registration;
 use crate::{Error, Place};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -10,14 +11,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use wattbook_feed::client::{Client, StreamKind};
-use wattbook_feed::keys::{BlsSecret, SigningKey, sign_ed25519};
+use wattbook_feed::keys::{BlsSecret, SigningKey};
 use wattbook_feed::sbe::Outbound;
-use wattbook_feed::signed::{Grade, MeterEntry, Register, RegisterRecord, meters_root};
+use wattbook_feed::signed::Grade;
 use wattbook_node::chain::{self, FIRST_SERIAL, Secrets, Spec};
 use wattbook_node::config::CONFIG_FILE;
 use wattbook_node::keys;
 use wattbook_types::ids::PERIOD_S;
-use wattbook_types::{ChainId, ContractId, Param, ParticipantId, Phase, Reject, Roles, TimeNs};
+use wattbook_types::{ChainId, ContractId, Param, ParticipantId, Phase, Reject, TimeNs};
 
 /// CONTRACT after gate opening on a fresh chain, s.
 const CONTRACT_S: i64 = 4;
@@ -25,8 +26,6 @@ const CONTRACT_S: i64 = 4;
 const SPARE_S: u64 = 600;
 /// Points minted for a client of a fresh chain: a million.
 const MINT: i64 = 1_000_000 * 1_000_000_000;
-/// Registered capacity of a client, Wh: never a limit.
-const CAPACITY_WH: u64 = 1_000_000_000_000_000;
 /// Longest wait for a registration or for the book to open.
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -67,6 +66,8 @@ pub(crate) struct Account {
 pub(crate) struct Needs {
     /// Accounts, each with a session of its own.
     pub(crate) clients: u32,
+    /// Sessions beside theirs.
+    pub(crate) idle: u32,
     /// Time the book of a fresh chain must stay open, s.
     pub(crate) open_s: u64,
     /// Seed of the orders.
@@ -207,12 +208,12 @@ fn spec(needs: Needs) -> (Spec, ContractId) {
 /// Room for every client, and the defaults that a figure depends on, spelled out.
 fn configuration(needs: Needs) -> String {
     let mut text = String::new();
+    // The sessions of one load may still be closing while the next one's log on.
+    let sessions_max = 2 * needs.clients + needs.idle + 64;
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "[ingest]\nsessions_max = {}\n\n[verify]\nbatch_deadline_us = 2000\nbatch_len_max = 4096",
-        // The sessions of one load may still be closing while the next one's log on.
-        2 * needs.clients + 64
+        "[ingest]\nsessions_max = {sessions_max}\n\n[ingest.limits]\nsessions_per_address_max = {sessions_max}\n\n[verify]\nbatch_deadline_us = 2000\nbatch_len_max = 4096"
     );
     text
 }
@@ -271,7 +272,7 @@ fn register(
             nonce: 1,
             orders: Orders::new(needs.seed, at.into(), contract),
         };
-        client.send_register(&record(chain, &account, registrar))?;
+        client.send_register(&registration(chain, account.id, &account.secret, registrar))?;
         accounts.push(account);
     }
     // A registration has no answer of its own on a session that is not logged on: the last account logs on.
@@ -294,30 +295,4 @@ fn register(
         }
     }
     Ok((chain, accounts))
-}
-
-fn record(chain: ChainId, account: &Account, registrar: &SigningKey) -> RegisterRecord {
-    let meters = vec![MeterEntry {
-        meter: account.id.get(),
-        import_cap_wh: CAPACITY_WH,
-        export_cap_wh: CAPACITY_WH,
-        kind: 2,
-        reserved: 0,
-    }];
-    let register = Register {
-        roles: Roles::BUYER.union(Roles::SELLER).bits(),
-        flags: 0,
-        admit_serial: account.id.get(),
-        not_after_ns: u64::MAX,
-        public_key: account.secret.public_key(),
-        session_spki: [0; 32],
-        group: [0; 32],
-        meters_root: meters_root(&meters).0,
-    };
-    RegisterRecord {
-        register,
-        admit: sign_ed25519(registrar, &register.admit_digest(chain)),
-        possession: account.secret.prove_possession(&register.digest(chain)),
-        meters,
-    }
 }

@@ -3,9 +3,10 @@
 //! # Invariants
 //! * An item is called valid by a check over fresh coefficients that holds, or by blst alone; it is called invalid by
 //!   blst alone.
-//! * Bisection works on points already computed, ordered by source, so that the first split isolates a sender.
+//! * Bisection works on points already computed, ordered by source, so that the first split isolates a sender. What a
+//!   check found in the subgroup is not tested for it again in its parts.
 
-use crate::cpu::{Path, Points};
+use crate::cpu::{Found, Path, Points};
 use crate::key::{PublicKey, decompress, verify_alone};
 use crate::rlc::{self, Coefficients};
 use crate::{Policy, SignatureError, Stats};
@@ -114,7 +115,7 @@ pub(crate) fn check_points(
         return verdicts;
     }
     stats.batches += 1;
-    let transcript = rlc::transcript(items.iter().map(|i| (i.key.as_bytes(), i.message, i.signature)));
+    let transcript = rlc::transcript(path.pool(), items);
     let mut batch = Batch {
         items,
         dst,
@@ -123,21 +124,17 @@ pub(crate) fn check_points(
         path,
     };
     prepared.sort_by_key(|item| item.source);
-    let suspicion = if is_suspect {
-        Suspicion::Certain
-    } else {
-        Suspicion::Open
-    };
-    batch.resolve(&prepared, suspicion, &mut verdicts, stats);
+    batch.resolve(&prepared, is_suspect, &mut verdicts, stats);
     verdicts
 }
 
-/// What is known of a part of a batch.
-enum Suspicion {
-    /// Nothing yet.
-    Open,
+/// A part of a batch and what is known of it.
+struct Part {
+    range: Range<usize>,
     /// It holds an invalid signature.
-    Certain,
+    is_suspect: bool,
+    /// Its signatures are in the subgroup, as a check of all of them or of more found.
+    are_in_g1: bool,
 }
 
 impl Batch<'_> {
@@ -145,20 +142,31 @@ impl Batch<'_> {
     fn resolve(
         &mut self,
         prepared: &[Prepared],
-        suspicion: Suspicion,
+        is_suspect: bool,
         verdicts: &mut [Result<(), SignatureError>],
         stats: &mut Stats,
     ) {
         // BOUND: a part is at most split at every second level off the middle, so the stack stays logarithmic.
-        let mut parts: Vec<(Range<usize>, Suspicion)> = vec![(0..prepared.len(), suspicion)];
-        while let Some((range, suspicion)) = parts.pop() {
+        let mut parts = vec![Part {
+            range: 0..prepared.len(),
+            is_suspect,
+            are_in_g1: false,
+        }];
+        while let Some(Part {
+            range,
+            is_suspect,
+            mut are_in_g1,
+        }) = parts.pop()
+        {
             let part = &prepared[range.clone()];
             // A whole batch is tried at any length; a short part is not worth an equation.
-            let is_tried =
-                matches!(suspicion, Suspicion::Open) && (part.len() > ALONE_MAX || part.len() == prepared.len());
-            if is_tried && self.holds(part, stats) {
-                part.iter().for_each(|item| verdicts[item.index] = Ok(()));
-                continue;
+            if !is_suspect && (part.len() > ALONE_MAX || part.len() == prepared.len()) {
+                let found = self.holds(part, are_in_g1, stats);
+                if found == Found::Holds {
+                    part.iter().for_each(|item| verdicts[item.index] = Ok(()));
+                    continue;
+                }
+                are_in_g1 |= found == Found::Fails;
             }
             if part.len() <= ALONE_MAX {
                 self.one_by_one(part, verdicts, stats);
@@ -167,12 +175,25 @@ impl Batch<'_> {
             stats.bisections += 1;
             let middle = range.start + split(part);
             let left = &prepared[range.start..middle];
-            if left.len() > ALONE_MAX && self.holds(left, stats) {
-                left.iter().for_each(|item| verdicts[item.index] = Ok(()));
-                parts.push((middle..range.end, Suspicion::Certain));
+            let found = if left.len() > ALONE_MAX {
+                self.holds(left, are_in_g1, stats)
             } else {
-                parts.push((middle..range.end, Suspicion::Open));
-                parts.push((range.start..middle, Suspicion::Certain));
+                Found::Outside
+            };
+            let right = Part {
+                range: middle..range.end,
+                is_suspect: found == Found::Holds,
+                are_in_g1,
+            };
+            parts.push(right);
+            if found == Found::Holds {
+                left.iter().for_each(|item| verdicts[item.index] = Ok(()));
+            } else {
+                parts.push(Part {
+                    range: range.start..middle,
+                    is_suspect: true,
+                    are_in_g1: are_in_g1 || found == Found::Fails,
+                });
             }
         }
     }
@@ -183,19 +204,25 @@ impl Batch<'_> {
         }
     }
 
-    /// Whether `part` holds under fresh coefficients. Without randomness nothing holds, so that every item ends at blst
-    /// alone.
-    fn holds(&mut self, part: &[Prepared], stats: &mut Stats) -> bool {
+    /// What a check of `part` under fresh coefficients finds. Without randomness nothing is known, so that every item ends
+    /// at blst alone.
+    fn holds(&mut self, part: &[Prepared], are_in_g1: bool, stats: &mut Stats) -> Found {
         let mut grouped: Vec<&Prepared> = part.iter().collect();
         grouped.sort_by_key(|item| item.key);
         match Coefficients::draw(&self.transcript, grouped.iter().map(|item| item.index)) {
-            Some(coefficients) => self.holds_under(&grouped, &coefficients, stats),
-            None => false,
+            Some(coefficients) => self.holds_under(&grouped, are_in_g1, &coefficients, stats),
+            None => Found::Outside,
         }
     }
 
-    /// Whether `grouped`, ordered by key, holds under these coefficients.
-    fn holds_under(&mut self, grouped: &[&Prepared], coefficients: &Coefficients, stats: &mut Stats) -> bool {
+    /// What a check of `grouped`, ordered by key, finds under these coefficients.
+    fn holds_under(
+        &mut self,
+        grouped: &[&Prepared],
+        are_in_g1: bool,
+        coefficients: &Coefficients,
+        stats: &mut Stats,
+    ) -> Found {
         let points: Vec<Points> = grouped.iter().map(|item| item.points).collect();
         let (mut groups, mut keys, mut start) = (Vec::new(), Vec::new(), 0);
         for group in grouped.chunk_by(|a, b| a.key == b.key) {
@@ -204,7 +231,7 @@ impl Batch<'_> {
             start += group.len();
         }
         stats.pairings += 1 + keys.len() as u64;
-        self.path.holds(&points, coefficients, &groups, &keys)
+        self.path.holds(&points, are_in_g1, coefficients, &groups, &keys)
     }
 }
 
@@ -298,12 +325,14 @@ mod tests {
                 _ => j as i32 % 3 - 1,
             };
             let coefficients = Coefficients::from_trits(2, trit);
-            batch.holds_under(&part, &coefficients, &mut Stats::default())
+            batch.holds_under(&part, false, &coefficients, &mut Stats::default()) == Found::Holds
         };
         assert!(holds(&good, [1, 1]) && holds(&good, [1, -1]) && holds(&good, [0, -1]));
         assert!(holds(&exchanged, [1, 1]) && holds(&exchanged, [-1, -1]));
         assert!(!holds(&exchanged, [1, 0]) && !holds(&exchanged, [0, -1]));
-        assert!(!batch.holds(&exchanged, &mut Stats::default()));
-        assert!(batch.holds(&good, &mut Stats::default()));
+        for are_in_g1 in [false, true] {
+            let mut found = |part: &[Prepared]| batch.holds(part, are_in_g1, &mut Stats::default());
+            assert_eq!((found(&exchanged), found(&good)), (Found::Fails, Found::Holds));
+        }
     }
 }

@@ -36,7 +36,7 @@
 //!   When it gives none, every signature is checked by itself.
 //! * Verdicts are a function of the input. Coefficients and, with faults, the counters of [`Stats`] need not repeat.
 //! * Unsafe code stands in `curve` and in `cpu`'s `field`, `sswu` and `lines`, which call blst's C interface, in its
-//!   `avx2` and `ifma`, and where `gpu` says so.
+//!   `avx2`, `ifma` and `sha`, and where `gpu` says so.
 //!
 //! # Error bound
 //! A valid signature is never refused. A check accepts a batch that is not good with probability at most 3^-90, about
@@ -56,6 +56,7 @@ mod curve;
 pub mod gpu;
 mod key;
 pub mod measure;
+mod numbering;
 mod policy;
 mod rlc;
 mod stats;

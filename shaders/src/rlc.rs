@@ -24,13 +24,15 @@
 //! not hold, at most one value of its `r_i` modulo r satisfies the equation, and the 3^90 < r values of `r_i` differ
 //! modulo r: again at most 3^-90. A batch that is not good has one of the two faults, so no independence is needed.
 
+use crate::batch::Item;
+use crate::cpu::Pool;
 use crate::curve;
-use crate::key::PUBLIC_KEY_SIZE;
 use blst::blst_p1;
 use sha2::{Digest, Sha256};
-use wattbook_feed::signed::SIGNATURE_SIZE;
 use wattbook_types::{Hash, sha256};
 
+/// Items that a thread hashes at a time.
+const RUN_MAX: usize = 1 << 12;
 /// Trits of a coefficient.
 pub(crate) const TRITS: usize = 90;
 /// Trits of a digit as drawn.
@@ -91,12 +93,21 @@ pub(crate) struct Coefficients {
 impl Coefficients {
     /// Coefficients of the items at `indices` of the batch; `None` if the operating system gives no randomness.
     pub(crate) fn draw(transcript: &Hash, indices: impl Iterator<Item = usize>) -> Option<Self> {
+        Self::draw_on(&Pool::default(), transcript, &indices.collect::<Vec<_>>())
+    }
+
+    /// [`Self::draw`] on these threads.
+    pub(crate) fn draw_on(pool: &Pool, transcript: &Hash, indices: &[usize]) -> Option<Self> {
         let mut key = [0u8; 32];
         getrandom::fill(&mut key).ok()?;
         // Key and transcript fill a block of SHA-256, so each item starts from the same state.
         let keyed = Sha256::new().chain_update(key).chain_update(transcript.0);
         Some(Self {
-            wide: indices.map(|index| prf(&keyed, index)).collect(),
+            wide: pool
+                .map_runs(indices.len(), RUN_MAX, |run| {
+                    indices[run].iter().map(|index| prf(&keyed, *index)).collect::<Vec<_>>()
+                })
+                .concat(),
         })
     }
 
@@ -160,19 +171,23 @@ impl Coefficients {
     }
 }
 
-/// Hash of all (pk, M, S) of a batch in order.
-pub(crate) fn transcript<'a>(
-    items: impl Iterator<Item = (&'a [u8; PUBLIC_KEY_SIZE], &'a [u8], &'a [u8; SIGNATURE_SIZE])>,
-) -> Hash {
-    let mut bytes = Vec::with_capacity(items.size_hint().0 * (PUBLIC_KEY_SIZE + 40 + SIGNATURE_SIZE));
-    for (key, message, signature) in items {
-        bytes.extend_from_slice(key);
-        // The length keeps the encoding injective where tests sign messages that are no digests.
-        bytes.extend_from_slice(&(message.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(message);
-        bytes.extend_from_slice(signature);
-    }
-    sha256(&[&bytes])
+/// Hash of all (pk, M, S) of a batch in order: of their number and the hashes of its runs of [`RUN_MAX`], so that many
+/// threads make it.
+pub(crate) fn transcript(pool: &Pool, items: &[Item<'_>]) -> Hash {
+    let digest = |at: usize| {
+        let run = items.chunks(RUN_MAX).nth(at).unwrap_or_default();
+        let mut hash = Sha256::new();
+        for item in run {
+            hash.update(item.key.as_bytes());
+            // The length keeps the encoding injective where tests sign messages that are no digests.
+            hash.update((item.message.len() as u64).to_le_bytes());
+            hash.update(item.message);
+            hash.update(item.signature);
+        }
+        <[u8; 32]>::from(hash.finalize())
+    };
+    let digests = pool.map(items.len().div_ceil(RUN_MAX), digest);
+    sha256(&[&(items.len() as u64).to_le_bytes(), digests.as_flattened()])
 }
 
 /// Nine digits base 3^10 from SHA-256(key || transcript || index || count), count going up until there are enough.
@@ -254,6 +269,7 @@ pub(crate) fn total(combinations: &[blst_p1]) -> blst_p1 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::PublicKey;
     use proptest::prelude::*;
 
     const WIDTHS: [Width; 3] = [Width::Two, Width::Five, Width::Ten];
@@ -274,14 +290,45 @@ mod tests {
         assert_ne!(draw(), draw(), "a fresh key for every check");
     }
 
+    /// Whatever differs: a key, a signature, where a message ends, how many items there are and in which run; threads do
+    /// not matter.
     #[test]
     fn transcript_tells_items_apart() {
-        let (key, other, signature) = ([1; PUBLIC_KEY_SIZE], [2; PUBLIC_KEY_SIZE], [3; SIGNATURE_SIZE]);
-        let base = transcript([(&key, &b"ab"[..], &signature), (&key, b"c", &signature)].into_iter());
-        let moved = transcript([(&key, &b"a"[..], &signature), (&key, b"bc", &signature)].into_iter());
-        let swapped = transcript([(&other, &b"ab"[..], &signature), (&key, b"c", &signature)].into_iter());
-        assert_ne!(base, moved);
-        assert_ne!(base, swapped);
+        let key = |seed: u8| {
+            let secret = blst::min_sig::SecretKey::key_gen(&[seed; 32], &[]).unwrap();
+            PublicKey::new(&secret.sk_to_pk().to_bytes()).unwrap()
+        };
+        let (keys, signatures) = ([key(1), key(2)], [[3; 48], [4; 48]]);
+        let hash = |threads, items: &[(usize, &'static [u8], usize)]| {
+            let items: Vec<Item<'_>> = (items.iter())
+                .map(|(key, message, signature)| Item {
+                    key: &keys[*key],
+                    message,
+                    signature: &signatures[*signature],
+                    source: 0,
+                })
+                .collect();
+            transcript(&Pool::new(threads), &items)
+        };
+        let base = hash(1, &[(0, b"ab", 0), (0, b"c", 0)]);
+        for other in [
+            &[(0, &b"a"[..], 0), (0, b"bc", 0)][..],
+            &[(1, b"ab", 0), (0, b"c", 0)],
+            &[(0, b"ab", 0), (0, b"c", 1)],
+            &[(0, b"c", 0), (0, b"ab", 0)],
+            &[(0, b"ab", 0)],
+            &[],
+        ] {
+            assert_ne!(base, hash(1, other));
+        }
+        let long = vec![(0, &b"m"[..], 0); 2 * RUN_MAX + 3];
+        assert_eq!(hash(1, &long), hash(3, &long));
+        for at in [0, RUN_MAX - 1, RUN_MAX, 2 * RUN_MAX + 2] {
+            let mut other = long.clone();
+            other[at].2 = 1;
+            assert_ne!(hash(2, &long), hash(2, &other), "item {at}");
+        }
+        assert_ne!(hash(1, &long[..RUN_MAX]), hash(1, &long[..RUN_MAX + 1]));
     }
 
     /// Every trit of every place takes its three values equally often, by a chi-squared test that a fair source fails

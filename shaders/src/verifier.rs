@@ -7,7 +7,8 @@ use crate::gpu::pairing::Pairings;
 use crate::gpu::tree::LeafKind;
 use crate::gpu::verify::{Begun, Engine};
 use crate::gpu::{self, Device};
-use crate::key::{PUBLIC_KEY_SIZE, PublicKey, SIGNATURE_DST};
+use crate::key::{PublicKey, SIGNATURE_DST};
+use crate::numbering::Numbering;
 use crate::policy::{Policy, Rates, Route};
 use crate::{SignatureError, Stats};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,8 @@ use wattbook_types::{ChainId, Hash};
 
 /// Keys whose lines a device keeps unless told otherwise: 2.8 GB.
 pub const DEVICE_KEYS_MAX: usize = 1 << 17;
+/// Headers that a thread hashes at a time.
+const RUN_MAX: usize = 1 << 10;
 /// Leaves of a batch from which hashing them on a device is worth the way there.
 const LEAVES_FOR_DEVICE: usize = 1 << 15;
 
@@ -76,7 +79,7 @@ impl Verdict {
 }
 
 /// What comes in a batch: something that holds an envelope.
-pub trait Submitted {
+pub trait Submitted: Sync {
     /// The envelope; the same whenever asked.
     fn candidate(&self) -> Candidate<'_>;
 }
@@ -96,6 +99,8 @@ pub struct Pending<E> {
     /// What is wrong with each envelope's count or root; the others' signatures are under way.
     faults: Vec<Option<Verdict>>,
     work: Work,
+    /// Different keys among them.
+    keys: usize,
     start: Instant,
 }
 
@@ -266,18 +271,23 @@ impl Verifier {
         self.stats.envelopes += batch.len() as u64;
         // Hashing a leaf costs a thousandth of checking a signature, so trees go first.
         let faults = self.faults_of_trees(&batch);
-        let digests: Vec<Hash> = (batch.iter())
-            .map(|envelope| envelope.candidate().header.digest(chain))
-            .collect();
+        let pool = self.path.pool();
+        let digests = pool.map_runs(batch.len(), RUN_MAX, |run| {
+            let digest = |envelope: &E| envelope.candidate().header.digest(chain);
+            batch[run].iter().map(digest).collect::<Vec<Hash>>()
+        });
+        let digests = digests.concat();
         let items = items(&batch, &digests, &faults);
-        let work = match (self.route_of(items.len(), keys_of(&items)), &self.gpu) {
+        let numbering = Numbering::new(pool, &items);
+        let keys = numbering.keys.len();
+        let work = match (self.route_of(items.len(), keys), &self.gpu) {
             (Route::Gpu, Some(gpu)) if !items.is_empty() => {
                 let gpu = gpu.clone();
                 let mut pairings = gpu.pairings.as_deref().map(lock);
                 if let (Some(pairings), Some(cost)) = (&mut pairings, self.rates.gpu) {
                     pairings.weigh(cost.signature_ns, self.threads);
                 }
-                let begun = Begun::new(&gpu.engine, &items, pairings.as_deref_mut());
+                let begun = Begun::new(&gpu.engine, &items, numbering, pool, pairings.as_deref_mut());
                 drop(pairings);
                 match begun {
                     Ok(begun) => {
@@ -302,6 +312,7 @@ impl Verifier {
             digests,
             faults,
             work,
+            keys,
             start,
         }
     }
@@ -313,11 +324,12 @@ impl Verifier {
             digests,
             faults,
             work,
+            keys,
             start,
         } = pending;
         let items = items(&batch, &digests, &faults);
         self.on_device -= usize::from(matches!(work, Work::Device { .. }));
-        let checked = self.check(&items, work, start);
+        let checked = self.check(&items, keys, work, start);
         assert_eq!(checked.len(), items.len(), "one verdict per signature");
         let mut signatures = checked.into_iter();
         let verdict = |fault: Option<Verdict>| match fault {
@@ -345,7 +357,7 @@ impl Verifier {
     }
 
     /// blst's verdict on every item.
-    fn check(&mut self, items: &[Item<'_>], work: Work, start: Instant) -> Checked {
+    fn check(&mut self, items: &[Item<'_>], keys: usize, work: Work, start: Instant) -> Checked {
         let len = items.len() as u64;
         // Nothing is begun before the last batch is finished but on a device, whose time with a batch starts then.
         let start = self.last.map_or(start, |last| start.max(last));
@@ -360,7 +372,7 @@ impl Verifier {
                 stats.take_route(wanted, len);
                 // A batch with faults says nothing of the next.
                 if self.policy == Policy::Auto && stats.bisections == self.stats.bisections {
-                    self.rates.learn(wanted, items.len(), keys_of(items), start.elapsed());
+                    self.rates.learn(wanted, items.len(), keys, start.elapsed());
                 }
                 verdicts
             }
@@ -405,7 +417,11 @@ impl Verifier {
             return Some(self.check_on_cpu(route, items, stats));
         }
         let gpu = self.gpu.clone()?;
-        let begun = Begun::new(&gpu.engine, items, gpu.pairings.as_deref().map(lock).as_deref_mut()).ok()?;
+        let pool = self.path.pool();
+        let numbering = Numbering::new(pool, items);
+        let mut pairings = gpu.pairings.as_deref().map(lock);
+        let begun = Begun::new(&gpu.engine, items, numbering, pool, pairings.as_deref_mut()).ok()?;
+        drop(pairings);
         self.finish_on_device(&gpu, begun, items, stats)
     }
 
@@ -474,14 +490,6 @@ impl Verifier {
 }
 
 type Checked = Vec<Result<(), SignatureError>>;
-
-/// Different keys among the items.
-fn keys_of(items: &[Item<'_>]) -> usize {
-    let mut keys: Vec<&[u8; PUBLIC_KEY_SIZE]> = items.iter().map(|item| item.key.as_bytes()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys.len()
-}
 
 /// Keys on a device; a thread that panicked over them has changed nothing that bears on a verdict.
 fn lock(pairings: &Mutex<Pairings>) -> MutexGuard<'_, Pairings> {

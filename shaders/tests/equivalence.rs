@@ -147,6 +147,7 @@ proptest! {
         let envelopes = build(&plan);
         let alone = verify(Policy::OneByOne, &envelopes);
         prop_assert_eq!(&verify(Policy::Batch, &envelopes), &alone);
+        prop_assert_eq!(&verify(Policy::Gpu, &envelopes), &alone);
         // Beyond two envelopes this is the batch again.
         if envelopes.len() <= 3 {
             prop_assert_eq!(&verify(Policy::Auto, &envelopes), &alone);
@@ -192,6 +193,7 @@ fn ten_thousand_envelopes() {
             .collect();
         let envelopes = build(&plan);
         let verdicts = verify(Policy::Batch, &envelopes);
+        assert!(verify(Policy::Gpu, &envelopes) == verdicts, "on the device");
         for (envelope, verdict) in envelopes.iter().zip(verdicts) {
             let parts = [
                 envelope.key.as_bytes(),

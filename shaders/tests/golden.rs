@@ -62,12 +62,12 @@ fn envelopes_and_possession_hold() {
             key: &set.key,
             source: 0,
         };
-        for policy in [Policy::Auto, Policy::OneByOne, Policy::Batch] {
+        for policy in signers::POLICIES {
             assert_eq!(
-                Verifier::new(policy).verify(set.chain, &[candidate; 3]),
+                signers::verifier(policy).verify(set.chain, &[candidate; 3]),
                 [Verdict::Valid; 3]
             );
-            let other_chain = Verifier::new(policy).verify(ChainId::default(), &[candidate; 3]);
+            let other_chain = signers::verifier(policy).verify(ChainId::default(), &[candidate; 3]);
             assert_eq!(other_chain, [Verdict::BadSignature(SignatureError::Mismatch); 3]);
         }
     }

@@ -6,9 +6,9 @@
 mod signers;
 
 use serde_json::Value;
-use signers::{Envelope, verify};
+use signers::{Envelope, POLICIES, verify};
 use std::collections::BTreeMap;
-use wattbook_shaders::{Policy, PublicKey, Verdict};
+use wattbook_shaders::{PublicKey, Verdict};
 
 fn bytes<const N: usize>(value: &Value) -> [u8; N] {
     hex::decode(value.as_str().unwrap()).unwrap().try_into().unwrap()
@@ -38,7 +38,7 @@ fn noble_and_arkworks_agree_with_every_path() {
         expected.push(noble);
     }
     assert_eq!((kinds.len(), kinds["good"]), (14, 12), "{kinds:?}");
-    for policy in [Policy::Auto, Policy::OneByOne, Policy::Batch] {
+    for policy in POLICIES {
         let valid = |verdict: Verdict| verdict == Verdict::Valid;
         let verdicts: Vec<bool> = verify(policy, &envelopes).into_iter().map(valid).collect();
         assert_eq!(verdicts, expected, "{policy:?}");

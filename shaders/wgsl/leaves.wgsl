@@ -1,9 +1,9 @@
-// Leaf hashes of many trees. Leaves are bytes as they came, two or three quarters of a block each.
+// Runs of leaves of many trees, a thread each. Leaves are bytes as they came, two or three quarters of a block each.
 
 struct Params {
     first: u32,
     end: u32,
-    // The level's cohorts.
+    // The stage's cohorts.
     cohorts_at: u32,
     cohorts: u32,
     // Vectors a leaf: 2 or 3.
@@ -27,18 +27,24 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let place = forest_place(k, params.cohorts_at, params.cohorts);
-    let at = (starts[place.tree] + place.node) * params.quarters;
-    var hash = swap_digest(Digest(leaves[at], leaves[at + 1u]));
-    if (params.hashed == 0u) {
-        var c = vec4<u32>(0u);
-        if (params.quarters == 3u) {
-            c = swap_bytes(leaves[at + 2u]);
+    let start = place.node * RUN;
+    let count = min(RUN, place.width_in - start);
+    for (var i = 0u; i < count; i++) {
+        let at = (starts[place.tree] + start + i) * params.quarters;
+        var hash = swap_digest(Digest(leaves[at], leaves[at + 1u]));
+        if (params.hashed == 0u) {
+            var c = vec4<u32>(0u);
+            if (params.quarters == 3u) {
+                c = swap_bytes(leaves[at + 2u]);
+            }
+            hash = leaf_hash(hash.a, hash.b, c, params.quarters);
         }
-        hash = leaf_hash(hash.a, hash.b, c, params.quarters);
+        run_nodes[i] = hash;
     }
+    let root = run_root(count);
     if (place.width_out == 1u) {
-        roots[place.tree] = swap_digest(hash);
+        roots[place.tree] = swap_digest(root);
     } else {
-        nodes[place.base_out + place.node] = hash;
+        nodes[place.base_out + place.node] = root;
     }
 }

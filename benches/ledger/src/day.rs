@@ -10,7 +10,7 @@ use wattbook_feed::signed::{
     EnvelopeHeader, LeafBytes, Register, RegisterRecord, SealedEnvelope, encode_item, meters_root, record_kind,
     tick_payload,
 };
-use wattbook_ledger::{Appended, BlockDraft, Options, Record, Store};
+use wattbook_ledger::{Appended, BlockDraft, GENESIS_FILE, HeaderIndex, Options, Reader, Record, Store};
 use wattbook_node::chain::{self, FIRST_SERIAL, Secrets, Spec};
 use wattbook_node::execute::{Executor, decode_record, dpos_hash};
 use wattbook_types::command::Cancel;
@@ -26,10 +26,41 @@ const COMMIT_BLOCKS: u64 = 64;
 const SEED: [u8; 32] = [7; 32];
 const CONTRACT: ContractId = ContractId::new(1_628_736, ContractId::PRODUCT_QUARTER_HOUR, 1);
 
+/// Bytes of log that a record takes, about.
+const RECORD_SIZE: u64 = 192;
+
+/// Records of a log of so many mebibytes, about.
+pub(crate) const fn records_of(mib: u64) -> u64 {
+    (mib << 20) / RECORD_SIZE
+}
+
+/// Writes a ledger of so many records into `dir`, unless a figure before has.
+pub(crate) fn ensure(dir: &Path, args: &crate::Args, records: u64) -> Result<(), Box<dyn std::error::Error>> {
+    if dir.join(GENESIS_FILE).exists() {
+        return Ok(());
+    }
+    eprintln!("bench-ledger: writing {records} records");
+    let mut day = Day::begin(dir, args.accounts)?;
+    for _ in 0..records / BLOCK_RECORDS {
+        day.block()?;
+    }
+    day.store.commit()?;
+    Ok(())
+}
+
+/// Number of the last committed record.
+pub(crate) fn last_seq(reader: &Reader) -> Result<u64, Box<dyn std::error::Error>> {
+    let index = HeaderIndex::open(reader)?;
+    let tip = index.size().checked_sub(1).ok_or("the ledger is empty")?;
+    let (header, _) = index.header(reader, tip)?;
+    Ok(header.first_seq + header.record_count - 1)
+}
+
 /// A ledger under way.
 pub(crate) struct Day {
     pub(crate) store: Store,
     pub(crate) executor: Executor,
+    pub(crate) log_key: SigningKey,
     accounts: u64,
     sent: u64,
 }
@@ -67,6 +98,7 @@ impl Day {
         let mut day = Self {
             store,
             executor,
+            log_key: key,
             accounts,
             sent: 0,
         };

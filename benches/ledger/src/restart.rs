@@ -1,9 +1,10 @@
 //! `ledger/restart`: from the call that starts a node to its open port, with a snapshot 100,000 records old.
 
 use crate::Args;
-use crate::day::{BLOCK_RECORDS, Day};
+use crate::day::{BLOCK_RECORDS, Day, records_of};
 use crate::report::Figure;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use wattbook_feed::keys::alias_key;
 use wattbook_feed::signed::Alias;
 use wattbook_ledger::Snapshot;
 use wattbook_node::chain::GRID_COMPANY;
-use wattbook_node::config::{Clock, Config};
+use wattbook_node::config::{Clock, Config, VerifyPolicy};
 use wattbook_node::ring::ring;
 use wattbook_node::stage::publish::Publish;
 use wattbook_node::topology::Node;
@@ -20,15 +21,10 @@ use wattbook_node::topology::Node;
 const TAIL_RECORDS: u64 = 100_000;
 /// Records before it from which the streams are filled.
 const STREAM_RECORDS: u64 = 200_000;
-/// Bytes of log that a record takes, about.
-const RECORD_SIZE: u64 = 192;
 const ROUNDS: u64 = 5;
 
-pub(crate) fn run(args: &Args) -> Result<Vec<Figure>, Box<dyn std::error::Error>> {
-    let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let folder = tempfile::tempdir_in(parent)?;
-    let dir = folder.path();
-    let records = (args.restart_mib << 20) / RECORD_SIZE;
+pub(crate) fn run(args: &Args, dir: &Path) -> Result<Vec<Figure>, Box<dyn std::error::Error>> {
+    let records = records_of(args.restart_mib);
     eprintln!("bench-ledger: writing {records} records");
     let mut day = Day::begin(dir, args.accounts)?;
     let config = {
@@ -38,13 +34,15 @@ pub(crate) fn run(args: &Args) -> Result<Vec<Figure>, Box<dyn std::error::Error>
             ..Config::default()
         };
         config.seal.snapshot_records = 0;
+        // No device is looked for: its loader is slow and talks to stderr.
+        config.verify.policy = VerifyPolicy::Batch;
         config
     };
     let (_, publications) = ring(1, config.wait);
     let (sockets, _) = ring(1, config.wait);
     let alias = Alias::new(alias_key(&[7; 32]), day.executor.chain());
     let readers = BTreeSet::from([GRID_COMPANY]);
-    let mut publish = Publish::new(publications, sockets, Box::new(|| ()), alias, 65_536, readers);
+    let mut publish = Publish::new(publications, sockets, Box::new(|| ()), alias, &config.publish, readers);
     let mut anchor = day.store.anchor();
     let blocks = records / BLOCK_RECORDS;
     let snapshot_at = blocks.saturating_sub(TAIL_RECORDS / BLOCK_RECORDS).max(1);
@@ -65,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<Vec<Figure>, Box<dyn std::error::Error>
                 .streams(header.height, config.publish.snapshot_history_len)
                 .encode();
             let sections = [image.parts().collect(), vec![streams.as_slice()]];
-            snapshot_size = Snapshot::write(dir, day.executor.chain(), &claim, &sections)?;
+            snapshot_size = Snapshot::write(dir, &day.log_key, day.executor.chain(), &claim, &sections)?;
         }
     }
     let length = day.store.commit()?.length;

@@ -2,7 +2,7 @@
 //!
 //! # Contract
 //! [`verify`] reads the files alone and holds every claim in them against what it works out itself:
-//! * bytes: checksums, frames, padding, chain, record roots, log roots, commit entries ([`wattbook_ledger::check_with`]);
+//! * bytes: checksums, frames, padding, chain, record roots, log roots, commit entries ([`wattbook_ledger::check_in`]);
 //! * signatures: commits by the log key, registrations by the registrar with proof of possession and meters, envelopes
 //!   by their participants, genesis accounts by theirs; reveals carry none and stand by their commitment;
 //! * execution: every record is accepted by the market, every state root, parameter digest, delegates' digest, event
@@ -12,7 +12,8 @@
 //! # Order
 //! The finding given is the first in the log. Bytes of a block are judged before its records, a record's signature before
 //! its execution, records before the header that closes them. Signatures are checked in batches across blocks; what a
-//! batch finds goes before anything found behind it.
+//! batch finds goes before anything found behind it. Blocks are read and decoded ahead of their execution
+//! ([`crate::execute::ahead`]); what reading finds is said after everything before it was executed.
 //!
 //! # Absences
 //! Nothing is written. Nothing panics, whatever the bytes are. Without an anchor the log says only that it agrees with
@@ -22,7 +23,8 @@ mod finding;
 
 pub use finding::{ChainFault, Detail, Finding, FindingKind};
 
-use crate::execute::{EventTree, Executor, StartError, decode_record, dpos_hash};
+use crate::execute::ahead::{self, Ahead, DecodedBlock, DecodedRecord, Signed, Stopped, read_ahead};
+use crate::execute::{EventTree, Executor, StartError, dpos_hash};
 use crate::keys::{self, KeyFileError};
 use ed25519_dalek::VerifyingKey;
 use std::collections::BTreeMap;
@@ -30,12 +32,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use thiserror::Error;
-use wattbook_feed::signed::{Alias, RegisterRecord, SealedEnvelope, record_kind};
+use wattbook_feed::signed::{Alias, SealedEnvelope};
 use wattbook_ledger::{
-    Block, CheckError, FaultKind, GENESIS_FILE, GenesisRoots, HEADER_SIZE, Reader, RecordRef, check_with, frame_size,
+    CheckError, Fault, FaultKind, GENESIS_FILE, GenesisRoots, HEADER_SIZE, Reader, Retained, check_in, frame_size,
 };
 use wattbook_shaders::{Candidate, PublicKey, Verdict, Verifier};
-use wattbook_types::tree::{Frontier, leaf_hash};
+use wattbook_types::tree::Frontier;
 use wattbook_types::{ChainId, Command, Hash, ParticipantId, Reject, TimeNs, sha256};
 
 /// Envelopes checked at once.
@@ -164,7 +166,20 @@ impl From<wattbook_ledger::Error> for ReplayError {
 ///
 /// # Errors
 /// The first [`Finding`] in the log; [`FaultKind::Locked`] while a node runs on the directory.
-pub fn verify(dir: &Path, anchor: Option<ChainId>, mut progress: impl FnMut(u64)) -> Result<Verified, Finding> {
+pub fn verify(dir: &Path, anchor: Option<ChainId>, progress: impl FnMut(u64)) -> Result<Verified, Finding> {
+    verify_in(dir, None, anchor, progress)
+}
+
+/// Verifies as [`verify`] does, with segments that were moved off read from an archive.
+///
+/// # Errors
+/// As [`verify`]; [`FaultKind::MovedOff`] without the archive.
+pub fn verify_in(
+    dir: &Path,
+    archive: Option<&Path>,
+    anchor: Option<ChainId>,
+    mut progress: impl FnMut(u64),
+) -> Result<Verified, Finding> {
     let genesis_path = dir.join(GENESIS_FILE);
     let genesis = std::fs::read(&genesis_path).map_err(|error| Finding::unreadable(&genesis_path, &error))?;
     if anchor.is_some_and(|anchor| anchor != ChainId(sha256(&[&genesis]))) {
@@ -185,17 +200,19 @@ pub fn verify(dir: &Path, anchor: Option<ChainId>, mut progress: impl FnMut(u64)
     });
     run.signatures = Some(Signatures::new(run.executor.chain(), registrar));
 
-    let outcome = check_with(dir, &log_key, |block| {
+    let read = |ahead: &mut Ahead| check_in(dir, archive, &log_key, |block| ahead.push(block));
+    let (executed, outcome) = read_ahead(run.executor.chain(), ahead::Signatures::Keep, read, |block| {
         run.block(block)?;
         progress(block.header.height);
-        Ok(())
+        Ok::<(), Finding>(())
     });
-    // Whatever stopped the reading lies behind every signature still to be checked.
+    // Whatever stopped execution or reading lies behind every signature still to be checked.
     run.flush()?;
+    executed?;
     let checked = match outcome {
         Ok(checked) => checked,
         Err(CheckError::Fault(fault)) => return Err(fault.into()),
-        Err(CheckError::Visit(finding)) => return Err(finding),
+        Err(CheckError::Visit(Stopped)) => unreachable!("reading stops where execution did, which is said before"),
     };
     let totals = run.totals;
     Ok(Verified {
@@ -218,14 +235,32 @@ pub fn verify(dir: &Path, anchor: Option<ChainId>, mut progress: impl FnMut(u64)
 ///
 /// # Errors
 /// [`ReplayError`].
-pub fn replay(dir: &Path, mut progress: impl FnMut(u64)) -> Result<Replayed, ReplayError> {
-    let reader = Reader::open(dir)?;
+pub fn replay(dir: &Path, progress: impl FnMut(u64)) -> Result<Replayed, ReplayError> {
+    replay_in(dir, None, progress)
+}
+
+/// Executes as [`replay`] does, with segments that were moved off read from an archive.
+///
+/// # Errors
+/// [`ReplayError`].
+pub fn replay_in(dir: &Path, archive: Option<&Path>, mut progress: impl FnMut(u64)) -> Result<Replayed, ReplayError> {
+    let reader = Reader::open_in(dir, archive)?;
     let mut run = Run::start(dir, reader.genesis())?;
-    for block in reader.blocks() {
-        let block = block.map_err(Finding::from)?;
-        run.block(&block)?;
+    let read = |ahead: &mut Ahead| {
+        for block in reader.blocks() {
+            if ahead.push(&block?) == Err(Stopped) {
+                break;
+            }
+        }
+        Ok::<(), Fault>(())
+    };
+    let (executed, outcome) = read_ahead(run.executor.chain(), ahead::Signatures::Drop, read, |block| {
+        run.block(block)?;
         progress(block.header.height);
-    }
+        Ok::<(), Finding>(())
+    });
+    executed?;
+    outcome.map_err(Finding::from)?;
     Ok(run.end())
 }
 
@@ -261,7 +296,8 @@ struct Places {
 impl Places {
     fn new(dir: &Path) -> Self {
         // The ledger holds the size against every header before it gives a block; until then nothing is located.
-        let size = std::fs::metadata(dir.join("00000000.seg")).map_or(1, |file| file.len().max(1));
+        let first = Retained::read(dir).map_or(0, |retained| retained.first());
+        let size = std::fs::metadata(dir.join(format!("{first:08}.seg"))).map_or(1, |file| file.len().max(1));
         Self {
             dir: dir.to_owned(),
             segment_size: size,
@@ -324,8 +360,8 @@ impl Run {
     }
 
     /// Executes a block whose bytes hold, and judges what its header says.
-    fn block(&mut self, block: &Block<'_>) -> Result<(), Finding> {
-        let header = &block.header;
+    fn block(&mut self, block: &mut DecodedBlock) -> Result<(), Finding> {
+        let header = block.header;
         // BOUND: a block ends with the frame of its header.
         let header_at = block.end - frame_size(HEADER_SIZE as u64);
         if header.chain != self.executor.chain() {
@@ -357,14 +393,14 @@ impl Run {
         }
         self.height = header.height;
         self.state_root = state_root;
-        self.headers.push(leaf_hash(block.raw));
+        self.headers.push(block.leaf);
         Ok(())
     }
 
     /// Executes the records of a block and its end; state root and parameter digest.
-    fn records(&mut self, block: &Block<'_>, tree: &mut EventTree) -> Result<(Hash, Hash), Finding> {
+    fn records(&mut self, block: &mut DecodedBlock, tree: &mut EventTree) -> Result<(Hash, Hash), Finding> {
         let header = &block.header;
-        for record in &block.records {
+        for record in &mut block.records {
             self.record(record, header.height, header.time, tree)?;
         }
         let last = header.first_seq.saturating_add(header.record_count).saturating_sub(1);
@@ -377,26 +413,24 @@ impl Run {
 
     fn record(
         &mut self,
-        record: &RecordRef<'_>,
+        record: &mut DecodedRecord,
         height: u64,
         block_time: TimeNs,
         tree: &mut EventTree,
     ) -> Result<(), Finding> {
-        let chain = self.executor.chain();
-        let places = &self.places;
-        let finding = |fault: ChainFault| places.finding(fault, record.offset, height).in_record(record.seq);
+        let (seq, offset, places) = (record.seq, record.offset, &self.places);
+        let finding = |fault: ChainFault| places.finding(fault, offset, height).in_record(seq);
         let refused = |fault: ChainFault, reject: Reject| finding(fault).because(Detail::Reject(reject));
-        if let Some(signatures) = &mut self.signatures {
+        if let (Some(signatures), Some(signed)) = (&mut self.signatures, record.signed.take()) {
             signatures
-                .take(record, height, &self.executor)
+                .take(signed, (seq, offset), height, &self.executor)
                 .map_err(|(fault, reject)| refused(fault, reject))?;
             if signatures.is_full() {
                 signatures.flush(places)?;
             }
         }
-        let command = decode_record(chain, record.kind, record.version, record.payload)
-            .map_err(|reject| refused(ChainFault::Record, reject))?;
-        match &command {
+        let command = (record.command.as_ref()).map_err(|reject| refused(ChainFault::Record, *reject))?;
+        match command {
             Command::Tick(time) if *time <= self.ticked => return Err(finding(ChainFault::TickOrder)),
             Command::Tick(time) if *time > block_time => return Err(finding(ChainFault::TickBeyond)),
             Command::Tick(time) => {
@@ -410,8 +444,8 @@ impl Run {
             }
             Command::Reveal(_) => self.totals.reveals += 1,
         }
-        let events = (self.executor.apply(record.seq, &command))
-            .map_err(|refusal| refused(ChainFault::Refused, refusal.reject))?;
+        let events =
+            (self.executor.apply(seq, command)).map_err(|refusal| refused(ChainFault::Refused, refusal.reject))?;
         if let Some(checked) = &self.events {
             events.iter().for_each(|event| tree.push(event, &checked.alias));
         }
@@ -471,27 +505,27 @@ impl Signatures {
         }
     }
 
-    /// Takes in what a record has signed, before it is applied.
-    fn take(&mut self, record: &RecordRef<'_>, height: u64, executor: &Executor) -> Result<(), (ChainFault, Reject)> {
-        let malformed = |reject| (ChainFault::Record, reject);
-        match record.kind {
-            record_kind::REGISTER => {
-                let register = RegisterRecord::decode(record.payload).map_err(malformed)?;
-                register.verify(self.chain, &self.registrar).map_err(|reject| {
-                    let fault = match reject {
-                        Reject::BadAdmission => ChainFault::Admission,
-                        Reject::BadMeters => ChainFault::Meters,
-                        _ => ChainFault::Possession,
-                    };
-                    (fault, reject)
-                })
-            }
-            record_kind::ENVELOPE => {
-                let envelope = SealedEnvelope::decode(record.payload).map_err(malformed)?;
+    /// Takes in what the record at (number, log offset) has signed, before it is applied.
+    fn take(
+        &mut self,
+        signed: Signed,
+        (seq, offset): (u64, u64),
+        height: u64,
+        executor: &Executor,
+    ) -> Result<(), (ChainFault, Reject)> {
+        match signed {
+            Signed::Register(register) => register.verify(self.chain, &self.registrar).map_err(|reject| {
+                let fault = match reject {
+                    Reject::BadAdmission => ChainFault::Admission,
+                    Reject::BadMeters => ChainFault::Meters,
+                    _ => ChainFault::Possession,
+                };
+                (fault, reject)
+            }),
+            Signed::Envelope(envelope) => {
                 // An unknown sender has no key to check; the market refuses the record.
                 if let Some(key) = self.key(ParticipantId::new(envelope.header.participant), executor) {
                     self.pending_leaves += envelope.leaves.len();
-                    let (seq, offset) = (record.seq, record.offset);
                     self.pending.push(Pending {
                         envelope,
                         key,
@@ -502,7 +536,6 @@ impl Signatures {
                 }
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 

@@ -46,6 +46,19 @@ pub enum VerifyPolicy {
     Gpu,
 }
 
+/// Who reads and writes the sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Backend {
+    /// `io_uring` where the kernel has it, else `mio`.
+    Auto,
+    /// The kernel says which sockets are ready.
+    Mio,
+    /// The kernel does it itself; where it refuses, `mio` does, and the log says so.
+    IoUring,
+}
+
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -66,6 +79,8 @@ pub struct Config {
     pub publish: Publish,
     /// The public stream over UDP.
     pub fanout: Fanout,
+    /// What becomes of old segments.
+    pub retention: Retention,
     /// Where the node's metrics are read.
     pub metrics: Metrics,
 }
@@ -74,6 +89,12 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ingest {
+    /// Who reads and writes the sockets.
+    pub backend: Backend,
+    /// Certificate and key where sessions come over TLS 1.3; none: they come in the clear.
+    pub tls: Option<Tls>,
+    /// What one address, one participant and all together may send.
+    pub limits: Limits,
     /// Most sessions at once.
     pub sessions_max: usize,
     /// Longest packet taken, bytes.
@@ -90,6 +111,38 @@ pub struct Ingest {
     pub ring_len: usize,
 }
 
+/// Files of the session port's certificate, PEM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and those that lead from it towards a root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// What may come in; a rate of 0 is no limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Most sessions at once from one address, or one /64 of IPv6.
+    pub sessions_per_address_max: usize,
+    /// Most sessions at once of one participant.
+    pub sessions_per_participant_max: usize,
+    /// Messages a second of one participant; of one address before a logon and on the public feed.
+    pub messages_per_s: u64,
+    /// Bytes a second of the same.
+    pub bytes_per_s: u64,
+    /// Messages a second of all together.
+    pub total_messages_per_s: u64,
+    /// Bytes a second of all together.
+    pub total_bytes_per_s: u64,
+    /// Logons and registrations a second of one address or participant: each costs a pairing.
+    pub logons_per_s: u64,
+    /// Time of sending at these rates that can be saved up and sent at once, ms.
+    pub burst_ms: u64,
+}
+
 /// The verify stage.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -102,6 +155,8 @@ pub struct Verify {
     pub batch_deadline_us: u64,
     /// Invalid signatures after which a session is closed.
     pub bad_signatures_max: u32,
+    /// Refused logons and registrations after which a session is closed.
+    pub bad_logons_max: u32,
     /// Hundredths of a full batch's time that envelopes of suspect sessions may take, which are checked one by one: what
     /// an attacker who signs badly can slow everybody down by. Ten is the share that PROTOCOL 5 names. It needs what paths
     /// cost, which only the policy `auto` measures.
@@ -124,6 +179,9 @@ pub struct Seal {
     pub block_records_max: usize,
     /// Longest time a record waits for its block, ms (live clock).
     pub block_ms: u64,
+    /// Shortest time from a block's first record to its end, us (live clock): a block ends after it once the one before is
+    /// on disk. With `block_ms` or more, blocks end by their time alone.
+    pub block_min_us: u64,
     /// Longest time between Ticks of an idle node, ms (live clock).
     pub idle_tick_ms: u64,
     /// Size of a ledger segment, bytes; an existing ledger keeps its own.
@@ -134,6 +192,8 @@ pub struct Seal {
     pub group_blocks_max: usize,
     /// How long a sync waits for further blocks, us, if the one before had several; 0: it does not.
     pub group_linger_us: u64,
+    /// Syncs by io_uring where the kernel grants it, by msync where not.
+    pub io_uring: bool,
     /// Slots of the ring from the match stage.
     pub ring_len: usize,
     /// Records from one snapshot to the next; 0: none are made.
@@ -142,6 +202,8 @@ pub struct Seal {
     pub snapshots_kept: usize,
     /// Mebibytes a second that the scrubber reads of a ledger opened from a snapshot; 0: it does not.
     pub scrub_mib_s: u64,
+    /// Least time from one signed checkpoint to the next, ms; 0: the node signs none.
+    pub checkpoint_ms: u64,
 }
 
 /// The publish stage.
@@ -150,7 +212,9 @@ pub struct Seal {
 pub struct Publish {
     /// Messages kept per stream for sessions that come back.
     pub history_len: usize,
-    /// Of them, as many as a snapshot holds: what a restart from it remembers.
+    /// Mebibytes that the messages kept of all streams take at most; beyond, the oldest go, whosever they are.
+    pub history_mib: usize,
+    /// Of the messages of a stream, as many as a snapshot holds: what a restart from it remembers.
     pub snapshot_history_len: usize,
     /// Slots of the ring into this stage and of the one back to the sockets.
     pub ring_len: usize,
@@ -195,6 +259,16 @@ impl Fanout {
     }
 }
 
+/// Old segments of the ledger, looked at whenever a snapshot has been written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Newest segments that stay; more do where a snapshot needs them. 0: all.
+    pub segments_kept: u64,
+    /// Folder to which the others are moved.
+    pub archive: Option<PathBuf>,
+}
+
 /// The metrics' endpoint.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -214,6 +288,7 @@ impl Default for Config {
             seal: Seal::default(),
             publish: Publish::default(),
             fanout: Fanout::default(),
+            retention: Retention::default(),
             metrics: Metrics::default(),
         }
     }
@@ -222,6 +297,9 @@ impl Default for Config {
 impl Default for Ingest {
     fn default() -> Self {
         Self {
+            backend: Backend::Auto,
+            tls: None,
+            limits: Limits::default(),
             sessions_max: 1_000,
             packet_size_max: 60_000,
             login_timeout_ms: 10_000,
@@ -233,6 +311,21 @@ impl Default for Ingest {
     }
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions_per_address_max: 1_000,
+            sessions_per_participant_max: 16,
+            messages_per_s: 100_000,
+            bytes_per_s: 64 << 20,
+            total_messages_per_s: 4_000_000,
+            total_bytes_per_s: 2 << 30,
+            logons_per_s: 1_000,
+            burst_ms: 1_000,
+        }
+    }
+}
+
 impl Default for Verify {
     fn default() -> Self {
         Self {
@@ -240,6 +333,7 @@ impl Default for Verify {
             batch_len_max: 4_096,
             batch_deadline_us: 2_000,
             bad_signatures_max: 16,
+            bad_logons_max: 64,
             suspect_share_pct: 10,
             suspect_len_max: 32,
             threads: 0,
@@ -254,15 +348,18 @@ impl Default for Seal {
         Self {
             block_records_max: 16_384,
             block_ms: 100,
+            block_min_us: 1_000,
             idle_tick_ms: 10_000,
             segment_size: 64 << 20,
             group_size_max: 8 << 20,
             group_blocks_max: 64,
             group_linger_us: 0,
+            io_uring: false,
             ring_len: 64,
             snapshot_records: 100_000,
             snapshots_kept: 3,
             scrub_mib_s: 32,
+            checkpoint_ms: 60_000,
         }
     }
 }
@@ -291,6 +388,7 @@ impl Default for Publish {
     fn default() -> Self {
         Self {
             history_len: 65_536,
+            history_mib: 512,
             snapshot_history_len: 65_536,
             ring_len: 16_384,
         }
@@ -354,6 +452,14 @@ impl Config {
         let nonzero = [
             ("ingest.sessions_max", self.ingest.sessions_max),
             ("ingest.ring_len", self.ingest.ring_len),
+            (
+                "ingest.limits.sessions_per_address_max",
+                self.ingest.limits.sessions_per_address_max,
+            ),
+            (
+                "ingest.limits.sessions_per_participant_max",
+                self.ingest.limits.sessions_per_participant_max,
+            ),
             ("verify.batch_len_max", self.verify.batch_len_max),
             ("verify.ring_len", self.verify.ring_len),
             ("verify.suspect_len_max", self.verify.suspect_len_max),
@@ -362,12 +468,19 @@ impl Config {
             ("seal.ring_len", self.seal.ring_len),
             ("seal.snapshots_kept", self.seal.snapshots_kept),
             ("publish.history_len", self.publish.history_len),
+            ("publish.history_mib", self.publish.history_mib),
             ("publish.ring_len", self.publish.ring_len),
         ];
         if let Some((key, _)) = nonzero.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Value {
                 key,
                 problem: "must be at least 1",
+            });
+        }
+        if (self.retention.segments_kept > 0) != self.retention.archive.is_some() {
+            return Err(ConfigError::Value {
+                key: "retention.archive",
+                problem: "goes with retention.segments_kept: a folder to move to, and how many segments stay",
             });
         }
         if !(512..=65_535).contains(&self.ingest.packet_size_max) {
@@ -418,6 +531,9 @@ mod tests {
                 .to_string()
                 .contains("ingest.ring_len")
         );
+        std::fs::write(&path, "[retention]\nsegments_kept = 4\n").unwrap();
+        let error = Config::load(None, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("retention.archive"), "{error}");
         std::fs::write(&path, "clock = \"lockstep\"\n").unwrap();
         assert_eq!(Config::load(None, dir.path()).unwrap().clock, Clock::Lockstep);
     }

@@ -1,5 +1,7 @@
 //! Execution of records: the one path by which a running node, `replay` and `verify` turn records into state.
 
+pub mod ahead;
+
 use thiserror::Error;
 use wattbook_feed::sbe::encode_public;
 use wattbook_feed::signed::{
@@ -166,9 +168,7 @@ pub fn decode_record(chain: ChainId, kind: u16, version: u16, payload: &[u8]) ->
         record_kind::REGISTER => RegisterRecord::decode(payload)?
             .to_registration()
             .map(Command::Register),
-        record_kind::ENVELOPE => {
-            SealedEnvelope::decode(payload).map(|envelope| Command::Envelope(envelope.to_command()))
-        }
+        record_kind::ENVELOPE => SealedEnvelope::decode_command(payload).map(Command::Envelope),
         record_kind::REVEAL => RevealRecord::decode(payload)?.to_command(chain).map(Command::Reveal),
         record_kind::TICK => decode_tick(payload).map(Command::Tick),
         _ => Err(Reject::UnknownMessage),
@@ -197,6 +197,11 @@ impl EventTree {
         if encode_public(event, alias, &mut self.scratch) {
             self.frontier.push(tree::leaf_hash(&self.scratch));
         }
+    }
+
+    /// Adds an event by its public form.
+    pub fn push_public(&mut self, message: &[u8]) {
+        self.frontier.push(tree::leaf_hash(message));
     }
 
     /// Number of public events.

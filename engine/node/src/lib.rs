@@ -3,9 +3,9 @@
 //! # Map
 //! `topology` which stage runs where · `stage` the stages, one file each · `ring` what joins them · `execute` records to
 //! state, the one path of node, `replay` and `verify` · `audit` those two · `restart` snapshots, and coming back from them · `chain` a new one ·
-//! `config`, `keys` what a node is given · `metrics` what it counts · `cli` the commands ·
+//! `config`, `keys` what a node is given · `limits` what may come in · `metrics` what it counts · `cli` the commands ·
 //! `notary` checkpoints · `deal_proof` a contract for a third party ·
-//! `export` tables for analysts · `present` messages and records as lines of text or JSON.
+//! `selection` which records are asked for · `export` tables for analysts · `present` messages and records as lines of text or JSON.
 
 pub mod audit;
 pub mod chain;
@@ -16,10 +16,12 @@ pub mod demo;
 pub mod execute;
 pub mod export;
 pub mod keys;
+pub mod limits;
 pub mod metrics;
 pub mod notary;
 pub mod present;
 pub mod restart;
 pub mod ring;
+pub mod selection;
 pub mod stage;
 pub mod topology;

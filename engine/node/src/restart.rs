@@ -3,19 +3,22 @@
 //! # Contract
 //! * A snapshot holds two sections: the image of the state, and the streams that sessions follow. It is written by a thread
 //!   of its own; while one is being written the next waits and others are dropped; trading never waits.
-//! * [`newest`] takes the newest snapshot that is whole, whose block stands in the log, and whose state has the root that
-//!   this block names. Every other is passed over, and said to be.
+//! * [`snapshots`] gives the snapshots that are whole and signed with the log key, whose block stands in the log, and whose
+//!   state has the root that this block names, newest first. Every other is passed over, and said to be.
 //! * A node that came back from a snapshot answers as one that replayed everything, but that its streams begin where the
 //!   snapshot's do: as many messages back as `publish.snapshot_history_len` says.
 
+use crate::config::Retention;
 use crate::execute::Executor;
 use crate::stage::publish::Streams;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
-use wattbook_ledger::{Anchor, Claim, Scrub, Snapshot};
+use wattbook_ledger::{Anchor, Claim, GENESIS_FILE, SNAPSHOTS_DIR, Scrub, Snapshot, retain_beside};
 use wattbook_market::Image;
 use wattbook_types::ChainId;
 
@@ -34,33 +37,66 @@ pub struct Restored {
     pub anchor: Anchor,
 }
 
-/// The newest snapshot of the ledger in `dir` that holds, if there is one.
-pub fn newest(dir: &Path, genesis: &[u8], chain: ChainId) -> Option<Restored> {
-    let snapshots = match Snapshot::list(dir) {
-        Ok(snapshots) => snapshots,
-        Err(error) => {
-            tracing::warn!(%error, "no snapshot can be looked for");
-            return None;
-        }
-    };
-    snapshots.into_iter().find_map(|(height, path)| {
-        restore(dir, &path, genesis, chain)
+/// The snapshots of the ledger in `dir` that hold, newest first, each read when it is asked for.
+pub fn snapshots(dir: &Path, genesis: &[u8], key: &VerifyingKey) -> impl Iterator<Item = Restored> {
+    let list = Snapshot::list(dir).unwrap_or_else(|error| {
+        tracing::warn!(%error, "no snapshot can be looked for");
+        Vec::new()
+    });
+    list.into_iter().filter_map(move |(height, path)| {
+        restore(dir, &path, genesis, key)
             .map_err(|why| tracing::warn!(height, path = %path.display(), %why, "a snapshot is passed over"))
             .ok()
     })
 }
 
-fn restore(dir: &Path, path: &Path, genesis: &[u8], chain: ChainId) -> Result<Restored, String> {
-    let snapshot = Snapshot::read(path, chain).map_err(|fault| fault.to_string())?;
+/// Height and file of a snapshot, and why it does not hold, if so.
+pub type CheckedSnapshot = (u64, PathBuf, Result<(), String>);
+
+/// Holds every snapshot of the ledger in `dir` against the block it names.
+pub fn check_snapshots(dir: &Path) -> Vec<CheckedSnapshot> {
+    let check = |path: &Path| {
+        let genesis = std::fs::read(dir.join(GENESIS_FILE)).map_err(|error| error.to_string())?;
+        let key = wattbook_feed::signed::Genesis::decode(&genesis).map_err(|error| error.to_string())?;
+        let key = VerifyingKey::from_bytes(&key.log_key).map_err(|error| error.to_string())?;
+        restore(dir, path, &genesis, &key).map(drop)
+    };
+    match Snapshot::list(dir) {
+        Ok(list) => list
+            .into_iter()
+            .map(|(height, path)| {
+                let held = check(&path);
+                (height, path, held)
+            })
+            .collect(),
+        Err(error) => vec![(0, dir.join(SNAPSHOTS_DIR), Err(error.to_string()))],
+    }
+}
+
+/// The node of the snapshot at `path`.
+///
+/// # Errors
+/// Why it is not to be used, in a sentence.
+pub fn restore(dir: &Path, path: &Path, genesis: &[u8], key: &VerifyingKey) -> Result<Restored, String> {
+    let chain = wattbook_feed::signed::genesis::chain_id(genesis);
+    let snapshot = Snapshot::read(path, chain, key).map_err(|fault| fault.to_string())?;
     let anchor = snapshot.anchor(dir, chain).map_err(|fault| fault.to_string())?;
     let state = snapshot.section(STATE).unwrap_or_default();
-    let mut executor = Executor::restore(genesis, state).map_err(|error| error.to_string())?;
     let header = anchor.header();
-    if executor.root() != header.state_root || executor.params_hash() != header.params_hash {
+    let (executor, streams) = thread::scope(|scope| {
+        let streams = scope.spawn(|| snapshot.section(STREAMS).and_then(Streams::decode));
+        let executor = Executor::restore(genesis, state).map_err(|error| error.to_string());
+        let executor = executor.map(|mut executor| (executor.root(), executor));
+        (executor, streams.join().unwrap_or_default())
+    });
+    let (root, executor) = executor?;
+    if root != header.state_root || executor.params_hash() != header.params_hash {
         return Err("its state has another root than its block names".to_owned());
     }
-    let streams = snapshot.section(STREAMS).and_then(Streams::decode);
     let streams = streams.ok_or("its streams cannot be read")?;
+    if streams.height() != header.height || executor.market().state().height != header.height {
+        return Err("its sections are of different blocks".to_owned());
+    }
     Ok(Restored {
         executor,
         streams,
@@ -121,13 +157,20 @@ impl Keeper {
     }
 }
 
-/// Writes snapshots until nobody makes any more, and keeps the newest `keep`.
-pub fn write(dir: &Path, chain: ChainId, drafts: &Receiver<Draft>, keep: usize) {
+/// Writes snapshots until nobody makes any more, keeps the newest `keep`, and after each moves off what the policy says.
+pub fn write(
+    dir: &Path,
+    key: &SigningKey,
+    chain: ChainId,
+    drafts: &Receiver<Draft>,
+    keep: usize,
+    retention: &Retention,
+) {
     while let Ok(Draft { claim, image, streams }) = drafts.recv() {
         let (height, since) = (claim.height, Instant::now());
         let streams = streams.encode();
         let sections = [image.parts().collect(), vec![streams.as_slice()]];
-        let written = Snapshot::write(dir, chain, &claim, &sections).and_then(|size| {
+        let written = Snapshot::write(dir, key, chain, &claim, &sections).and_then(|size| {
             let pruned = Snapshot::prune(dir, keep)?;
             Ok((size, pruned))
         });
@@ -135,10 +178,24 @@ pub fn write(dir: &Path, chain: ChainId, drafts: &Receiver<Draft>, keep: usize) 
             Ok((size, pruned)) => {
                 let ms = since.elapsed().as_millis() as u64;
                 tracing::info!(height, size, ms, pruned, "snapshot written");
+                move_off(dir, &key.verifying_key(), retention);
             }
             // Nothing is lost with a snapshot: the log has it all.
             Err(error) => tracing::error!(height, %error, "a snapshot cannot be written"),
         }
+    }
+}
+
+/// Moves segments off as the configuration says.
+fn move_off(dir: &Path, key: &VerifyingKey, retention: &Retention) {
+    let Some(archive) = retention.archive.as_deref().filter(|_| retention.segments_kept > 0) else {
+        return;
+    };
+    match retain_beside(dir, archive, retention.segments_kept, key) {
+        Ok(moved) if moved.segments == 0 => {}
+        Ok(moved) => tracing::info!(segments = moved.segments, size = moved.size, "{moved}"),
+        // Nothing is lost: the segments stay, and the next snapshot tries again.
+        Err(error) => tracing::error!(%error, "segments cannot be moved off"),
     }
 }
 
@@ -163,7 +220,7 @@ pub struct Scrubbing {
     /// The ledger.
     pub dir: PathBuf,
     /// The log key.
-    pub key: ed25519_dalek::VerifyingKey,
+    pub key: VerifyingKey,
     /// The last block that opening took as it stood.
     pub until: u64,
     /// The last block that opening has read.
@@ -185,7 +242,15 @@ pub fn scrub(settings: &Scrubbing, scrubbed: &ScrubbedHeight, stop: &AtomicBool)
                 scrubbed.set(block.height);
                 size += block.size;
             }
-            Ok(_) => {
+            Ok(None) => {
+                return tracing::error!(
+                    until = settings.until,
+                    scrubbed = scrubbed.get(),
+                    "the commit file ends before the block that the node started from; `wattbook repair --from COPY` \
+                     mends it while the node is stopped"
+                );
+            }
+            Ok(Some(_)) => {
                 scrubbed.set(settings.read);
                 let ms = since.elapsed().as_millis() as u64;
                 return tracing::info!(height = settings.read, size, ms, "every block has been read and holds");

@@ -12,13 +12,17 @@
 //! | drafts | publish | snapshots | state and streams to be written down; dropped when it is full |
 
 use crate::config::{Clock, Config};
-use crate::execute::{Executor, StartError, decode_record};
+use crate::execute::ahead::{Ahead, DecodedRecord, Signatures, Stopped, read_ahead};
+use crate::execute::{Executor, StartError};
 use crate::keys::{self, KeyFileError};
 use crate::metrics::{Endpoint, Metrics};
+use crate::notary;
 use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
 use crate::ring::{Sender, ring};
+use crate::stage::envelopes::Envelopes;
 use crate::stage::fanout::Fanout;
-use crate::stage::ingest::{ChainFacts, Ingest, WAKER};
+use crate::stage::ingest::tls::{self, TlsError};
+use crate::stage::ingest::{Bell, ChainFacts, Ingest};
 use crate::stage::matching::{Matching, Wiring};
 use crate::stage::publish::{Publish, sees_deals};
 use crate::stage::seal::Seal;
@@ -26,10 +30,9 @@ use crate::stage::sync::Sync;
 use crate::stage::verify::{Keys, Verify};
 use crate::stage::{DurableHeight, Publication};
 use ed25519_dalek::VerifyingKey;
-use mio::net::TcpListener;
-use mio::{Poll, Waker};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock, Weak};
@@ -42,7 +45,7 @@ use wattbook_ledger::{
     Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, NO_WATCH, Options, Reader, Recovery, Store, Watch,
 };
 use wattbook_shaders::PublicKey;
-use wattbook_types::Reject;
+use wattbook_types::{ParticipantId, Reject};
 
 /// Compiled kernels of the verify stage's device, inside a node's directory.
 const PIPELINES_DIR: &str = "pipelines";
@@ -86,6 +89,9 @@ pub enum NodeError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Certificate or key of the session port.
+    #[error("sessions cannot be secured: {0}; see `ingest.tls`")]
+    Tls(#[from] TlsError),
     /// The metrics' port.
     #[error("cannot serve metrics on {addr}: {source}; choose another `metrics.listen`")]
     ListenMetrics {
@@ -177,26 +183,33 @@ impl Node {
         let options = Options {
             segment_size: config.seal.segment_size,
         };
-        let mut restored = std::fs::read(dir.join(GENESIS_FILE)).ok().and_then(|genesis| {
-            let chain = wattbook_feed::signed::genesis::chain_id(&genesis);
-            restart::newest(dir, &genesis, chain)
-        });
-        let anchor = restored.as_ref().map(|restored| restored.anchor.clone());
-        let (mut store, recovery) = match Store::open_from(dir, &log_key, options, anchor.as_ref()) {
-            // A crash may have taken the commit entry of the snapshot's block, which was not durable yet: the whole log
-            // tells, and if it is damaged says so.
-            Err(Error::Damaged(_)) if anchor.is_some() => {
-                restored = None;
-                Store::open(dir, &log_key, options)?
+        let genesis = std::fs::read(dir.join(GENESIS_FILE)).unwrap_or_default();
+        let public = log_key.verifying_key();
+        let mut snapshots = restart::snapshots(dir, &genesis, &public);
+        let (restored, (mut store, recovery)) = loop {
+            let restored = snapshots.next();
+            let anchor = restored.as_ref().map(|restored| &restored.anchor);
+            match (Store::open_from(dir, &log_key, options, anchor), anchor) {
+                // What the log lacks for this snapshot may be there for the one before; the whole log tells in the end.
+                (Err(Error::Damaged(fault)), Some(anchor)) => {
+                    tracing::warn!(height = anchor.height(), %fault, "the log does not follow from a snapshot");
+                }
+                (opened, _) => break (restored, opened?),
             }
-            opened => opened?,
         };
-        let anchor = anchor.filter(|_| restored.is_some());
+        let anchor = restored.as_ref().map(|restored| restored.anchor.clone());
         let (mut executor, streams) = match restored {
             Some(restored) => (restored.executor, Some(restored.streams)),
             None => (Executor::start(store.genesis())?.0, None),
         };
         let chain = executor.chain();
+        // A key takes as long to unpack as hundreds of records to replay, and nothing before the stages needs it.
+        let packed: Vec<_> = (executor.market().state().accounts.iter())
+            .map(|(id, account)| (id, account.profile().public_key))
+            .collect();
+        let known_keys = thread::Builder::new()
+            .name("keys".into())
+            .spawn(move || unpack(packed))?;
         let genesis = executor.genesis().clone();
         let demo = genesis.is_demo();
         if demo && !config.listen.ip().is_loopback() {
@@ -224,8 +237,10 @@ impl Node {
             source,
         })?;
         let addr = listener.local_addr()?;
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
+        // More than a burst of everybody coming back, which the system cuts to its own limit.
+        rustix::net::listen(&listener, 4_096).map_err(io::Error::from)?;
+        let bell = Bell::new()?;
+        let tls = config.ingest.tls.as_ref().map(tls::server).transpose()?;
 
         let metrics = Metrics::default();
         let endpoint = match config.metrics.listen {
@@ -247,18 +262,11 @@ impl Node {
             .filter(|(_, account)| sees_deals(account.roles))
             .map(|(id, _)| id)
             .collect();
-        let wake = Box::new(move || {
-            // A failed wake only delays the sockets until their next turn.
-            let _ = waker.wake();
-        });
-        let mut publish = Publish::new(
-            publications,
-            sockets_in,
-            wake,
-            alias.clone(),
-            config.publish.history_len,
-            readers,
-        );
+        let wake = {
+            let bell = Arc::clone(&bell);
+            Box::new(move || bell.ring())
+        };
+        let mut publish = Publish::new(publications, sockets_in, wake, alias.clone(), &config.publish, readers);
         if let Some(streams) = streams {
             publish.restore(streams);
         }
@@ -290,21 +298,25 @@ impl Node {
             scrubbed.set(store.tip().height);
         }
 
-        let keys: Keys = Arc::new(RwLock::new(decompress(&executor)));
+        let keys: Keys = Arc::new(RwLock::new(keys_of(&executor, known_keys)));
         let durable = Arc::new(DurableHeight::default());
         durable.set(store.tip().height, store.next_seq() - 1);
         let (next_seq, next_height) = (store.next_seq(), store.next_height());
         let height = store.tip().height;
         let facts = ChainFacts { chain, demo };
-        let ingest = Ingest::new(
-            poll,
+        let envelopes = Envelopes::new(config.ingest.ring_len);
+        let ingest = Ingest {
             listener,
-            jobs_in,
-            sockets,
-            config.ingest.clone(),
+            jobs: jobs_in,
+            outbound: sockets,
+            bell,
+            settings: config.ingest.clone(),
+            tls,
             facts,
-            Arc::clone(&stop),
-        )?;
+            envelopes: envelopes.clone(),
+            stop: Arc::clone(&stop),
+            metrics: metrics.clone(),
+        };
         let verify = Verify::new(
             jobs,
             checked_in,
@@ -314,7 +326,8 @@ impl Node {
             config.verify.clone(),
             Some(dir.join(PIPELINES_DIR)),
             &metrics,
-        );
+        )
+        .with_envelopes(envelopes);
         let wiring = Wiring {
             checked,
             blocks: blocks_in,
@@ -336,7 +349,11 @@ impl Node {
             size_max: config.seal.group_size_max,
             blocks_max: config.seal.group_blocks_max,
             linger: Duration::from_micros(config.seal.group_linger_us),
+            io_uring: config.seal.io_uring,
         })?;
+        if let Some(why) = committer.io_uring_refused() {
+            tracing::warn!(%why, "no io_uring for the ledger's syncs; they go by msync");
+        }
         let last_sender = Arc::new(publications_in.clone());
         let (told, ended) = std::sync::mpsc::channel();
         let farewell = Farewell {
@@ -345,9 +362,11 @@ impl Node {
             ended,
         };
         let sync = Sync::new(committer, last_sender, Arc::clone(&durable), Arc::clone(&stop));
+        let (attended, over) = (Arc::clone(&durable), Arc::clone(&durable));
         let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
 
         let (folder, kept) = (dir.to_owned(), config.seal.snapshots_kept);
+        let (snapshot_key, retention) = (log_key.clone(), config.retention.clone());
         let mut threads = vec![
             spawn("ingest", move || {
                 let ended = ingest.run().map_err(NodeError::System);
@@ -364,20 +383,29 @@ impl Node {
                 Ok(())
             })?,
             // Before seal, which only repeats that it failed.
-            spawn("sync", move || sync.run().map_err(NodeError::Ledger))?,
+            spawn("sync", move || {
+                let run = sync.run().map_err(NodeError::Ledger);
+                over.fail();
+                run
+            })?,
             spawn("seal", move || seal.run().map_err(NodeError::Ledger))?,
             spawn("publish", move || {
                 publish.run();
                 Ok(())
             })?,
             spawn("snapshots", move || {
-                restart::write(&folder, chain, &drafts, kept);
+                restart::write(&folder, &snapshot_key, chain, &drafts, kept, &retention);
                 Ok(())
             })?,
         ];
         if let Some(fanout) = fanout {
             threads.push(spawn("fanout", move || fanout.run().map_err(NodeError::Fanout))?);
         }
+        let (folder, every) = (dir.to_owned(), Duration::from_millis(config.seal.checkpoint_ms));
+        threads.push(spawn("notary", move || {
+            notary::attend(&folder, &attended, every);
+            Ok(())
+        })?);
         if anchor.is_some() && scrubbing.rate != 0 {
             let (scrubbed, stop) = (scrubbed.clone(), Arc::clone(&stop));
             threads.push(spawn("scrub", move || {
@@ -440,27 +468,30 @@ fn replay(
     anchor: Option<&Anchor>,
 ) -> Result<(), NodeError> {
     let reader = Reader::open(dir)?;
-    let blocks = match anchor {
-        Some(anchor) => reader.blocks_from(anchor),
-        None => reader.blocks(),
+    let read = |ahead: &mut Ahead| {
+        let blocks = match anchor {
+            Some(anchor) => reader.blocks_from(anchor),
+            None => reader.blocks(),
+        };
+        for block in blocks {
+            if ahead.push(&block?) == Err(Stopped) {
+                break;
+            }
+        }
+        Ok::<(), Fault>(())
     };
-    for block in blocks {
-        let block = block?;
+    let (executed, outcome) = read_ahead(executor.chain(), Signatures::Drop, read, |block| {
         let height = block.header.height;
         if height == 0 {
-            continue;
+            return Ok(());
         }
         let mut events = Vec::new();
-        for record in &block.records {
-            let seq = record.seq;
+        for DecodedRecord { seq, command, .. } in &block.records {
+            let seq = *seq;
             let refused = |reject| NodeError::Replay { height, seq, reject };
-            let command =
-                decode_record(executor.chain(), record.kind, record.version, record.payload).map_err(refused)?;
-            events.extend(
-                executor
-                    .apply(seq, &command)
-                    .map_err(|refusal| refused(refusal.reject))?,
-            );
+            let command = command.as_ref().map_err(|reject| refused(*reject))?;
+            let applied = executor.apply(seq, command);
+            events.extend(applied.map_err(|refusal| refused(refusal.reject))?);
         }
         let last = block.records.last().map_or(0, |record| record.seq);
         let ended = executor.end_block(height, last);
@@ -469,14 +500,28 @@ fn replay(
             return Err(NodeError::StateRoot { height });
         }
         publish.replay(&block.header, block.digest, &events);
-    }
-    Ok(())
+        Ok(())
+    });
+    executed?;
+    Ok(outcome?)
 }
 
-/// The keys of every account.
-fn decompress(executor: &Executor) -> std::collections::BTreeMap<wattbook_types::ParticipantId, PublicKey> {
-    let accounts = executor.market().state().accounts.iter();
-    accounts
-        .filter_map(|(id, account)| Some((id, PublicKey::new(&account.profile().public_key).ok()?)))
+type UnpackedKeys = BTreeMap<ParticipantId, PublicKey>;
+
+fn unpack(packed: impl IntoIterator<Item = (ParticipantId, [u8; 96])>) -> UnpackedKeys {
+    let keys = packed.into_iter();
+    keys.filter_map(|(id, bytes)| Some((id, PublicKey::new(&bytes).ok()?)))
         .collect()
+}
+
+/// The keys of every account: those unpacked meanwhile, and those that came or changed with what was replayed.
+fn keys_of(executor: &Executor, known: JoinHandle<UnpackedKeys>) -> UnpackedKeys {
+    let mut keys = known.join().unwrap_or_default();
+    let accounts = executor.market().state().accounts.iter();
+    let all = accounts.map(|(id, account)| (id, account.profile().public_key));
+    let missing: Vec<_> = all
+        .filter(|(id, bytes)| keys.get(id).is_none_or(|key| key.as_bytes() != bytes))
+        .collect();
+    keys.extend(unpack(missing));
+    keys
 }

@@ -27,7 +27,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("bench-ledger", &["types", "market", "feed", "ledger", "node"]),
 ];
 /// Rooms with a module that holds unsafe code; they deny it everywhere else. All others forbid it.
-const WITH_UNSAFE: [&str; 3] = ["ledger", "shaders", "bench-abi"];
+const WITH_UNSAFE: [&str; 4] = ["ledger", "node", "shaders", "bench-abi"];
 
 fn metadata() -> Metadata {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");

@@ -44,10 +44,18 @@ fn failing(call: DiskCall<'_>) -> io::Result<()> {
 
 #[test]
 fn a_failed_sync_ends_the_node_and_a_restart_recovers() {
-    for fails in [RANGE, SEGMENT, NAMES, ENTRIES] {
+    for (fails, io_uring) in [
+        (RANGE, false),
+        (RANGE, true),
+        (SEGMENT, false),
+        (NAMES, false),
+        (ENTRIES, false),
+    ] {
+        let mut config = config();
+        config.seal.io_uring = io_uring;
         let dir = tempfile::tempdir().unwrap();
         found(dir.path(), 16 << 10);
-        let node = Node::start_watched(dir.path(), &config(), Arc::default(), failing).unwrap();
+        let node = Node::start_watched(dir.path(), &config, Arc::default(), failing).unwrap();
         let mut stand = Stand::log_on(node.addr, 0);
         let mut seq = 0;
         for _ in 0..3 {
@@ -72,7 +80,7 @@ fn a_failed_sync_ends_the_node_and_a_restart_recovers() {
         );
 
         FAILS.store(NOTHING, Ordering::SeqCst);
-        let node = Node::start(dir.path(), &config(), Arc::default()).unwrap();
+        let node = Node::start(dir.path(), &config, Arc::default()).unwrap();
         let mut stand = Stand::log_on(node.addr, 5_000);
         let next = stand.step().unwrap();
         assert!(next > seq, "{next} after {seq}");

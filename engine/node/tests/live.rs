@@ -383,6 +383,25 @@ fn a_deal_is_made_countersigned_and_remembered_across_a_restart() {
 }
 
 #[test]
+fn records_wait_for_the_disk_and_not_for_a_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let (chain, _) = create(dir.path(), 3_600);
+    let mut config = config();
+    // Nothing would be durable before this test gives up, were it for the clock.
+    config.seal.block_ms = 3_600_000;
+    let node = start(dir.path(), &config);
+    let mut registrar = Client::connect(node.addr, StreamKind::Private, 0).unwrap();
+    registrar.send_register(&registration(chain, BUYER, 0)).unwrap();
+    let (mut buyer, _) = log_on(&node, BUYER, Grade::Matched, 0);
+    registrar.send_register(&registration(chain, SELLER, 1_000)).unwrap();
+    until(&mut buyer, "watermark", |_, message| match message {
+        Outbound::Watermark(mark) => Some(mark.height),
+        _ => None,
+    });
+    stop(node);
+}
+
+#[test]
 fn a_dropped_connection_takes_its_orders_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let (chain, contract) = create(dir.path(), 1);

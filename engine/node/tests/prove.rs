@@ -1,6 +1,8 @@
 //! Records and contracts proved to third parties; nothing that was changed proves anything.
 #![allow(clippy::unwrap_used, reason = "a test fails where it has nothing to unwrap")]
 
+#[path = "../../../ledger/tests/python/mod.rs"]
+mod python;
 mod support;
 
 use std::path::Path;
@@ -180,4 +182,49 @@ fn the_commands_prove_check_cosign_and_export() {
         let (ok, _, error) = wattbook(&args);
         assert!(!ok && error.contains("00000000.seg, offset"), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn the_page_for_outsiders_runs_as_it_stands() {
+    let python = match python::with(&["tlog-scales==0.0.3"]) {
+        Ok(python) => python,
+        Err(why) => {
+            println!("SKIPPED: docs/proofs.md is not run: {why}");
+            return;
+        }
+    };
+    let (dir, ..) = town();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = std::fs::read_to_string(root.join("docs/proofs.md")).unwrap();
+    let blocks = page
+        .split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    let script: String = blocks.collect();
+    assert!(script.lines().count() > 12);
+    let place = TempDir::new().unwrap();
+    std::os::unix::fs::symlink(dir.path(), place.path().join("market")).unwrap();
+    std::os::unix::fs::symlink(root.canonicalize().unwrap().join("ledger"), place.path().join("ledger")).unwrap();
+    let folders = [
+        Path::new(env!("CARGO_BIN_EXE_wattbook")).parent(),
+        python.parent(),
+        Some(Path::new("/usr/bin")),
+        Some(Path::new("/bin")),
+    ];
+    let run = Command::new("sh")
+        .args(["-euc", &script])
+        .current_dir(place.path())
+        .env("PATH", std::env::join_paths(folders.into_iter().flatten()).unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    for expected in [
+        "the proof holds, anchored",
+        "headers, record 9",
+        "rows in trades.parquet",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(!said.contains("self-consistent"), "{said}");
 }

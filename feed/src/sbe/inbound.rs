@@ -137,6 +137,14 @@ impl EnvelopeRef<'_> {
             leaves: self.leaves.to_vec(),
         }
     }
+
+    /// The same into an envelope that is no longer needed, whose memory is used again.
+    pub fn copy_to(&self, used: &mut SealedEnvelope) {
+        used.header = self.header;
+        used.signature = self.signature;
+        used.leaves.clear();
+        used.leaves.extend_from_slice(self.leaves);
+    }
 }
 
 /// A reveal in its message.

@@ -148,9 +148,9 @@ wire! {
     struct SnapshotEnd[32] {
         /// Number of the public message that comes next.
         next @ 0: u64, U64;
-        /// Block after which the books stood like this.
+        /// Block under way when the books stood like this.
         height @ 8: u64, U64;
-        /// Last record that changed one of them.
+        /// Last record before.
         seq @ 16: u64, U64;
         /// Orders told.
         orders @ 24: u64, U64;

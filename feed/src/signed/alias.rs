@@ -1,13 +1,16 @@
 //! Pseudonyms of the public feed: stable within a contract, unlinkable across contracts (DETAILS 2).
 
 use core::fmt;
+use wattbook_types::digest::Prefix;
 use wattbook_types::{ChainId, ContractId, Hash, OrderId, ParticipantId, digest};
 
 /// The key that makes pseudonyms. Who holds it can name every participant of the public feed.
 #[derive(Clone)]
 pub struct Alias {
-    key: [u8; 32],
     chain: ChainId,
+    /// Everything of a digest before the key is one block, hashed once; what follows is hashed for every event.
+    participants: Prefix,
+    orders: Prefix,
 }
 
 impl fmt::Debug for Alias {
@@ -20,8 +23,17 @@ impl fmt::Debug for Alias {
 
 impl Alias {
     /// The pseudonyms of this key on this chain.
-    pub const fn new(key: [u8; 32], chain: ChainId) -> Self {
-        Self { key, chain }
+    pub fn new(key: [u8; 32], chain: ChainId) -> Self {
+        let prefix = |name| {
+            let mut prefix = Prefix::of_digest(chain, name);
+            prefix.update(&key);
+            prefix
+        };
+        Self {
+            chain,
+            participants: prefix("alias"),
+            orders: prefix("alias-order"),
+        }
     }
 
     /// What genesis commits to: `D("alias", alias_key)` with chain id 0.
@@ -31,25 +43,20 @@ impl Alias {
 
     /// First 8 bytes of `D("alias", alias_key || contract || participant)`; contract 0 outside contracts.
     pub fn pseudonym(&self, contract: Option<ContractId>, participant: ParticipantId) -> u64 {
-        let contract = contract.map_or(0, ContractId::get).to_le_bytes();
-        digest(
-            self.chain,
-            "alias",
-            &[&self.key, &contract, &participant.get().to_le_bytes()],
-        )
-        .prefix_u64()
+        let mut rest = [0; 16];
+        rest[..8].copy_from_slice(&contract.map_or(0, ContractId::get).to_le_bytes());
+        rest[8..].copy_from_slice(&participant.get().to_le_bytes());
+        self.participants.finish_with(&rest).prefix_u64()
     }
 
     /// First 8 bytes of `D("alias-order", alias_key || contract || participant || nonce || index u32)`: a name that
     /// hides the nonce, which would link a participant's pseudonyms across contracts.
     pub fn order_reference(&self, contract: ContractId, order: OrderId) -> u64 {
-        let body = [
-            &self.key[..],
-            &contract.get().to_le_bytes(),
-            &order.participant.get().to_le_bytes(),
-            &order.nonce.to_le_bytes(),
-            &order.index.to_le_bytes(),
-        ];
-        digest(self.chain, "alias-order", &body).prefix_u64()
+        let mut rest = [0; 28];
+        rest[..8].copy_from_slice(&contract.get().to_le_bytes());
+        rest[8..16].copy_from_slice(&order.participant.get().to_le_bytes());
+        rest[16..24].copy_from_slice(&order.nonce.to_le_bytes());
+        rest[24..].copy_from_slice(&order.index.to_le_bytes());
+        self.orders.finish_with(&rest).prefix_u64()
     }
 }

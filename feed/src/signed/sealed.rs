@@ -123,6 +123,24 @@ impl SealedEnvelope {
     /// The envelope of a payload: as many leaves as its header says, nothing after them.
     /// Root and signature are not checked.
     pub fn decode(payload: &[u8]) -> Result<Self, Reject> {
+        let (header, signature, leaves) = Self::parts(payload)?;
+        Ok(Self {
+            header,
+            signature: bytemuck::pod_read_unaligned(signature),
+            leaves: leaves.to_vec(),
+        })
+    }
+
+    /// What [`Self::to_command`] makes of [`Self::decode`], without the copy in between.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_command(payload: &[u8]) -> Result<wattbook_types::Envelope, Reject> {
+        let (header, _, leaves) = Self::parts(payload)?;
+        Ok(header.to_command(leaves))
+    }
+
+    fn parts(payload: &[u8]) -> Result<(EnvelopeHeader, &[u8], &[LeafBytes]), Reject> {
         let (fixed, leaves) = payload.split_at_checked(FIXED).ok_or(Reject::ShortFrame)?;
         let (header, signature) = fixed.split_at(72);
         let header: EnvelopeHeader = bytemuck::pod_read_unaligned(header);
@@ -133,11 +151,7 @@ impl SealedEnvelope {
         if leaves.len() != want {
             return Err(length_reject(leaves.len(), want));
         }
-        Ok(Self {
-            header,
-            signature: bytemuck::pod_read_unaligned(signature),
-            leaves: leaves.as_chunks::<LEAF_SIZE>().0.to_vec(),
-        })
+        Ok((header, signature, leaves.as_chunks::<LEAF_SIZE>().0))
     }
 
     /// `D("envelope", H)`.

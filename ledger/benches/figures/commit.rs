@@ -96,33 +96,69 @@ fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
 }
 
-fn latencies(figures: &mut Vec<Figure>) {
-    let (dir, bare_dir) = (folder(), folder());
-    let file = written(&bare_dir, COMMITS * (RUNS + 1) * 2 * BLOCK);
-    let mut store = store(&dir, SEGMENT);
+/// A store of its own and its committer's times; `None` where the kernel grants no io_uring.
+fn opened(dir: &tempfile::TempDir, io_uring: bool) -> Option<(Store, mpsc::Receiver<Instant>)> {
+    let mut store = store(dir, SEGMENT);
     store.start_ahead().unwrap();
-    let times = spawn(store.split(GroupPolicy::default()).unwrap());
+    let policy = GroupPolicy {
+        io_uring,
+        ..GroupPolicy::default()
+    };
+    let committer = store.split(policy).unwrap();
+    let granted = committer.io_uring_refused().is_none();
+    granted.then(|| (store, spawn(committer)))
+}
+
+fn latencies(figures: &mut Vec<Figure>) {
+    let (dir, uring_dir, bare_dir) = (folder(), folder(), folder());
+    let file = written(&bare_dir, COMMITS * (RUNS + 1) * 2 * BLOCK);
+    let (mut store, times) = opened(&dir, false).unwrap();
+    let mut uring = opened(&uring_dir, true);
     let mut at = 0;
     let mut first = bare(&file, &mut at);
     first.sort_by(f64::total_cmp);
     let sync = percentile(&first, 50);
-    let (mut base, mut full, mut half) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut base, mut full, mut half, mut by_uring) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         base.extend(bare(&file, &mut at));
         for (samples, share) in [(&mut full, 500.0), (&mut half, 1000.0)] {
             let interval = Duration::from_nanos((sync * share) as u64);
             samples.extend(committed(&mut store, &times, interval));
         }
+        if let Some((store, times)) = &mut uring {
+            let interval = Duration::from_nanos((sync * 500.0) as u64);
+            by_uring.extend(committed(store, times, interval));
+        }
     }
-    for samples in [&mut base, &mut full, &mut half] {
+    for samples in [&mut base, &mut full, &mut half, &mut by_uring] {
         samples.sort_by(f64::total_cmp);
     }
     for (percent, metrics) in [
-        (50, ["fdatasync_p50", "latency_p50", "latency_p50_at_one_a_sync"]),
-        (99, ["fdatasync_p99", "latency_p99", "latency_p99_at_one_a_sync"]),
+        (
+            50,
+            [
+                "fdatasync_p50",
+                "latency_p50",
+                "latency_p50_at_one_a_sync",
+                "latency_p50_io_uring",
+            ],
+        ),
+        (
+            99,
+            [
+                "fdatasync_p99",
+                "latency_p99",
+                "latency_p99_at_one_a_sync",
+                "latency_p99_io_uring",
+            ],
+        ),
     ] {
         let limit = percentile(&base, percent);
-        for (metric, samples) in metrics.into_iter().zip([&base, &full, &half]) {
+        for (metric, samples) in metrics.into_iter().zip([&base, &full, &half, &by_uring]) {
+            if samples.is_empty() {
+                println!("ledger/commit {metric}: the kernel grants no io_uring");
+                continue;
+            }
             let value = percentile(samples, percent);
             let mut figure = Figure::new("ledger/commit", metric, value, "us", samples.len());
             figure.ratio = (metric != metrics[0]).then_some((value / limit, metrics[0]));

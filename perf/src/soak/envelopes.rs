@@ -1,5 +1,5 @@
 //! Batches of bytes as envelopes, on every path of the verifier: the verdicts must be the same, and so must they be for
-//! the batch upside down and twice over.
+//! the batch upside down and twice over. It needs a Vulkan adapter, for which Mesa's software one does.
 //!
 //! # Format
 //! An envelope is a choice (bits 0-1 the key, 2-3 the source, 4-6 the number of leaves), the 72 bytes of a header, the
@@ -8,9 +8,10 @@
 
 use super::dice::Dice;
 use super::targets::Class;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use wattbook_feed::keys::{BlsSecret, KeyRole};
 use wattbook_feed::signed::{ENVELOPE_VERSION, EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
+use wattbook_shaders::gpu::{Choice, Device};
 use wattbook_shaders::{Candidate, Policy, PublicKey, Verdict, Verifier};
 use wattbook_types::{ChainId, Hash, tree};
 
@@ -82,6 +83,21 @@ fn decode(mut input: &[u8]) -> Vec<Envelope> {
     out
 }
 
+static DEVICE: LazyLock<Result<Arc<Device>, String>> = LazyLock::new(|| {
+    let device = Device::open(&Choice::default()).map_err(|error| error.to_string())?;
+    Ok(Arc::new(device))
+});
+
+/// The verdicts on the device, which must not be lost.
+fn on_device(batch: &[Candidate<'_>]) -> Result<Vec<Verdict>, String> {
+    let mut verifier = Verifier::new(Policy::Gpu).with_device(Arc::clone(DEVICE.as_ref()?));
+    let verdicts = verifier.verify(CHAIN, batch);
+    match verifier.stats().devices_lost {
+        0 => Ok(verdicts),
+        _ => Err("the device was lost".into()),
+    }
+}
+
 fn verdicts(policy: Policy, batch: &[Candidate<'_>]) -> Vec<Verdict> {
     Verifier::new(policy).verify(CHAIN, batch)
 }
@@ -99,6 +115,7 @@ pub(crate) fn run(input: &[u8]) -> Result<Class, String> {
         }
     };
     compare("in a batch", verdicts(Policy::Batch, &batch))?;
+    compare("on a device", on_device(&batch)?)?;
     compare("by choice", verdicts(Policy::Auto, &batch))?;
     let upside_down: Vec<Candidate<'_>> = batch.iter().rev().copied().collect();
     compare(

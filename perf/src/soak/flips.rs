@@ -9,8 +9,8 @@
 //!
 //! Nothing panics.
 
+use super::days::log_key;
 use super::dice::Dice;
-use super::kills::log_key;
 use super::panics::caught;
 use super::{Finding, Findings};
 use std::fs;

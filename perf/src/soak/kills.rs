@@ -1,285 +1,324 @@
-//! Part 2: nodes killed in the middle of the demonstration day.
+//! Part 2: nodes killed under load, again and again on one ledger.
 //!
 //! # Contract
-//! One kill: `wattbook demo` in a fresh directory, SIGKILL to its node at a random moment, `wattbook run` on what is
-//! left. Every block that had a commit entry before the kill, and every block that a client had been told is durable,
-//! is still there; the node comes up, stops when asked, and leaves a ledger that `ledger::check` and `wattbook verify`
-//! accept.
+//! One kill: `wattbook run` on the ledger that the kill before left, clients that log on with the grade durable, send
+//! again what was not answered and go on, SIGKILL at a random moment, or while the node still starts. The node then
+//! recovers, stops when asked, and leaves a ledger in which
+//! * every block that had a commit entry when the node died is still there, and every block that an audit has seen;
+//! * every envelope that a client was told is durable stands under the number it was told, and none stands there twice;
+//! * `wattbook verify` finds nothing, and an execution from genesis that knows no snapshot has the root of every block,
+//!   the last one computed from scratch.
+//!
+//! In the end old segments are moved off, and what is left must start, prove and say what is missing.
+
+mod audit;
+mod clients;
+mod retain;
 
 use super::dice::Dice;
-use super::panics::caught;
-use super::process::{Running, signal};
+use super::process::Running;
 use super::{Finding, Findings};
+use clients::{Load, Trader};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
-use wattbook_feed::keys::VerifyingKey;
-use wattbook_feed::signed::Genesis;
-use wattbook_ledger::{Commit, GENESIS_FILE, Reader, check_with};
-use wattbook_types::Hash;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tempfile::TempDir;
+use wattbook_ledger::{Commit, Reader};
+use wattbook_node::chain::{self, FIRST_SERIAL, Secrets, Spec};
+use wattbook_node::config::CONFIG_FILE;
+use wattbook_types::ids::PERIOD_S;
+use wattbook_types::{ChainId, ContractId, Hash, Param, ParticipantId, TimeNs};
 
 /// The part's name in findings.
 const PART: &str = "kills";
-/// The ledger inside a try's directory.
-const LEDGER: &str = "ledger";
-/// Longest wait for a process to come up or to end.
+/// Kills of one ledger before the next one is made.
+const KILLS_PER_LEDGER: u64 = 40;
+/// Clients of a ledger.
+const CLIENTS: u64 = 3;
+/// Longest wait for a process to come up, to answer or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Latest kill after the node's start, until a whole day has been seen.
-const WINDOW: Duration = Duration::from_secs(8);
-
-/// Why a try is no kill.
-enum Stop {
-    /// Time is over.
-    Deadline,
-    /// The day was over before the kill.
-    Late,
-    /// Something broke.
-    Broken(String),
-}
-
-/// The machine's refusals stop a try as a finding does, and say so.
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Broken(format!("the harness: {error}"))
-    }
-}
+/// Latest kill after the first answer.
+const WINDOW: Duration = Duration::from_millis(400);
+/// Latest kill of a node that starts.
+const START: Duration = Duration::from_millis(150);
+/// How long the book stays open at least, s.
+const OPEN_S: u64 = 7_200;
+/// Small segments, so that kills meet their borders.
+const SEGMENT_SIZE: u64 = 64 << 10;
+/// Snapshots often, so that restarts begin at one.
+const CONFIGURATION: &str =
+    "[verify]\npolicy = \"batch\"\n\n[seal]\nsnapshot_records = 60\nsnapshots_kept = 2\nblock_ms = 5\n";
 
 /// Kills until `until`; how many nodes were killed and recovered.
 pub(crate) fn run(seed: u64, until: Instant, program: &Path, findings: &mut Findings) -> u64 {
-    let mut dice = Dice::new(seed ^ 0x6b69_6c6c);
-    let verify = has_verify(program);
-    if !verify {
-        eprintln!("kills: this program has no `verify`; the ledger's own check stands alone");
-    }
-    let (mut kills, mut window) = (0, WINDOW);
+    let (mut kills, mut dice) = (0, Dice::new(seed ^ 0x6b69_6c6c));
     while Instant::now() < until {
-        let shot = Shot {
-            program: program.to_owned(),
-            demo_seed: dice.below(1_000),
-            verify,
-            until,
+        let mut victim = match Victim::new(dice.any(), program) {
+            Ok(victim) => victim,
+            Err(why) => {
+                eprintln!("kills: {why}");
+                break;
+            }
         };
-        // A quarter of the kills meet a node that starts.
-        let latest = if dice.once_in(4) {
-            Duration::from_millis(300)
-        } else {
-            window
-        };
-        let delay = Duration::from_micros(dice.below(latest.as_micros().max(1) as u64));
-        let started = Instant::now();
-        let Ok(dir) = tempfile::tempdir() else {
-            eprintln!("kills: there is no room for temporary files");
-            break;
-        };
-        match shot.fire(dir.path(), delay) {
-            Ok(()) => kills += 1,
-            Err(Stop::Deadline) => break,
-            Err(Stop::Late) => window = started.elapsed().min(window) * 3 / 4,
-            Err(Stop::Broken(what)) => {
-                let how = format!(
-                    "SIGKILL to the node of `wattbook demo --periods 96 --seed {}` {} us after its start\n",
-                    shot.demo_seed,
-                    delay.as_micros()
-                );
-                if findings.is_new(PART, &what) {
-                    findings.add(Finding {
-                        part: PART.into(),
-                        what,
-                        reproducer: how.into_bytes(),
-                        text: true,
-                    });
-                    // When a process is killed cannot be repeated; what it left can be looked at.
-                    findings.keep_files(PART, &dir.path().join(LEDGER));
+        let (mut last, mut from_snapshot) = (None, 0);
+        for _ in 0..KILLS_PER_LEDGER {
+            if Instant::now() >= until {
+                break;
+            }
+            match victim.kill() {
+                Ok(killed) => {
+                    kills += 1;
+                    from_snapshot += u64::from(killed.from_snapshot);
+                    last = Some(killed);
+                }
+                Err(what) => {
+                    if findings.is_new(PART, &what) {
+                        findings.add(Finding {
+                            part: PART.into(),
+                            what,
+                            reproducer: format!("SIGKILL number {} of a node under load\n", victim.kills).into_bytes(),
+                            text: true,
+                        });
+                        // When a process is killed cannot be repeated; what it left can be looked at.
+                        findings.keep_files(PART, &victim.ledger);
+                    }
+                    break;
                 }
             }
+        }
+        if let Some(Killed { height, promised, .. }) = last {
+            if let Err(what) = victim.retain() {
+                findings.add_new(Finding {
+                    part: PART.into(),
+                    what,
+                    reproducer: b"`wattbook retain` after kills\n".to_vec(),
+                    text: true,
+                });
+            }
+            eprintln!(
+                "kills: {} of one ledger, {height} blocks, {promised} envelopes promised, {from_snapshot} restarts from \
+                 a snapshot",
+                victim.kills
+            );
         }
     }
     kills
 }
 
-/// Whether the program can verify a ledger.
-fn has_verify(program: &Path) -> bool {
-    let status = Command::new(program)
-        .args(["verify", "--help"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    status.is_ok_and(|status| status.success())
+/// What a kill met.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Killed {
+    /// Height of the ledger after recovery.
+    pub(crate) height: u64,
+    /// Envelopes promised so far, by all clients.
+    pub(crate) promised: u64,
+    /// Whether the recovering node began at a snapshot.
+    pub(crate) from_snapshot: bool,
 }
 
-/// One kill.
-struct Shot {
+/// A ledger, its clients, and what must be true of it.
+pub(crate) struct Victim {
     program: PathBuf,
-    demo_seed: u64,
-    verify: bool,
-    until: Instant,
+    dice: Dice,
+    ledger: PathBuf,
+    chain: ChainId,
+    traders: Vec<Trader>,
+    /// Digests of the blocks that an audit has seen.
+    known: BTreeMap<u64, Hash>,
+    kills: u64,
+    _folder: TempDir,
 }
 
-impl Shot {
-    /// The later of a process that never answers and the end of the run.
-    fn patience(&self) -> Instant {
-        self.until.min(Instant::now() + PATIENCE)
+/// A node of ours.
+struct Node {
+    process: Running,
+    errors: PathBuf,
+}
+
+impl Node {
+    fn said(&self) -> String {
+        fs::read_to_string(&self.errors).unwrap_or_default()
     }
 
-    /// What a wait that came to nothing means.
-    fn waited(&self, what: &str) -> Stop {
-        if Instant::now() >= self.until {
-            Stop::Deadline
+    /// Where it listens, once it does.
+    fn addr(&mut self) -> Result<SocketAddr, String> {
+        let line = self.process.line("listening ", Instant::now() + PATIENCE);
+        let addr = line.and_then(|line| line.parse().ok());
+        addr.ok_or_else(|| format!("the node does not come up: {}", self.said()))
+    }
+}
+
+impl Victim {
+    /// A fresh chain whose book is open, with its clients.
+    ///
+    /// # Errors
+    /// The chain cannot be made; no finding.
+    pub(crate) fn new(seed: u64, program: &Path) -> Result<Self, String> {
+        let io = |error: io::Error| error.to_string();
+        let folder = tempfile::tempdir().map_err(io)?;
+        let ledger = folder.path().join("ledger");
+        let genesis_s = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs()
+            - 60;
+        let gate_s = genesis_s + 10;
+        let period = (gate_s + OPEN_S).div_ceil(PERIOD_S);
+        let params = vec![
+            // BOUND: hours, in seconds.
+            (Param::GateOpenS, (period * PERIOD_S - gate_s) as i64),
+            (Param::GateCloseS, 0),
+            (Param::Rounds, 1),
+            (Param::SealS, 1),
+            (Param::RevealS, 2),
+            (Param::MatchS, 3),
+            (Param::ContractS, 4),
+            (Param::RoundS, 5),
+            (Param::Concession, 0),
+            (Param::Floor, 0),
+            (Param::CountersignS, 86_400),
+            (Param::RegistrationMint, 1_000_000 * 1_000_000_000),
+            (Param::RegistrationMintCap, Param::RegistrationMintCap.bounds().1),
+        ];
+        let spec = Spec {
+            network: "kills".to_owned(),
+            eic: String::new(),
+            area: 1,
+            demo: false,
+            time: TimeNs::from_secs(genesis_s),
+            params,
+            segment_size: SEGMENT_SIZE,
+        };
+        let secrets = Secrets {
+            seed: [1; 32],
+            accounts: [[2; 32]; 3],
+        };
+        let chain = chain::create(&ledger, &spec, &secrets).map_err(|error| error.to_string())?;
+        fs::write(ledger.join(CONFIG_FILE), CONFIGURATION).map_err(io)?;
+        // BOUND: a quarter hour's number until the year 100,000.
+        let contract = ContractId::new(period as u32, ContractId::PRODUCT_QUARTER_HOUR, 1);
+        let ids = (FIRST_SERIAL..FIRST_SERIAL + CLIENTS).map(ParticipantId::new);
+        Ok(Self {
+            program: program.to_owned(),
+            dice: Dice::new(seed),
+            ledger,
+            chain,
+            traders: ids
+                .map(|id| Trader::new(seed, id, contract, &secrets.registrar()))
+                .collect(),
+            known: BTreeMap::new(),
+            kills: 0,
+            _folder: folder,
+        })
+    }
+
+    /// Kills a node under load, lets another recover, and audits what is there.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub(crate) fn kill(&mut self) -> Result<Killed, String> {
+        self.kills += 1;
+        let mut node = self.start()?;
+        if self.dice.once_in(5) {
+            thread::sleep(self.moment(START));
         } else {
-            Stop::Broken(what.into())
+            let addr = node.addr()?;
+            let load = Load::start(addr, self.chain, &mut self.traders);
+            if !load.is_answered(Instant::now() + PATIENCE) {
+                node.process.kill();
+                let ends = load.end(&mut self.traders);
+                return Err(format!("no client is answered ({ends}): {}", node.said()));
+            }
+            thread::sleep(self.moment(WINDOW));
+            node.process.kill();
+            let ends = load.end(&mut self.traders);
+            if !ends.is_empty() {
+                return Err(format!("a client before the kill: {ends}"));
+            }
         }
+        node.process.kill();
+        drop(node);
+        // Nothing writes any more.
+        let left = newest(&self.ledger)?;
+
+        let mut node = self.start()?;
+        node.addr()?;
+        node.process.terminate();
+        let status = node.process.wait(Instant::now() + PATIENCE);
+        let status = status.ok_or("the node does not stop when asked")?;
+        let said = node.said();
+        if !status.success() {
+            return Err(format!("the recovered node ends with {status}: {said}"));
+        }
+        self.verify()?;
+        let audited = audit::execute(&self.ledger)?;
+        self.known.extend(left.map(|left| (left.height, left.digest)));
+        for (height, digest) in &self.known {
+            if audited.blocks.get(height) != Some(digest) {
+                return Err(format!("block {height} was durable and is gone or another"));
+            }
+        }
+        for trader in &self.traders {
+            trader.check(&audited)?;
+        }
+        let height = audited.height();
+        self.known = audited.blocks;
+        Ok(Killed {
+            height,
+            promised: self.traders.iter().map(Trader::promised).sum(),
+            from_snapshot: said.contains("read from block"),
+        })
     }
 
-    fn command(&self) -> Command {
+    fn moment(&mut self, latest: Duration) -> Duration {
+        // BOUND: less than a second.
+        Duration::from_micros(self.dice.below(latest.as_micros() as u64))
+    }
+
+    fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .env("WATTBOOK_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
+            .arg(name)
+            .arg(&self.ledger)
+            .env("WATTBOOK_LOG", "info")
+            .stdin(Stdio::null());
         command
     }
 
-    fn fire(&self, dir: &Path, delay: Duration) -> Result<(), Stop> {
-        let (ledger, said) = (dir.join(LEDGER), dir.join("said"));
-        let mut demo = Running::start(
-            self.command()
-                .args([
-                    "demo",
-                    "--periods",
-                    "96",
-                    "--seed",
-                    &self.demo_seed.to_string(),
-                    "--dir",
-                ])
-                .arg(&ledger)
-                .stderr(File::create(&said)?),
-        )?;
-        let said = || fs::read_to_string(&said).unwrap_or_default();
-        let node = demo.wait_for_child("--lockstep", self.patience());
-        let node = node.ok_or_else(|| self.waited(&format!("the demonstration started no node: {}", said())))?;
-        let moment = Instant::now() + delay;
-        if let Some(status) = demo.wait(moment.min(self.until)) {
-            let failed = || Stop::Broken(format!("the demonstration failed by itself: {}", said()));
-            return Err(if status.success() { Stop::Late } else { failed() });
-        }
-        if Instant::now() >= self.until {
-            return Err(Stop::Deadline);
-        }
-        let before = newest(&ledger)?;
-        signal("-KILL", node);
-        if demo.wait(self.patience()).is_none() {
-            return Err(self.waited("the driver does not notice that its node died"));
-        }
-        // Nothing writes any more: the later of both is what a crash left.
-        let left = newest(&ledger)?;
-        let acknowledged = acknowledged(&said());
-
-        self.restart(&ledger)?;
-        let digests = digests(&ledger)?;
-        for commit in [before, left].into_iter().flatten() {
-            if digests.get(&commit.height) != Some(&commit.digest) {
-                return Err(Stop::Broken(format!(
-                    "block {} was durable and is gone or another",
-                    commit.height
-                )));
-            }
-        }
-        match acknowledged {
-            Some(height) if !digests.contains_key(&height) => Err(Stop::Broken(format!(
-                "block {height} was acknowledged as durable and is gone"
-            ))),
-            _ => Ok(()),
-        }
+    fn start(&self) -> Result<Node, String> {
+        let errors = self.ledger.with_extension("said");
+        let file = File::create(&errors).map_err(|error| error.to_string())?;
+        let mut command = self.command("run");
+        command
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(file);
+        let process = Running::start(&mut command).map_err(|error| error.to_string())?;
+        Ok(Node { process, errors })
     }
 
-    /// Starts the node again, stops it, and audits what it leaves.
-    fn restart(&self, ledger: &Path) -> Result<(), Stop> {
-        let errors = ledger.with_extension("restart");
-        let mut node = Running::start(
-            self.command()
-                .args(["run", "--lockstep", "--listen", "127.0.0.1:0"])
-                .arg(ledger)
-                .stdout(Stdio::piped())
-                .stderr(File::create(&errors)?),
-        )?;
-        let said = || fs::read_to_string(&errors).unwrap_or_default();
-        if !node.says("listening", self.patience()) {
-            return Err(self.waited(&format!("the node does not come up again: {}", said())));
+    fn verify(&self) -> Result<(), String> {
+        let verdict = self.command("verify").output().map_err(|error| error.to_string())?;
+        if verdict.status.success() {
+            return Ok(());
         }
-        node.terminate();
-        let status = node
-            .wait(self.patience())
-            .ok_or_else(|| self.waited("the node does not stop when asked"))?;
-        if !status.success() {
-            return Err(Stop::Broken(format!(
-                "the recovered node ends with {status}: {}",
-                said()
-            )));
-        }
-        if self.verify {
-            let mut audit = Running::start(self.command().arg("verify").arg(ledger).stderr(File::create(&errors)?))?;
-            let status = audit
-                .wait(self.patience())
-                .ok_or_else(|| self.waited("`verify` does not end"))?;
-            if !status.success() {
-                return Err(Stop::Broken(format!(
-                    "`verify` refuses the recovered ledger: {}",
-                    said()
-                )));
-            }
-        }
-        Ok(())
+        let said = String::from_utf8_lossy(&verdict.stderr).into_owned();
+        Err(format!("`verify` refuses the recovered ledger: {said}"))
     }
 }
 
-/// The newest commit entry; `None` before block 0 has one.
-fn newest(ledger: &Path) -> Result<Option<Commit>, Stop> {
+/// The newest commit entry that a dead node left; `None` where that one is torn.
+fn newest(ledger: &Path) -> Result<Option<Commit>, String> {
     match Reader::open(ledger) {
         Ok(reader) => Ok(reader.committed()),
-        Err(error) => {
-            // A moment ago the node may have been half way through an entry: look again, once.
-            thread::sleep(Duration::from_millis(5));
-            match Reader::open(ledger) {
-                Ok(reader) => Ok(reader.committed()),
-                Err(_) => Err(Stop::Broken(format!(
-                    "the ledger cannot be read beside its writer: {error}"
-                ))),
-            }
+        Err(wattbook_ledger::Error::Damaged(fault)) if fault.kind == wattbook_ledger::FaultKind::CommitEntry => {
+            Ok(None)
         }
-    }
-}
-
-/// Height of the newest block that a client of the demonstration was told is durable.
-fn acknowledged(said: &str) -> Option<u64> {
-    let (_, rest) = said.split_once("newest durable block acknowledged: ")?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// The public log key of a ledger's genesis.
-pub(crate) fn log_key(ledger: &Path) -> Result<VerifyingKey, String> {
-    let bytes = fs::read(ledger.join(GENESIS_FILE)).map_err(|error| error.to_string())?;
-    let genesis = Genesis::decode(&bytes).map_err(|error| error.to_string())?;
-    VerifyingKey::from_bytes(&genesis.log_key).map_err(|error| error.to_string())
-}
-
-/// Digests by height of a ledger that passes the check.
-fn digests(ledger: &Path) -> Result<BTreeMap<u64, Hash>, Stop> {
-    let key = log_key(ledger).map_err(Stop::Broken)?;
-    let mut digests = BTreeMap::new();
-    let checked = caught(|| {
-        check_with(ledger, &key, |block| {
-            digests.insert(block.header.height, block.digest);
-            Ok::<(), Infallible>(())
-        })
-    });
-    match checked {
-        Ok(Ok(_)) => Ok(digests),
-        Ok(Err(fault)) => Err(Stop::Broken(format!("the recovered ledger is damaged: {fault}"))),
-        Err(panic) => Err(Stop::Broken(format!("the check panics: {panic}"))),
+        Err(error) => Err(format!("the ledger that a dead node left cannot be read: {error}")),
     }
 }

@@ -1,8 +1,8 @@
 //! The soak: four parts that share the time given, one line in a log, findings as files.
 //!
 //! # Parts
-//! `fuzz` hostile bytes to every decoder that faces strangers, and to the book · `kills` nodes killed in the middle of a
-//! day · `flips` damaged ledgers · `simulation` storms of commands to the market core.
+//! `fuzz` hostile bytes to every decoder that faces strangers, and to the book · `kills` nodes killed under load and in the
+//! middle of a day · `flips` damaged ledgers · `simulation` storms of commands to the market core.
 //!
 //! # Contract
 //! Everything random comes from the printed seed, except when a process is killed relative to what it is doing. The run
@@ -10,15 +10,20 @@
 //! with 1 if it found anything.
 
 mod book;
+mod days;
 pub(crate) mod dice;
 mod envelopes;
 mod flips;
+#[path = "../flow.rs"]
+mod flow;
 pub(crate) mod fuzz;
-mod kills;
+pub(crate) mod kills;
 pub(crate) mod mutate;
 pub(crate) mod panics;
 mod process;
 mod record;
+#[path = "../registration.rs"]
+mod registration;
 mod seeds;
 pub(crate) mod simulation;
 pub(crate) mod storm;
@@ -250,7 +255,12 @@ fn soak(args: &Args) -> Result<u64, String> {
                 counts.fuzz =
                     fuzz::run(seed, until, &program, keep, &mut findings).map_err(|error| error.to_string())?;
             }
-            Part::Kills => counts.kills = kills::run(seed, until, &program, &mut findings),
+            Part::Kills => {
+                // Most under load, and some in the middle of a day.
+                let left = until.saturating_duration_since(Instant::now());
+                counts.kills = kills::run(seed, until - left / 4, &program, &mut findings)
+                    + days::run(seed, until, &program, &mut findings);
+            }
             Part::Flips => counts.flips = flips::run(seed, until, &program, &mut findings)?,
             Part::Simulation => counts.simulation = simulation::run(seed, until, &mut findings),
         }

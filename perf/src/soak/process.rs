@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 const POLL: Duration = Duration::from_millis(2);
 
 /// A child process, and the children it has; all are killed with it.
+#[derive(Debug)]
 pub(crate) struct Running(Child);
 
 impl Running {
@@ -60,23 +61,31 @@ impl Running {
         signal("-TERM", self.0.id());
     }
 
+    /// Kills it, and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        // Gone already is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
     /// Whether a line of its stdout, which must be piped, begins with `prefix` before `until`.
     pub(crate) fn says(&mut self, prefix: &'static str, until: Instant) -> bool {
-        let Some(stdout) = self.0.stdout.take() else {
-            return false;
-        };
+        self.line(prefix, until).is_some()
+    }
+
+    /// What follows `prefix` in the first line of its stdout, which must be piped, that begins so before `until`.
+    pub(crate) fn line(&mut self, prefix: &'static str, until: Instant) -> Option<String> {
+        let stdout = self.0.stdout.take()?;
         let (said, heard) = mpsc::channel();
         // Ends with the process; reads on, so that the process never waits for a reader.
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if line.starts_with(prefix) {
-                    let _ = said.send(());
+                if let Some(rest) = line.strip_prefix(prefix) {
+                    let _ = said.send(rest.to_owned());
                 }
             }
         });
-        heard
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-            .is_ok()
+        heard.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::field::Fp;
-use super::lanes::{Pair, Vector, raise_all};
+use super::lanes::{Vector, raise_all};
 use core::arch::x86_64::{
     __m256i, _mm256_add_epi64, _mm256_and_si256, _mm256_loadu_si256, _mm256_mul_epu32, _mm256_set1_epi64x,
     _mm256_srli_epi64, _mm256_storeu_si256,
@@ -58,7 +58,7 @@ impl Vector for Register {
 pub(crate) fn raise() -> Option<fn(&mut [Fp])> {
     #[target_feature(enable = "avx2")]
     fn inner(elements: &mut [Fp]) {
-        raise_all::<Pair<Register>>(elements);
+        raise_all::<Register>(elements);
     }
     fn outer(elements: &mut [Fp]) {
         // SAFETY: this function is given out only where AVX2 was found.

@@ -34,46 +34,6 @@ pub(crate) trait Vector: Copy {
     fn and(self, other: Self) -> Self;
 }
 
-/// Twice the lanes, for two chains of dependent instructions at once.
-#[derive(Clone, Copy)]
-pub(crate) struct Pair<V>(pub(crate) V, pub(crate) V);
-
-impl<V: Vector> Vector for Pair<V> {
-    const LANES: usize = 2 * V::LANES;
-    #[inline(always)]
-    fn from_lanes(lane: impl Fn(usize) -> u64) -> Self {
-        Self(V::from_lanes(&lane), V::from_lanes(|at| lane(at + V::LANES)))
-    }
-    #[inline(always)]
-    fn lane(&self, at: usize) -> u64 {
-        if at < V::LANES {
-            self.0.lane(at)
-        } else {
-            self.1.lane(at - V::LANES)
-        }
-    }
-    #[inline(always)]
-    fn splat(value: u64) -> Self {
-        Self(V::splat(value), V::splat(value))
-    }
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        Self(self.0.mul(other.0), self.1.mul(other.1))
-    }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Self(self.0.add(other.0), self.1.add(other.1))
-    }
-    #[inline(always)]
-    fn carry(self) -> Self {
-        Self(self.0.carry(), self.1.carry())
-    }
-    #[inline(always)]
-    fn and(self, other: Self) -> Self {
-        Self(self.0.and(other.0), self.1.and(other.1))
-    }
-}
-
 impl Vector for u64 {
     const LANES: usize = 1;
     #[inline(always)]
@@ -152,90 +112,103 @@ const INVERSE: u64 = {
 /// A residue modulo p in each lane.
 pub(crate) type Residue<V> = [V; LIMBS];
 
-/// Repeats a block for each limb, the number being a constant of it, so that limbs stay in registers.
+/// Repeats a block for each limb, spelled out: a loop that the compiler left standing would keep the
+/// limbs in memory and cost twice the time.
 macro_rules! for_each_limb {
     ($at:ident => $body:block) => {
         for_each_limb!(@ $at, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12)
     };
     (@ $at:ident, $body:block, $($n:literal)*) => {
-        $({ const $at: usize = $n; $body })*
+        $({ let $at: usize = $n; $body })*
+    };
+}
+/// The same within a block for each limb.
+macro_rules! for_each_other {
+    ($at:ident => $body:block) => {
+        for_each_limb!(@ $at, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12)
     };
 }
 
-/// Carries every limb but the last into the next.
+/// The columns of a product of two residues, low ones first; the last stays empty.
+type Columns<V> = [V; 2 * LIMBS];
+
+/// `columns / R`.
 #[inline(always)]
-fn settle<V: Vector>(t: &mut Residue<V>) {
-    let mask = V::splat(MASK);
-    for j in 0..LIMBS - 1 {
-        t[j + 1] = t[j + 1].add(t[j].carry());
-        t[j] = t[j].and(mask);
-    }
+fn reduce<V: Vector>(mut columns: Columns<V>) -> Residue<V> {
+    let (mask, inverse) = (V::splat(MASK), V::splat(INVERSE));
+    // BOUND: a column takes up to 13 products below 2^60 before and as many again here; those of at most six need no carry.
+    for_each_limb!(k => {
+        columns[k + 7] = columns[k + 7].add(columns[k + 6].carry());
+        columns[k + 6] = columns[k + 6].and(mask);
+    });
+    let mut t = [V::splat(0); LIMBS];
+    for_each_limb!(j => { t[j] = columns[j]; });
+    for_each_limb!(i => {
+        let m = t[0].mul(inverse).and(mask);
+        let carry = t[0].add(m.mul(V::splat(MODULUS[0]))).carry();
+        for_each_other!(j => {
+            if j > 0 {
+                t[(j + LIMBS - 1) % LIMBS] = t[j].add(m.mul(V::splat(MODULUS[j])));
+            }
+        });
+        t[0] = t[0].add(carry);
+        t[LIMBS - 1] = columns[i + LIMBS];
+    });
+    for_each_limb!(j => {
+        if j + 1 < LIMBS {
+            t[(j + 1) % LIMBS] = t[(j + 1) % LIMBS].add(t[j].carry());
+            t[j] = t[j].and(mask);
+        }
+    });
+    t
 }
 
 /// `a b / R`.
 #[inline(always)]
 pub(crate) fn mul<V: Vector>(a: &Residue<V>, b: &Residue<V>) -> Residue<V> {
-    let (mask, inverse) = (V::splat(MASK), V::splat(INVERSE));
-    let mut t = [V::splat(0); LIMBS];
-    for_each_limb!(I => {
-        let limb = a[I];
-        for j in 0..LIMBS {
-            t[j] = t[j].add(limb.mul(b[j]));
-        }
-        let m = t[0].mul(inverse).and(mask);
-        let carry = t[0].add(m.mul(V::splat(MODULUS[0]))).carry();
-        for j in 1..LIMBS {
-            t[j - 1] = t[j].add(m.mul(V::splat(MODULUS[j])));
-        }
-        t[0] = t[0].add(carry);
-        t[LIMBS - 1] = V::splat(0);
-        // BOUND: a column takes two products below 2^60 per limb, so it would overflow at the eighth.
-        if I == 6 {
-            settle(&mut t);
-        }
+    let mut columns = [V::splat(0); 2 * LIMBS];
+    for_each_limb!(i => {
+        // Columns i and i + 13.
+        let mut low = a[0].mul(b[i]);
+        for_each_other!(j => {
+            if j > 0 && j <= i {
+                low = low.add(a[j].mul(b[(i + LIMBS - j) % LIMBS]));
+            }
+        });
+        let mut high = V::splat(0);
+        for_each_other!(j => {
+            if j > i {
+                high = high.add(a[j].mul(b[(i + LIMBS - j) % LIMBS]));
+            }
+        });
+        columns[i] = low;
+        columns[i + LIMBS] = high;
     });
-    settle(&mut t);
-    t
+    reduce(columns)
 }
 
 /// `a a / R`.
 #[inline(always)]
 pub(crate) fn square<V: Vector>(a: &Residue<V>) -> Residue<V> {
-    let (mask, inverse) = (V::splat(MASK), V::splat(INVERSE));
-    let twice: Residue<V> = core::array::from_fn(|i| a[i].add(a[i]));
+    let mut twice = *a;
+    for_each_limb!(j => { twice[j] = a[j].add(a[j]); });
     let mut columns = [V::splat(0); 2 * LIMBS];
-    for_each_limb!(I => {
-        // Columns 2 I and 2 I + 1.
-        let mut even = a[I].mul(a[I]);
+    for_each_limb!(i => {
+        // Columns 2 i and 2 i + 1.
+        let mut even = a[i].mul(a[i]);
         let mut odd = V::splat(0);
-        for i in (2 * I).saturating_sub(LIMBS - 1)..I {
-            even = even.add(a[i].mul(twice[2 * I - i]));
-        }
-        for i in (2 * I + 1).saturating_sub(LIMBS - 1)..=I {
-            if 2 * I + 1 - i < LIMBS {
-                odd = odd.add(a[i].mul(twice[2 * I + 1 - i]));
+        for_each_other!(j => {
+            if j < i && 2 * i - j < LIMBS {
+                even = even.add(a[j].mul(twice[(2 * i - j) % LIMBS]));
             }
-        }
-        columns[2 * I] = even;
-        columns[2 * I + 1] = odd;
+            if j <= i && 2 * i + 1 - j < LIMBS {
+                odd = odd.add(a[j].mul(twice[(2 * i + 1 - j) % LIMBS]));
+            }
+        });
+        columns[2 * i] = even;
+        columns[2 * i + 1] = odd;
     });
-    // BOUND: a column takes up to 13 products below 2^60 here and as many again in the reduction.
-    for k in 6..19 {
-        columns[k + 1] = columns[k + 1].add(columns[k].carry());
-        columns[k] = columns[k].and(mask);
-    }
-    let mut t: Residue<V> = core::array::from_fn(|j| columns[j]);
-    for_each_limb!(I => {
-        let m = t[0].mul(inverse).and(mask);
-        let carry = t[0].add(m.mul(V::splat(MODULUS[0]))).carry();
-        for j in 1..LIMBS {
-            t[j - 1] = t[j].add(m.mul(V::splat(MODULUS[j])));
-        }
-        t[0] = t[0].add(carry);
-        t[LIMBS - 1] = columns[I + LIMBS];
-    });
-    settle(&mut t);
-    t
+    reduce(columns)
 }
 
 /// 2^396 and 2^384 modulo p: what turns Montgomery form with R = 2^384 into that with R = 2^390, and back.
@@ -273,43 +246,68 @@ fn load<V: Vector>(elements: &[Fp]) -> Residue<V> {
     {
         *lane = limbs(&element.0);
     }
-    let residue: Residue<V> = core::array::from_fn(|j| V::from_lanes(|at| lanes[at][j]));
-    mul(&residue, &INTO.map(V::splat))
+    let (mut residue, mut into) = ([V::splat(0); LIMBS], [V::splat(0); LIMBS]);
+    for_each_limb!(j => {
+        residue[j] = V::from_lanes(|at| lanes[at][j]);
+        into[j] = V::splat(INTO[j]);
+    });
+    mul(&residue, &into)
 }
 
 /// Writes the lanes to as many elements as there are.
 #[inline(always)]
 fn store<V: Vector>(residue: &Residue<V>, elements: &mut [Fp]) {
-    let back = mul(residue, &BACK.map(V::splat));
+    let mut back = [V::splat(0); LIMBS];
+    for_each_limb!(j => { back[j] = V::splat(BACK[j]); });
+    let back = mul(residue, &back);
     for (at, element) in elements.iter_mut().enumerate() {
         // Below 2 p: at most one modulus too much.
-        *element = Fp::reduced(integer(&core::array::from_fn(|j| back[j].lane(at))));
+        let mut of_lane = [0; LIMBS];
+        for_each_limb!(j => { of_lane[j] = back[j].lane(at); });
+        *element = Fp::reduced(integer(&of_lane));
     }
 }
 
 /// Most lanes of a vector.
-const LANES_MAX: usize = 16;
+const LANES_MAX: usize = 8;
+/// Residues in turn, so that one's chain of dependent instructions fills the gaps of the other's.
+const IN_TURN: usize = 2;
 
 /// Raises every element to the power (p - 3) / 4, as many at once as there are lanes.
 #[inline(always)]
 pub(crate) fn raise_all<V: Vector>(elements: &mut [Fp]) {
-    for elements in elements.chunks_mut(V::LANES) {
-        let a: Residue<V> = load(elements);
-        let twofold = square(&a);
-        let mut table = [a; TABLE_LEN];
-        for at in 1..TABLE_LEN {
-            table[at] = mul(&table[at - 1], &twofold);
+    for elements in elements.chunks_mut(IN_TURN * V::LANES) {
+        let len = elements.len().div_ceil(V::LANES);
+        let mut table = [[[V::splat(0); LIMBS]; IN_TURN]; TABLE_LEN];
+        for (a, elements) in table[0].iter_mut().zip(elements.chunks(V::LANES)) {
+            *a = load(elements);
         }
-        let mut power = table[FIRST];
+        let mut power = table[0];
+        // No closures around arithmetic: the compiler would not give them the instructions of their caller.
+        for a in &mut power[..len] {
+            *a = square(a);
+        }
+        for at in 1..TABLE_LEN {
+            for turn in 0..len {
+                table[at][turn] = mul(&table[at - 1][turn], &power[turn]);
+            }
+        }
+        power = table[FIRST];
         for step in STEPS {
             for _ in 0..step.squarings {
-                power = square(&power);
+                for power in &mut power[..len] {
+                    *power = square(power);
+                }
             }
             if step.entry != NONE {
-                power = mul(&power, &table[usize::from(step.entry)]);
+                for (power, factor) in power[..len].iter_mut().zip(&table[usize::from(step.entry)]) {
+                    *power = mul(power, factor);
+                }
             }
         }
-        store(&power, elements);
+        for (power, elements) in power.iter().zip(elements.chunks_mut(V::LANES)) {
+            store(power, elements);
+        }
     }
 }
 
@@ -329,7 +327,10 @@ mod tests {
     /// The greatest residue there is in every limb.
     fn greatest() -> Residue<u64> {
         let mut twice = MODULUS.map(|limb| 2 * limb);
-        settle(&mut twice);
+        for at in 1..LIMBS {
+            twice[at] += twice[at - 1] >> BITS;
+            twice[at - 1] &= MASK;
+        }
         twice[0] -= 1;
         twice
     }
@@ -349,16 +350,17 @@ mod tests {
     proptest! {
         #[test]
         fn lanes_hold_what_the_field_holds(a in element(), b in element(), c in element()) {
-            let elements = [a, b, c];
-            let x: Residue<Pair<Pair<u64>>> = load(&elements);
-            let y: Residue<Pair<Pair<u64>>> = load(&[b, c, a]);
-            let mut out = [Fp::ZERO; 3];
-            store(&x, &mut out);
-            prop_assert_eq!(out, elements);
-            store(&mul(&x, &y), &mut out);
-            prop_assert_eq!(out, [a * b, b * c, c * a]);
-            store(&square(&x), &mut out);
-            prop_assert_eq!(out, elements.map(|element| element.square()));
+            for (a, b) in [(a, b), (b, c), (c, a)] {
+                let (x, y): (Residue<u64>, Residue<u64>) = (load(&[a]), load(&[b]));
+                let out = |residue: Residue<u64>| {
+                    let mut out = [Fp::ZERO];
+                    store(&residue, &mut out);
+                    out[0]
+                };
+                prop_assert_eq!(out(x), a);
+                prop_assert_eq!(out(mul(&x, &y)), a * b);
+                prop_assert_eq!(out(square(&x)), a.square());
+            }
         }
     }
 }

@@ -27,9 +27,11 @@ mod lanes;
 mod lines;
 mod msm;
 mod point;
-mod pool;
+pub(crate) mod pool;
+#[cfg(target_arch = "x86_64")]
+mod sha;
 pub(crate) mod sswu;
-mod tree;
+pub(crate) mod tree;
 
 use crate::batch::Item;
 use crate::curve;
@@ -43,7 +45,7 @@ use field::Fp;
 use lines::LineCache;
 pub(crate) use point::Affine;
 use point::{Adder, Curve, Step};
-use pool::Pool;
+pub(crate) use pool::Pool;
 use sswu::Map;
 use std::sync::Arc;
 use wattbook_feed::signed::LEAF_SIZE;
@@ -63,6 +65,17 @@ pub(crate) struct Points {
     pub(crate) signature: Affine,
     /// The message on E1', before isogeny and cofactor.
     pub(crate) message: Affine,
+}
+
+/// What a check of a part finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// Every item holds.
+    Holds,
+    /// Every signature is in the subgroup, and some item does not hold.
+    Fails,
+    /// Some signature is not in the subgroup.
+    Outside,
 }
 
 /// Threads and what is kept between batches.
@@ -85,6 +98,11 @@ impl Path {
             pool: Pool::new(threads),
             lines: LineCache::new(CACHED_KEYS),
         }
+    }
+
+    /// The threads.
+    pub(crate) const fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// The RFC 9162 root over the leaves of each tree.
@@ -128,24 +146,30 @@ impl Path {
     }
 
     /// Whether every item of a part holds, but for the error of the coefficients; the part lies key by key, in `groups`.
+    /// `are_in_g1`: whether its signatures are known to be in the subgroup, which spares testing them.
     pub(crate) fn holds(
         &mut self,
         points: &[Points],
+        are_in_g1: bool,
         coefficients: &Coefficients,
         groups: &[Range<usize>],
         keys: &[&PublicKey],
-    ) -> bool {
+    ) -> Found {
         assert_eq!(points.len(), coefficients.len(), "a coefficient per item");
         assert_eq!(groups.len(), keys.len(), "a group per key");
         let signatures: Vec<Affine> = points.iter().map(|points| points.signature).collect();
-        let Some(total) = self.total(&signatures, coefficients) else {
-            return false;
+        let Some(total) = self.total(&signatures, are_in_g1, coefficients) else {
+            return Found::Outside;
         };
         let messages: Vec<Affine> = points.iter().map(|points| points.message).collect();
         let scalars: Vec<[u64; 3]> = (0..points.len()).map(|item| coefficients.scalar(item)).collect();
         let sums = msm::sums(&messages, &scalars, groups, &self.pool);
         let images = self.pool.map(sums.len(), |at| isogeny::image(&sums[at]));
-        self.pairing_holds(total, images, keys)
+        if self.pairing_holds(total, images, keys) {
+            Found::Holds
+        } else {
+            Found::Fails
+        }
     }
 
     /// Whether every point is of the subgroup.
@@ -154,14 +178,14 @@ impl Path {
         tests.into_iter().all(|is_in| is_in)
     }
 
-    /// `sum r_i S_i`, unless something is found outside the subgroup.
-    fn total(&self, signatures: &[Affine], coefficients: &Coefficients) -> Option<blst_p1> {
+    /// `sum r_i S_i`, unless something is found outside the subgroup; `are_in_g1` spares looking.
+    fn total(&self, signatures: &[Affine], are_in_g1: bool, coefficients: &Coefficients) -> Option<blst_p1> {
         if signatures.len() > TESTED_EACH_MAX {
             let combinations = combine::combinations(signatures, coefficients, &self.pool);
-            return self.are_in_g1(&combinations).then(|| rlc::total(&combinations));
+            return (are_in_g1 || self.are_in_g1(&combinations)).then(|| rlc::total(&combinations));
         }
         let points: Vec<blst_p1> = signatures.iter().map(|point| (*point).into()).collect();
-        if !self.are_in_g1(&points) {
+        if !are_in_g1 && !self.are_in_g1(&points) {
             return None;
         }
         let (points, factors): (Vec<blst_p1_affine>, Vec<[u8; curve::SCALAR_SIZE]>) = signatures
@@ -321,7 +345,7 @@ mod tests {
             let coefficients = Coefficients::draw(&sha256(&[b"one sum"]), 0..len).unwrap();
             let combinations = combine::combinations(&points, &coefficients, &path.pool);
             by_one_sum += usize::from(curve::is_in_g1(&rlc::total(&combinations)));
-            let_through += usize::from(path.total(&points, &coefficients).is_some());
+            let_through += usize::from(path.total(&points, false, &coefficients).is_some());
         }
         println!("of 200 batches a single sum lets {by_one_sum} through, ninety combinations {let_through}");
         assert_eq!(let_through, 0);

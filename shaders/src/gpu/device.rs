@@ -7,11 +7,12 @@
 //!   their submission.
 //! * No dispatch does more work than a real device does in about 50 ms: [`Commands::run`] cuts a range of items.
 
+use super::cache::PipelineCache;
 use super::kernel::Kernel;
 use super::trusted;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ const WORK_DISCRETE: u64 = 1 << 27;
 const WORK_INTEGRATED: u64 = 1 << 24;
 /// Bytes of `var<immediate>`: what every Vulkan device offers.
 const IMMEDIATE_SIZE: u32 = 128;
+/// Longest wait for a callback that another thread's poll has taken to run.
+const CALLBACK_MAX: Duration = Duration::from_secs(10);
 /// Storage buffers of a kernel.
 const STORAGE_BUFFERS: u32 = 8;
 /// Largest binding asked for; every device of the last ten years has the first.
@@ -172,7 +175,7 @@ pub struct Warmup {
     pub kernels: usize,
     /// Wall time.
     pub elapsed: Duration,
-    /// Whether a pipeline cache was found on disk.
+    /// Whether a whole pipeline cache was found on disk.
     pub cached: bool,
 }
 
@@ -234,11 +237,15 @@ pub struct Device {
     limits: wgpu::Limits,
     fault: Arc<Fault>,
     pipelines: Mutex<HashMap<&'static str, wgpu::ComputePipeline>>,
-    cache: Option<(wgpu::PipelineCache, PathBuf, bool)>,
+    cache: Option<PipelineCache>,
     checked: bool,
     tick_ps: Option<u64>,
     lose_at: AtomicU64,
+    kernel_times: KernelTimes,
 }
+
+/// Timed dispatches of each kernel and their time together, ns.
+type KernelTimes = Arc<Mutex<BTreeMap<&'static str, (u64, u64)>>>;
 
 impl Device {
     /// Opens the adapter of `choice`.
@@ -283,7 +290,9 @@ impl Device {
         device.set_device_lost_callback(move |reason, words| reporter.report(true, format!("{reason:?} {words}")));
         let reporter = Arc::clone(&fault);
         device.on_uncaptured_error(Arc::new(move |error| reporter.report(false, error.to_string())));
-        let cache = open_cache(&device, &info, features, choice.cache.as_deref());
+        let folder = choice.cache.as_deref();
+        let folder = folder.filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE));
+        let cache = folder.and_then(|folder| PipelineCache::open(&device, &info, folder));
         Ok(Self {
             tick_ps: features
                 .contains(wgpu::Features::TIMESTAMP_QUERY)
@@ -297,12 +306,18 @@ impl Device {
             cache,
             checked: choice.checked,
             lose_at: AtomicU64::new(u64::MAX),
+            kernel_times: KernelTimes::default(),
         })
     }
 
     /// The adapter's name and driver, for logs.
     pub fn name(&self) -> String {
         format!("{} ({} {})", self.info.name, self.info.driver, self.info.driver_info)
+    }
+
+    /// Every kernel that was timed since the last call, by name: its dispatches and their time together, ns.
+    pub fn take_kernel_times(&self) -> BTreeMap<&'static str, (u64, u64)> {
+        core::mem::take(&mut *self.kernel_times.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the adapter computes on the CPU.
@@ -419,28 +434,14 @@ impl Device {
             }
         });
         self.check()?;
-        self.save_cache()?;
+        if let Some(cache) = &self.cache {
+            cache.save()?;
+        }
         Ok(Warmup {
             kernels: kernels.len(),
             elapsed: start.elapsed(),
-            cached: self.cache.as_ref().is_some_and(|(_, _, found)| *found),
+            cached: self.cache.as_ref().is_some_and(PipelineCache::was_found),
         })
-    }
-
-    fn save_cache(&self) -> Result<(), Error> {
-        let Some((cache, path, _)) = &self.cache else {
-            return Ok(());
-        };
-        let Some(bytes) = cache.get_data() else {
-            return Ok(());
-        };
-        let fresh = path.with_extension(format!("{}.new", std::process::id()));
-        std::fs::write(&fresh, bytes)
-            .and_then(|()| std::fs::rename(&fresh, path))
-            .map_err(|source| Error::Cache {
-                path: path.clone(),
-                source,
-            })
     }
 
     fn pipeline(&self, kernel: &'static Kernel) -> wgpu::ComputePipeline {
@@ -468,7 +469,7 @@ impl Device {
                 zero_initialize_workgroup_memory: self.checked,
                 ..Default::default()
             },
-            cache: self.cache.as_ref().map(|(cache, _, _)| cache),
+            cache: self.cache.as_ref().map(PipelineCache::inner),
         });
         let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         pipelines.entry(kernel.name).or_insert(pipeline).clone()
@@ -641,6 +642,7 @@ impl Commands<'_> {
             arrivals,
             timed: self.timed,
             tick_ps: self.device.tick_ps.unwrap_or(0),
+            kernel_times: Arc::clone(&self.device.kernel_times),
         }
     }
 }
@@ -655,6 +657,7 @@ pub struct Ticket {
     arrivals: mpsc::Receiver<bool>,
     timed: Vec<&'static str>,
     tick_ps: u64,
+    kernel_times: KernelTimes,
 }
 
 impl Ticket {
@@ -673,8 +676,8 @@ impl Ticket {
                 downloads.push(Vec::new());
                 continue;
             }
-            // The poll ran every callback, in whatever order.
-            if self.arrivals.try_recv() != Ok(true) {
+            // The poll ran every callback, in whatever order, or another thread's poll is about to have run them.
+            if self.arrivals.recv_timeout(CALLBACK_MAX) != Ok(true) {
                 return Err(failed("a download could not be mapped".into()));
             }
             let view = download
@@ -689,6 +692,11 @@ impl Ticket {
                 let time_ps = u128::from(pair[1].saturating_sub(pair[0])) * u128::from(self.tick_ps);
                 let time_ns = u64::try_from(time_ps / 1000).unwrap_or(u64::MAX);
                 times.push(KernelTime { name, time_ns });
+            }
+            let mut sums = self.kernel_times.lock().unwrap_or_else(PoisonError::into_inner);
+            for time in &times {
+                let (dispatches, sum_ns) = sums.entry(time.name).or_default();
+                (*dispatches, *sum_ns) = (*dispatches + 1, *sum_ns + time.time_ns);
             }
         }
         Ok(Outcome { downloads, times })
@@ -737,125 +745,7 @@ fn wanted(adapter: &wgpu::Adapter, timed: bool) -> Result<(wgpu::Features, wgpu:
     Ok((features, limits.or_worse_values_from(&most)))
 }
 
-/// The pipeline cache in `folder`, its file, and whether that was there.
-fn open_cache(
-    device: &wgpu::Device,
-    info: &wgpu::AdapterInfo,
-    features: wgpu::Features,
-    folder: Option<&Path>,
-) -> Option<(wgpu::PipelineCache, PathBuf, bool)> {
-    if !features.contains(wgpu::Features::PIPELINE_CACHE) {
-        return None;
-    }
-    let folder = folder.filter(|folder| std::fs::create_dir_all(folder).is_ok())?;
-    let path = folder.join(wgpu::util::pipeline_cache_key(info)?);
-    let bytes = std::fs::read(&path).ok();
-    let cache = trusted::pipeline_cache(device, bytes.as_deref());
-    Some((cache, path, bytes.is_some()))
-}
-
 #[allow(clippy::float_arithmetic, reason = "the driver says in floats how long a tick is")]
 fn period_ps(queue: &wgpu::Queue) -> u64 {
     (queue.get_timestamp_period() * 1000.0) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::kernel::{Kernel, Layer};
-    use super::super::test_device;
-    use super::*;
-
-    static AFFINE: Layer = Layer {
-        name: "affine",
-        text: "
-struct Params { first: u32, end: u32, factor: u32 }
-var<immediate> params: Params;
-@group(0) @binding(0) var<storage, read> a: array<u32>;
-@group(0) @binding(1) var<storage, read_write> b: array<u32>;
-@compute @workgroup_size(GROUP)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let i = params.first + id.x;
-  if i >= params.end { return; }
-  b[i] = a[i] * params.factor + u32((u64(i) << 33u) >> 33u);
-}",
-        needs: &[],
-    };
-    static KERNEL: Kernel = Kernel {
-        name: "affine",
-        layer: &AFFINE,
-        group: 64,
-    };
-
-    #[test]
-    fn dispatches_see_what_those_before_wrote() -> Result<(), Error> {
-        let device = test_device();
-        let n = 1000usize;
-        let words: Vec<u32> = (0..n as u32).map(|i| i.wrapping_mul(2_654_435_761)).collect();
-        let (a, b) = (device.upload("a", &words), device.buffer("b", n));
-        let mut commands = device.commands();
-        for (from, to) in [(&a, &b), (&b, &a)] {
-            commands.run(&Dispatch {
-                kernel: &KERNEL,
-                buffers: &[from, to],
-                params: &[3],
-                items: n,
-                work: 1,
-            });
-        }
-        let (all, none, last) = (
-            commands.download(&a, 0, n),
-            commands.download(&a, 0, 0),
-            commands.download(&a, n - 1, 1),
-        );
-        let mut outcome = commands.submit().wait()?;
-        let once = |i: usize, x: u32| x.wrapping_mul(3).wrapping_add(i as u32);
-        let expected: Vec<u32> = words.iter().enumerate().map(|(i, x)| once(i, once(i, *x))).collect();
-        assert_eq!(outcome.take(all), expected);
-        assert!(outcome.take(none).is_empty());
-        assert_eq!(outcome.take(last), expected[n - 1..]);
-        Ok(())
-    }
-
-    #[test]
-    fn a_lost_device_says_so_and_goes_on_saying_so() -> Result<(), Error> {
-        let device = Device::open(&Choice {
-            timed: true,
-            ..Choice::default()
-        })?;
-        let run = |device: &Device| {
-            let buffer = device.upload("a", &[1, 2, 3]);
-            let other = device.buffer("b", 3);
-            let mut commands = device.commands();
-            commands.run(&Dispatch {
-                kernel: &KERNEL,
-                buffers: &[&buffer, &other],
-                params: &[1],
-                items: 3,
-                work: 1,
-            });
-            let download = commands.download(&other, 0, 3);
-            let mut outcome = commands.submit().wait()?;
-            Ok::<_, Error>((outcome.take(download), outcome.times().len()))
-        };
-        let warm = device.warm_up(&[&KERNEL], |_, _, _, _| ())?;
-        assert_eq!((warm.kernels, warm.cached), (1, false));
-        let (words, times) = run(&device)?;
-        assert_eq!(words, [1, 3, 5]);
-        assert!(times <= 1);
-        device.lose();
-        for _ in 0..2 {
-            assert!(matches!(run(&device), Err(Error::Lost { .. } | Error::Failed { .. })));
-        }
-        assert!(device.check().is_err());
-        Ok(())
-    }
-
-    #[test]
-    fn an_adapter_of_no_such_name() {
-        let choice = Choice {
-            name: Some("no such adapter".into()),
-            ..Choice::default()
-        };
-        assert!(matches!(Device::open(&choice), Err(Error::NoAdapter { name: Some(_) })));
-    }
 }

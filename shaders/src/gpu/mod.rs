@@ -14,8 +14,11 @@
 //! A device that fails never panics and never gives a wrong answer for a right one: every [`Ticket::wait`] after the
 //! fault is an [`Error`], and the caller has the CPU. Nothing here decides a verdict.
 
+mod cache;
 mod curve;
 mod device;
+#[cfg(test)]
+mod device_tests;
 mod digits;
 pub mod exponent;
 pub mod field;

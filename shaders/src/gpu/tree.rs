@@ -1,7 +1,9 @@
 //! RFC 9162 roots of many trees of any size, and inclusion proofs, many at a time.
 //!
-//! A batch of trees takes one dispatch for its leaves and one for each further level of its largest tree, whatever their
-//! sizes; what a level holds stands in a table of cohorts, the trees of one size ([`Forest`]).
+//! A batch of trees goes by stages, whatever their sizes: the first makes a node of every four leaves, a thread each, each
+//! further one a node of up to 1024 nodes, a workgroup each. Trees of up to four leaves take one dispatch, all others two
+//! up to 4096 leaves and three up to 2^22. What a stage holds stands in a table of cohorts, the trees of one size
+//! ([`Forest`]).
 
 use super::device::{Buffer, Commands, Device, Dispatch, Download, Error, Outcome, Ticket};
 use super::hash::{DIGEST_LEN, SHA256, digests_of};
@@ -36,18 +38,22 @@ static INCLUSION_LAYER: Layer = Layer {
     needs: &[&MERKLE],
 };
 
-/// Leaf hashes of many trees.
+/// Runs of leaves of many trees.
 pub static LEAVES: Kernel = Kernel {
     name: "leaves",
     layer: &LEAVES_LAYER,
     group: 128,
 };
-/// A level of many trees.
+/// Several levels of many trees.
 pub static LEVEL: Kernel = Kernel {
     name: "level",
     layer: &LEVEL_LAYER,
-    group: 128,
+    group: 256,
 };
+/// Neighbours that a thread makes one node of, `RUN` in `forest.wgsl`.
+const RUN: u32 = 4;
+/// Neighbours that a workgroup makes one node of.
+const SPAN: u32 = RUN * LEVEL.group;
 /// Inclusion proofs.
 pub static INCLUSION: Kernel = Kernel {
     name: "inclusion",
@@ -82,7 +88,7 @@ impl LeafKind {
     }
 }
 
-/// A cohort at one level, as `forest.wgsl` has it.
+/// A cohort at one stage, as `forest.wgsl` has it.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable, PartialEq, Eq, Debug)]
 struct Cohort {
@@ -97,20 +103,20 @@ struct Cohort {
 const COHORT_LEN: usize = size_of::<Cohort>() / 4;
 const _: () = assert!(COHORT_LEN == 8);
 
-/// One level: its cohorts in the table, the nodes it makes, and how many of them another level reads.
+/// One stage: its cohorts in the table, the nodes it makes, and how many of them another stage reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Level {
+struct Stage {
     at: usize,
     cohorts: usize,
     nodes: usize,
     kept: usize,
 }
 
-/// How trees of given sizes are hashed level by level; empty trees are left to the CPU.
+/// How trees of given sizes are hashed stage by stage; empty trees are left to the CPU.
 #[derive(Clone, Debug)]
 pub struct Forest {
     cohorts: Vec<Cohort>,
-    levels: Vec<Level>,
+    stages: Vec<Stage>,
     /// The first leaf of each tree, the largest tree first.
     starts: Vec<u32>,
     /// Which tree that is.
@@ -144,13 +150,13 @@ impl Forest {
                 _ => groups.push((sizes[*tree as usize], rank, 1)),
             }
         }
-        let (mut cohorts, mut levels) = (Vec::new(), Vec::new());
+        let (mut cohorts, mut stages) = (Vec::new(), Vec::new());
         let mut bases = vec![0; groups.len()];
-        let mut is_leaves = true;
+        let mut span = RUN;
         while !groups.is_empty() {
             let (at, mut nodes, mut kept) = (cohorts.len(), 0, 0);
             for ((width, rank, trees), base) in groups.iter_mut().zip(&mut bases) {
-                let width_out = if is_leaves { *width } else { width.div_ceil(2) };
+                let width_out = width.div_ceil(span);
                 cohorts.push(Cohort {
                     first: nodes,
                     width_in: *width,
@@ -162,12 +168,12 @@ impl Forest {
                 });
                 nodes += width_out * *trees;
                 *base = kept;
-                // A root is no node of the next level.
+                // A root is no node of the next stage.
                 kept += if width_out > 1 { width_out * *trees } else { 0 };
                 *width = width_out;
             }
             let (cohorts, nodes, kept) = (groups.len(), nodes as usize, kept as usize);
-            levels.push(Level {
+            stages.push(Stage {
                 at,
                 cohorts,
                 nodes,
@@ -176,11 +182,11 @@ impl Forest {
             // Cohorts come largest first, so those that are done are the last.
             groups.retain(|(width, ..)| *width > 1);
             bases.truncate(groups.len());
-            is_leaves = false;
+            span = SPAN;
         }
         Self {
             cohorts,
-            levels,
+            stages,
             starts,
             order,
             trees: sizes.len(),
@@ -193,6 +199,11 @@ impl Forest {
         self.leaves
     }
 
+    /// Dispatches that they take.
+    pub const fn stages(&self) -> usize {
+        self.stages.len()
+    }
+
     /// Interior nodes of all trees.
     pub fn nodes(&self) -> usize {
         self.leaves - self.order.len()
@@ -200,7 +211,7 @@ impl Forest {
 
     /// Buffers for these trees on `device`.
     pub fn place(&self, device: &Device) -> PlacedForest {
-        let kept = |from: usize| self.levels.iter().skip(from).step_by(2).map(|level| level.kept).max();
+        let kept = |from: usize| self.stages.iter().skip(from).step_by(2).map(|stage| stage.kept).max();
         let nodes = |from| device.buffer("nodes", kept(from).unwrap_or(0).max(1) * DIGEST_LEN);
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&self.cohorts);
         PlacedForest {
@@ -219,29 +230,29 @@ impl Forest {
             nodes,
             roots,
         } = placed;
-        for (depth, level) in self.levels.iter().enumerate() {
-            let (at, count) = (level.at as u32, level.cohorts as u32);
-            let (below, above) = (&nodes[(depth + 1) % 2], &nodes[depth % 2]);
+        for (depth, stage) in self.stages.iter().enumerate() {
+            let (at, count) = (stage.at as u32, stage.cohorts as u32);
+            let (before, after) = (&nodes[(depth + 1) % 2], &nodes[depth % 2]);
             if depth == 0 {
                 commands.run(&Dispatch {
                     kernel: &LEAVES,
-                    buffers: &[leaves, cohorts, starts, above, roots],
+                    buffers: &[leaves, cohorts, starts, after, roots],
                     params: &[
                         at,
                         count,
                         (kind.size() / 16) as u32,
                         u32::from(kind == LeafKind::Hashed),
                     ],
-                    items: level.nodes,
-                    work: 1,
+                    items: stage.nodes,
+                    work: 3 * u64::from(RUN),
                 });
             } else {
                 commands.run(&Dispatch {
                     kernel: &LEVEL,
-                    buffers: &[below, cohorts, above, roots],
+                    buffers: &[before, cohorts, after, roots],
                     params: &[at, count],
-                    items: level.nodes,
-                    work: 2,
+                    items: stage.nodes * LEVEL.group as usize,
+                    work: 2 * u64::from(RUN),
                 });
             }
         }
@@ -381,13 +392,32 @@ const _: () = assert!(size_of::<Proof>() == 96);
 /// # Errors
 /// What the device reports.
 pub fn inclusions(device: &Device, claims: &[Inclusion<'_>]) -> Result<Vec<bool>, Error> {
-    if claims.is_empty() {
-        return Ok(Vec::new());
+    let mut verdicts = Vec::with_capacity(claims.len());
+    let mut rest = claims;
+    while !rest.is_empty() {
+        let mut hashes = 0;
+        let fits = |claim: &&Inclusion<'_>| {
+            hashes += claim.path.len().min(PATH_MAX);
+            hashes <= HASHES_MAX
+        };
+        let now = rest.iter().take(CLAIMS_MAX).take_while(fits).count();
+        let (now, later) = rest.split_at(now);
+        verdicts.extend(inclusions_at_once(device, now)?);
+        rest = later;
     }
+    Ok(verdicts)
+}
+
+/// Nodes that one path can have: 64 halvings make a size of 64 bits one, a longer path never holds, and a cut one does not
+/// either.
+const PATH_MAX: usize = 65;
+/// Claims of one submission, and nodes of all their paths: 96 and 32 bytes each.
+const CLAIMS_MAX: usize = if cfg!(test) { 500 } else { 1 << 18 };
+const HASHES_MAX: usize = if cfg!(test) { 2_000 } else { 1 << 21 };
+
+fn inclusions_at_once(device: &Device, claims: &[Inclusion<'_>]) -> Result<Vec<bool>, Error> {
     let (mut proofs, mut path) = (Vec::with_capacity(claims.len()), Vec::new());
     let halves = |x: u64| [x as u32, (x >> 32) as u32];
-    // BOUND: 64 halvings make a size of 64 bits one; a longer path never holds, and a cut one does not either.
-    const PATH_MAX: usize = 65;
     for claim in claims {
         let part = &claim.path[..claim.path.len().min(PATH_MAX)];
         proofs.push(Proof {

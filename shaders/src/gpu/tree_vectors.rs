@@ -1,7 +1,7 @@
 //! Roots and inclusion proofs of the device beside those of the CPU and published ones.
 
 use super::tree::{Forest, Inclusion, LeafKind, inclusions, roots};
-use super::{Error, test_device};
+use super::{Choice, Device, Error, test_device};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
@@ -44,6 +44,44 @@ fn every_small_size_at_once() -> Result<(), Error> {
     for (seed, kind) in (1..).zip([LeafKind::Short, LeafKind::Long, LeafKind::Hashed]) {
         check(&up, kind, seed)?;
         check(&down, kind, seed)?;
+    }
+    Ok(())
+}
+
+/// Sizes around those at which runs, workgroups and stages end, each once beside the others and with company of its size.
+#[test]
+fn right_edges_of_every_stage() -> Result<(), Error> {
+    let around = |edge: u32| edge - 2..=edge + 2;
+    let mut sizes: Vec<u32> = [16, 64, 1_024, 1_028, 2_048, 4_096, 4_100, 5_120, 8_192]
+        .into_iter()
+        .flat_map(around)
+        .collect();
+    sizes.extend([3, 0, 1, 4_097, 4_097, 1_025, 12_289]);
+    check(&sizes, LeafKind::Long, 11)?;
+    sizes.reverse();
+    check(&sizes, LeafKind::Hashed, 12)?;
+    check(&[(1 << 20) - 1], LeafKind::Hashed, 13).map(drop)
+}
+
+/// What a forest takes: one dispatch for small trees, two up to 4096 leaves, three for a million.
+#[test]
+fn forests_take_few_dispatches() -> Result<(), Error> {
+    let device = Device::open(&Choice {
+        timed: true,
+        ..Choice::default()
+    })?;
+    for (sizes, dispatches) in [(&[4, 1, 3, 0, 2][..], 1), (&[4_096, 4, 5], 2), (&[1 << 20], 3)] {
+        let forest = Forest::new(sizes);
+        let leaves = device.buffer("leaves", forest.leaves() * 8);
+        let placed = forest.place(&device);
+        let mut commands = device.commands();
+        let download = forest.run(&mut commands, &placed, &leaves, LeafKind::Hashed);
+        let mut outcome = commands.submit().wait()?;
+        assert_eq!(forest.roots(&mut outcome, download).len(), sizes.len());
+        // A device without a clock tells no times.
+        let times = outcome.times().len();
+        assert!(times == dispatches || times == 0, "{times} dispatches for {sizes:?}");
+        assert_eq!(forest.stages(), dispatches);
     }
     Ok(())
 }

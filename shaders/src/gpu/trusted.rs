@@ -27,8 +27,8 @@ pub(super) fn pipeline_cache(device: &wgpu::Device, bytes: Option<&[u8]>) -> wgp
         data: bytes,
         fallback: true,
     };
-    // SAFETY: the bytes were written by `PipelineCache::get_data` to a file named after the adapter; wgpu checks its own
-    // header (adapter, driver, version, length) before the driver sees them. Whoever can write that file can already
-    // write the program beside it.
+    // SAFETY: `cache` read the bytes from a file named after the adapter and compared their digest, so they are what
+    // `PipelineCache::get_data` gave; wgpu checks its own header (adapter, driver, version, length) before the driver sees
+    // them. Whoever can write that file can already write the program beside it.
     unsafe { device.create_pipeline_cache(&descriptor) }
 }

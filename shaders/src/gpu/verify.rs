@@ -21,8 +21,9 @@ use super::roots::{self, Class, POINT_FLAGS, Roots, SIGNATURE_LEN};
 use super::sums::{Batch, SCALED_LEN_MAX, SLOT_LEN_MAX};
 use super::{Buffer, Commands, Device, Download, Error, NO_SLOT, Ticket};
 use crate::batch::{Item, check_alone, check_points};
-use crate::cpu::{Path, Points, isogeny};
+use crate::cpu::{Path, Points, Pool, isogeny};
 use crate::key::PublicKey;
+use crate::numbering::Numbering;
 use crate::rlc::{self, Coefficients, TRITS, Width};
 use crate::{SignatureError, Stats, curve};
 use blst::{blst_fp12, blst_p1};
@@ -181,19 +182,27 @@ pub(crate) struct Begun {
 
 impl Begun {
     /// Starts a batch; [`Self::finish`] takes the same items.
-    pub(crate) fn new(engine: &Engine, items: &[Item<'_>], pairings: Option<&mut Pairings>) -> Result<Self, Error> {
-        Self::in_chunks(engine, items, pairings, CHUNK_LEN_MAX)
+    pub(crate) fn new(
+        engine: &Engine,
+        items: &[Item<'_>],
+        numbering: Numbering<'_>,
+        pool: &Pool,
+        pairings: Option<&mut Pairings>,
+    ) -> Result<Self, Error> {
+        Self::in_chunks(engine, items, numbering, pool, pairings, CHUNK_LEN_MAX)
     }
 
     /// [`Self::new`] with so many items in a chunk.
     pub(super) fn in_chunks(
         engine: &Engine,
         items: &[Item<'_>],
+        numbering: Numbering<'_>,
+        pool: &Pool,
         pairings: Option<&mut Pairings>,
         chunk_len: usize,
     ) -> Result<Self, Error> {
         let mut begun = Self {
-            check: Check::new(items),
+            check: Check::new(items, numbering, pool),
             in_flight: VecDeque::new(),
             next: 0,
             chunk_len,
@@ -207,16 +216,16 @@ impl Begun {
             begun.check.numbers = pairings.numbers(&engine.device, &keys)?;
             here = Some(&*pairings);
         }
-        begun.go_on(engine, items, here);
+        begun.go_on(engine, items, pool, here);
         Ok(begun)
     }
 
     /// Hands chunks to the device until as many as may be are under way.
-    fn go_on(&mut self, engine: &Engine, items: &[Item<'_>], pairings: Option<&Pairings>) {
+    fn go_on(&mut self, engine: &Engine, items: &[Item<'_>], pool: &Pool, pairings: Option<&Pairings>) {
         while self.is_random && self.next < items.len() && self.in_flight.len() < IN_FLIGHT {
             let range = self.next..items.len().min(self.next + self.chunk_len);
             self.next = range.end;
-            match self.check.begin(engine, items, pairings, range) {
+            match self.check.begin(engine, items, pool, pairings, range) {
                 Some(chunk) => self.in_flight.push_back(chunk),
                 None => self.is_random = false,
             }
@@ -238,7 +247,7 @@ impl Begun {
             return Ok(Vec::new());
         }
         while let Some(chunk) = self.in_flight.pop_front() {
-            self.go_on(engine, items, pairings);
+            self.go_on(engine, items, path.pool(), pairings);
             self.check.finish(chunk)?;
         }
         if !self.is_random {
@@ -270,7 +279,8 @@ pub(crate) fn check_items(
     mut pairings: Option<&mut Pairings>,
     stats: &mut Stats,
 ) -> Result<Verdicts, Error> {
-    let begun = Begun::new(engine, items, pairings.as_deref_mut())?;
+    let numbering = Numbering::new(path.pool(), items);
+    let begun = Begun::new(engine, items, numbering, path.pool(), pairings.as_deref_mut())?;
     begun.finish(engine, items, dst, path, pairings.as_deref(), stats)
 }
 
@@ -285,8 +295,9 @@ type Verdicts = Vec<Result<(), SignatureError>>;
 /// The check of one batch.
 struct Check {
     transcript: Hash,
-    /// Ascending by encoding.
+    /// As they first come, and which of them each item has.
     keys: Vec<PublicKey>,
+    key_of_item: Vec<u32>,
     /// Sums so far: of the combinations, and of the messages of each key, on E1.
     combinations: Vec<blst_p1>,
     images: Vec<blst_p1>,
@@ -320,15 +331,14 @@ struct Chunk {
 }
 
 impl Check {
-    fn new(items: &[Item<'_>]) -> Self {
-        let mut keys: Vec<&PublicKey> = items.iter().map(|item| item.key).collect();
-        keys.sort_unstable_by_key(|key| key.as_bytes());
-        keys.dedup();
+    fn new(items: &[Item<'_>], numbering: Numbering<'_>, pool: &Pool) -> Self {
+        let Numbering { keys, of_item } = numbering;
         Self {
-            transcript: rlc::transcript(items.iter().map(|i| (i.key.as_bytes(), i.message, i.signature))),
+            transcript: rlc::transcript(pool, items),
             combinations: vec![blst_p1::default(); TRITS],
             images: vec![blst_p1::default(); keys.len()],
             keys: keys.into_iter().copied().collect(),
+            key_of_item: of_item,
             numbers: None,
             product: blst_fp12::default(),
             is_point: vec![false; items.len()],
@@ -341,17 +351,15 @@ impl Check {
         &self,
         engine: &Engine,
         items: &[Item<'_>],
+        pool: &Pool,
         pairings: Option<&Pairings>,
         range: Range<usize>,
     ) -> Option<Chunk> {
         let device = engine.device();
-        let key_of = |item: usize| {
-            let bytes = items[item].key.as_bytes();
-            self.keys.partition_point(|key| key.as_bytes() < bytes)
-        };
+        let key_of = |item: usize| self.key_of_item[item] as usize;
         let Layout { order, kinds } = Layout::new(range, slots_max(device), key_of);
         let len = order.len();
-        let coefficients = Coefficients::draw(&self.transcript, order.iter().copied())?;
+        let coefficients = Coefficients::draw_on(pool, &self.transcript, &order)?;
         let wide = device.upload("coefficients", &coefficients.words());
         let mut commands = device.commands();
         let front = engine.front(&mut commands, items, &order);

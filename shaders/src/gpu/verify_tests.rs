@@ -7,8 +7,9 @@ use super::verify::{Begun, Engine, check_items};
 use super::{Error, test_device};
 use crate::batch::Item;
 use crate::cpu::field::Fp;
-use crate::cpu::{Affine, Path};
+use crate::cpu::{Affine, Path, Pool};
 use crate::key::{PublicKey, SIGNATURE_DST, verify_one};
+use crate::numbering::Numbering;
 use crate::rlc::{self, Coefficients, TRITS, Width};
 use crate::{SignatureError, Stats, curve};
 use blst::min_sig::{SecretKey, Signature};
@@ -198,7 +199,8 @@ fn chunks_make_one_batch() -> Result<(), Error> {
         let mut stats = Stats::default();
         let mut path = Path::new(1);
         let (items, engine) = (scene.items(), engine());
-        let begun = Begun::in_chunks(engine, &items, None, 50)?;
+        let numbering = Numbering::new(path.pool(), &items);
+        let begun = Begun::in_chunks(engine, &items, numbering, path.pool(), None, 50)?;
         let verdicts = begun.finish(engine, &items, SIGNATURE_DST, &mut path, None, &mut stats)?;
         Ok::<_, Error>((verdicts, stats))
     };
@@ -244,7 +246,9 @@ fn batches_overlap() -> Result<(), Error> {
     let items = [0, 1, 2, 3].map(|at: usize| scenes[at].items());
     let mut begun = Vec::new();
     for items in &items {
-        begun.push(Some(Begun::in_chunks(engine(), items, None, 25)?));
+        let (pool, engine) = (Pool::new(2), engine());
+        let numbering = Numbering::new(&pool, items);
+        begun.push(Some(Begun::in_chunks(engine, items, numbering, &pool, None, 25)?));
     }
     for at in [2, 0, 3, 1] {
         let (begun, stats) = (begun[at].take().unwrap(), &mut Stats::default());

@@ -3,7 +3,9 @@
 
 use blst::min_sig::{AggregateSignature, SecretKey, Signature};
 use blst::{BLST_ERROR, blst_fp12, blst_p1_affine, blst_p2_affine};
+use std::sync::{Arc, LazyLock};
 use wattbook_feed::signed::{ENVELOPE_VERSION, EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
+use wattbook_shaders::gpu::{Choice, Device};
 use wattbook_shaders::{Candidate, Policy, PublicKey, SIGNATURE_DST, SignatureError, Verdict, Verifier};
 use wattbook_types::{ChainId, sha256, tree};
 
@@ -119,16 +121,44 @@ impl Envelope {
     }
 }
 
-/// The verdicts of `policy` on two threads.
+/// The device of a file's tests, opened once.
+pub(crate) fn device() -> Arc<Device> {
+    static DEVICE: LazyLock<Arc<Device>> = LazyLock::new(|| match Device::open(&Choice::default()) {
+        Ok(device) => Arc::new(device),
+        Err(error) => panic!("tests need a Vulkan adapter (`make setup` installs one on Debian): {error}"),
+    });
+    Arc::clone(&DEVICE)
+}
+
+/// Every policy.
+pub(crate) const POLICIES: [Policy; 4] = [Policy::Auto, Policy::OneByOne, Policy::Batch, Policy::Gpu];
+
+/// A verifier on two threads, where the policy asks for it with the device of [`device`], which must stay.
+pub(crate) fn verifier(policy: Policy) -> Verifier {
+    let verifier = Verifier::with_threads(policy, 2);
+    match policy {
+        Policy::Gpu => verifier.with_device(device()),
+        _ => verifier,
+    }
+}
+
+/// The verdicts of `policy`.
 pub(crate) fn verify(policy: Policy, envelopes: &[Envelope]) -> Vec<Verdict> {
     let candidates: Vec<Candidate<'_>> = envelopes.iter().map(Envelope::candidate).collect();
-    Verifier::with_threads(policy, 2).verify(chain(), &candidates)
+    let mut verifier = verifier(policy);
+    let verdicts = verifier.verify(chain(), &candidates);
+    let stats = verifier.stats();
+    assert_eq!(stats.devices_lost, 0);
+    if policy == Policy::Gpu {
+        assert_eq!(stats.routed, [0, 0, stats.signatures_checked], "all on the device");
+    }
+    verdicts
 }
 
 /// The verdicts every policy gives, which must be the oracle's.
 pub(crate) fn verify_every_way(envelopes: &[Envelope]) -> Vec<Verdict> {
     let expected: Vec<Verdict> = envelopes.iter().map(Envelope::oracle).collect();
-    for policy in [Policy::Auto, Policy::OneByOne, Policy::Batch] {
+    for policy in POLICIES {
         assert_eq!(verify(policy, envelopes), expected, "{policy:?}");
     }
     expected

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wattbook_shaders::gpu::tree::{Forest, LeafKind};
 use wattbook_shaders::gpu::{Choice, Device, Error, KERNELS};
-use wattbook_shaders::measure::{Inputs, sha256_blocks};
+use wattbook_shaders::measure::{Fault, Inputs, Tree, sha256_chain};
 use wattbook_shaders::{DEVICE_KEYS_MAX, Policy, Route, Verifier};
-use wattbook_types::tree;
 
 /// What is measured.
 #[derive(clap::Args, Debug)]
@@ -32,7 +31,8 @@ enum PathArg {
     Gpu,
 }
 
-/// Prints one JSON line a figure.
+/// Prints one JSON line a figure. A metric says what is warm, where the input lies and how many threads the CPU's part
+/// has; rivals have as many.
 #[derive(clap::Args, Debug)]
 struct VerifyArgs {
     /// Envelopes in the batch.
@@ -47,10 +47,10 @@ struct VerifyArgs {
     /// Which path.
     #[arg(long, value_enum, default_value_t = PathArg::Cpu)]
     path: PathArg,
-    /// Threads of the CPU's part.
+    /// Threads of the CPU's part, and of every rival.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     threads: u32,
-    /// Runs after the first, which is reported apart; the fastest counts.
+    /// Rounds after the first run, which is reported apart; in each, rivals and ours take turns, and medians count.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
     /// Measure blst one by one, grouped and in its own batch call beside it.
@@ -59,6 +59,9 @@ struct VerifyArgs {
     /// Measure a batch with one bad signature in so many, too.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attack: Option<u32>,
+    /// Measure the time of each kernel, on a device opened apart, which its clock slows down.
+    #[arg(long)]
+    kernels: bool,
     /// Measure one tree of so many leaves of 32 bytes instead of envelopes.
     #[arg(long, value_name = "LEAVES", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     tree: Option<u32>,
@@ -115,53 +118,101 @@ fn per(time: Duration, count: usize, unit_ns: f64) -> f64 {
     time.as_nanos() as f64 / count.max(1) as f64 / unit_ns
 }
 
+/// The middle of some times, or ratios; the mean of two that share it.
 #[allow(
     clippy::float_arithmetic,
     reason = "figures for people; nothing is computed from them"
 )]
-fn ratio(rival: f64, ours: f64) -> f64 {
-    rival / ours
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        len => (values[(len - 1) / 2] + values[len / 2]) / 2.0,
+    }
 }
 
-/// Opens a device and builds its kernels, which is a figure of its own.
-fn device(args: &VerifyArgs) -> Result<Arc<Device>, BenchError> {
+/// How much faster ours was than a rival: the median over the rounds, each of which a slow moment falls on as a whole.
+#[allow(
+    clippy::float_arithmetic,
+    reason = "figures for people; nothing is computed from them"
+)]
+fn ratio(rival: &[f64], ours: &[f64]) -> f64 {
+    median(rival.iter().zip(ours).map(|(rival, ours)| rival / ours))
+}
+
+/// A rate from the ns, or us, that one item takes: 10^9, or 10^6, of them a second.
+#[allow(
+    clippy::float_arithmetic,
+    reason = "figures for people; nothing is computed from them"
+)]
+fn rate(time: f64) -> f64 {
+    1.0 / time
+}
+
+/// Opens a device and builds its kernels; how long that took is a figure of its own unless it is `timed`.
+fn device(args: &VerifyArgs, timed: bool) -> Result<Arc<Device>, BenchError> {
     let device = Device::open(&Choice {
         checked: false,
         cache: args.cache.clone(),
-        timed: true,
+        timed,
         ..Choice::default()
     })?;
     eprintln!("device: {}", device.name());
     let warm = device.warm_up(KERNELS, |ready, all, name, elapsed| {
         eprintln!("{ready}/{all} {name} after {} ms", elapsed.as_millis());
     })?;
-    let metric = if warm.cached { "cached" } else { "cold" };
-    figure("gpu/warmup", metric, per(warm.elapsed, 1, 1e9), "s", None, 1)?;
+    if !timed {
+        let metric = if warm.cached { "cached" } else { "cold" };
+        figure("gpu/warmup", metric, per(warm.elapsed, 1, 1e9), "s", None, 1)?;
+    }
     Ok(Arc::new(device))
 }
 
-#[allow(
-    clippy::float_arithmetic,
-    reason = "figures for people; nothing is computed from them"
-)]
+/// A figure for each kernel that ran on `device` since it was last asked: its time by the device's own clock.
+fn kernels(bench: &str, device: &Device) -> Result<(), BenchError> {
+    for (name, (dispatches, sum_ns)) in device.take_kernel_times() {
+        let bench = format!("{bench}/kernel/{name}");
+        let dispatches = u32::try_from(dispatches).unwrap_or(u32::MAX);
+        figure(
+            &bench,
+            "warm",
+            per(Duration::from_nanos(sum_ns), 1, 1e6),
+            "ms/batch",
+            None,
+            dispatches,
+        )?;
+    }
+    Ok(())
+}
+
+/// The verifier of a path on a device, if it takes one.
+fn verifier(args: &VerifyArgs, policy: Policy, device: Option<&Arc<Device>>) -> Verifier {
+    let verifier = Verifier::with_threads(policy, args.threads as usize);
+    match device {
+        Some(device) => {
+            // As many keys as the bench has, on a device that is worth it.
+            let keys_max = if device.is_software() {
+                0
+            } else {
+                DEVICE_KEYS_MAX.max(args.keys as usize)
+            };
+            verifier.with_device_keys(Arc::clone(device), keys_max)
+        }
+        None => verifier,
+    }
+}
+
 fn envelopes(args: &VerifyArgs) -> Result<(), BenchError> {
-    let (n, keys) = (args.n as usize, args.keys as usize);
+    let (n, keys, threads) = (args.n as usize, args.keys as usize, args.threads as usize);
     let (policy, route, name) = match args.path {
         PathArg::OneByOne => (Policy::OneByOne, Route::OneByOne, "one-by-one"),
         PathArg::Cpu => (Policy::Batch, Route::Batch, "cpu"),
         PathArg::Gpu => (Policy::Gpu, Route::Gpu, "gpu"),
     };
-    let mut verifier = Verifier::with_threads(policy, args.threads as usize);
-    if args.path == PathArg::Gpu {
-        let device = device(args)?;
-        // As many keys as the bench has, on a device that is worth it.
-        let keys_max = if device.is_software() {
-            0
-        } else {
-            keys.max(DEVICE_KEYS_MAX)
-        };
-        verifier = verifier.with_device_keys(device, keys_max);
-    }
+    let is_gpu = args.path == PathArg::Gpu;
+    let opened = is_gpu.then(|| device(args, false)).transpose()?;
+    let mut ours = verifier(args, policy, opened.as_ref());
     eprintln!("signing {n} envelopes of {} leaves by {keys} keys", args.leaves);
     let inputs = Inputs::new(n, keys, args.leaves).ok_or(BenchError::Refused("signing"))?;
     let bench = match args.leaves {
@@ -169,103 +220,146 @@ fn envelopes(args: &VerifyArgs) -> Result<(), BenchError> {
         leaves => format!("verify/{name}/n{n}/k{keys}/t{leaves}"),
     };
     let us = |time| per(time, n, 1e3);
-    let refused = BenchError::Refused(name);
-    let cold = inputs.ours(&mut verifier, route).ok_or(refused)?;
-    figure(&bench, "cold", us(cold), "us/signature", None, 1)?;
-    // Rivals and ours in turn, so that a slow moment of the machine falls on all; the fastest of each counts.
-    let one_len = n.min(64);
-    let mut best: [Option<f64>; 4] = [None; 4];
-    for _ in 0..args.runs {
-        let ours = inputs.ours(&mut verifier, route).ok_or(BenchError::Refused(name))?;
-        let mut times = [Some(us(ours)), None, None, None];
-        if args.rivals {
-            let one = inputs.blst_one(one_len).ok_or(BenchError::Refused("blst-one"))?;
-            let grouped = inputs.blst_grouped().ok_or(BenchError::Refused("blst-grouped"))?;
-            let batch = inputs.blst_batch().ok_or(BenchError::Refused("blst-batch"))?;
-            times = [
-                Some(us(ours)),
-                Some(per(one, one_len, 1e3)),
-                Some(us(grouped)),
-                Some(us(batch)),
-            ];
+    let written = |metric: &str, us: f64, beside: Option<(f64, &str)>, samples: u32| {
+        let metric = format!("{metric}/host/threads{threads}");
+        match is_gpu {
+            true => figure(&bench, &metric, rate(us), "M signatures/s", beside, samples),
+            false => figure(&bench, &metric, us, "us/signature", beside, samples),
         }
-        for (best, time) in best.iter_mut().zip(times) {
-            *best = match (*best, time) {
-                (Some(before), Some(now)) => Some(before.min(now)),
-                (before, now) => before.or(now),
-            };
+    };
+    let cold = inputs.ours(&mut ours, route).ok_or(BenchError::Refused(name))?;
+    written("cold", us(cold), None, 1)?;
+    let rivals = args.rivals.then(|| inputs.rivals(threads));
+    let one_len = n.min(64 * threads);
+    const RIVALS: [&str; 3] = ["blst-one", "blst-grouped", "blst-batch"];
+    let (mut times, mut of_rivals) = (Vec::new(), [const { Vec::new() }; RIVALS.len()]);
+    for _ in 0..args.runs {
+        times.push(us(inputs.ours(&mut ours, route).ok_or(BenchError::Refused(name))?));
+        if let Some(rivals) = &rivals {
+            let found = [
+                rivals.one(one_len).map(|time| per(time, one_len, 1e3)),
+                rivals.grouped().map(us),
+                rivals.batch().map(us),
+            ];
+            for ((times, found), name) in of_rivals.iter_mut().zip(found).zip(RIVALS) {
+                times.push(found.ok_or(BenchError::Refused(name))?);
+            }
         }
     }
-    let ours = best[0].unwrap_or(us(cold));
-    figure(&bench, "warm", ours, "us/signature", None, args.runs)?;
-    for (rival, name) in best[1..].iter().zip(["blst-one", "blst-grouped", "blst-batch"]) {
-        if let Some(rival) = rival {
-            let beside = Some((ratio(*rival, ours), name));
-            figure(&bench, "warm", ours, "us/signature", beside, args.runs)?;
-        }
+    let warm = median(times.iter().copied());
+    if rivals.is_none() {
+        written("warm", warm, None, args.runs)?;
+    }
+    for (rival, name) in of_rivals.iter().zip(RIVALS).filter(|(rival, _)| !rival.is_empty()) {
+        written("warm", warm, Some((ratio(rival, &times), name)), args.runs)?;
+        eprintln!("{name}: {:.1} us/signature", median(rival.iter().copied()));
     }
     if let Some(every) = args.attack {
-        let (time, bad) = inputs.attacked(&mut verifier, every as usize);
-        figure(&bench, "attacked", us(time), "us/signature", None, 1)?;
-        // What the bad ones add to a batch that would have been good.
-        let more = (us(time) - ours) * f64::from(args.n) / bad.max(1) as f64;
-        figure(&bench, "attack_cost", more, "us/bad signature", None, 1)?;
+        for (fault, name) in [(Fault::Mismatch, "mismatch"), (Fault::Outside, "outside")] {
+            attack(&inputs, &mut ours, (every as usize, fault, name), &bench, warm)?;
+        }
+    }
+    if let Some(device) = is_gpu.then_some(args).filter(|args| args.kernels) {
+        drop((ours, opened));
+        let timed = self::device(device, true)?;
+        let mut verifier = verifier(args, policy, Some(&timed));
+        // Keys go to the device with the first batch.
+        inputs.ours(&mut verifier, route).ok_or(BenchError::Refused(name))?;
+        timed.take_kernel_times();
+        inputs.ours(&mut verifier, route).ok_or(BenchError::Refused(name))?;
+        kernels(&bench, &timed)?;
     }
     Ok(())
 }
 
+/// What bad signatures cost: a batch with one in so many, and what each adds to a batch that would have been good.
+#[allow(
+    clippy::float_arithmetic,
+    reason = "figures for people; nothing is computed from them"
+)]
+fn attack(
+    inputs: &Inputs,
+    verifier: &mut Verifier,
+    (every, fault, name): (usize, Fault, &str),
+    bench: &str,
+    good: f64,
+) -> Result<(), BenchError> {
+    let (time, bad) = inputs.attacked(verifier, every, fault);
+    let len = inputs.candidates().len();
+    let attacked = per(time, len, 1e3);
+    let metric = format!("attacked/{name}/1in{every}");
+    figure(bench, &metric, attacked, "us/signature", None, 1)?;
+    let more = (attacked - good) * len as f64 / bad.max(1) as f64;
+    let metric = format!("attack_cost/{name}/1in{every}");
+    figure(bench, &metric, more, "us/bad signature", None, 1)
+}
+
 fn trees(args: &VerifyArgs, leaves: u32) -> Result<(), BenchError> {
-    let count = leaves as usize;
-    let bytes: Vec<u8> = (0..leaves).flat_map(|i| [i.to_le_bytes(); 8]).flatten().collect();
-    let expected = tree::root(bytes.as_chunks::<32>().0);
-    // A leaf is one block, a node two.
-    let blocks = count + 2 * (count - 1);
-    let mut best = [Duration::MAX; 4];
-    let device = match args.path {
-        PathArg::Gpu => Some(device(args)?),
-        PathArg::Cpu | PathArg::OneByOne => None,
-    };
-    for _ in 0..=args.runs {
-        let start = Instant::now();
-        let root = tree::root(bytes.as_chunks::<32>().0);
-        best[0] = best[0].min(start.elapsed());
-        if root != expected {
-            return Err(BenchError::Refused("the tree"));
+    /// Compressions that a rate is measured over at least.
+    const BLOCKS_MIN: usize = 1 << 14;
+    let (count, threads) = (leaves as usize, args.threads as usize);
+    let tree = Tree::new(leaves, threads);
+    let expected = tree.expected();
+    let device = (args.path == PathArg::Gpu).then(|| device(args, false)).transpose()?;
+    // Short trees many times over, so that the clock sees them.
+    let repeats = (BLOCKS_MIN / tree.blocks()).max(1);
+    let [mut ours, mut bare, mut chain, mut host, mut placed] = [const { Vec::new() }; 5];
+    for _ in 0..args.runs.max(2) {
+        let mut sum = Duration::ZERO;
+        for _ in 0..repeats {
+            let (root, time) = tree.ours();
+            sum += time;
+            if root != expected {
+                return Err(BenchError::Refused("the tree"));
+            }
         }
-        best[1] = best[1].min(sha256_blocks(blocks.max(64)));
+        ours.push(per(sum, repeats * count, 1.0));
+        // What as many compressions take by themselves.
+        let scale = |(blocks, time): (usize, Duration)| per(time * tree.blocks() as u32, blocks * count, 1.0);
+        bare.push(scale(tree.bare(BLOCKS_MIN)));
+        if threads == 1 {
+            chain.push(scale((BLOCKS_MIN, sha256_chain(BLOCKS_MIN))));
+        }
         if let Some(device) = &device {
             let start = Instant::now();
-            let roots = wattbook_shaders::gpu::tree::roots(device, &bytes, LeafKind::Short, &[leaves])?;
-            best[2] = best[2].min(start.elapsed());
-            let (resident, root) = resident(device, &bytes, leaves)?;
-            best[3] = best[3].min(resident);
+            let roots = wattbook_shaders::gpu::tree::roots(device, tree.bytes(), LeafKind::Short, &[leaves])?;
+            host.push(per(start.elapsed(), count, 1.0));
+            let (time, root) = resident(device, tree.bytes(), leaves)?;
+            placed.push(per(time, count, 1.0));
             if roots != [expected] || root != expected {
                 return Err(BenchError::Refused("the device"));
             }
         }
     }
-    let bare = per(best[1], blocks.max(64), 1.0);
-    let beside = Some((ratio(bare, per(best[0], blocks, 1.0)), "sha-ni"));
-    figure(
-        "merkle/cpu",
-        &format!("t{leaves}"),
-        per(best[0], count, 1.0),
-        "ns/leaf",
-        beside,
-        args.runs,
-    )?;
+    let row = |bench: &str, metric: &str, times: &[f64], beside: Option<(&[f64], &str)>| {
+        let beside = beside.map(|(rival, to)| (ratio(rival, times), to));
+        let (value, samples) = (rate(median(times.iter().copied())), times.len() as u32);
+        figure(bench, metric, value, "G leaves/s", beside, samples)
+    };
+    let metric = format!("t{leaves}/threads{threads}");
+    row("merkle/cpu", &metric, &ours, Some((&bare, "sha-ni")))?;
+    if threads == 1 {
+        // What the instructions give to one message after the other.
+        row("merkle/cpu", &metric, &ours, Some((&chain, "sha-ni-one-chain")))?;
+    }
     if device.is_some() {
-        for (bench, time) in [("merkle/gpu/host", best[2]), ("merkle/gpu/resident", best[3])] {
-            let beside = Some((ratio(per(best[0], count, 1.0), per(time, count, 1.0)), "merkle/cpu"));
-            figure(
+        for (bench, times) in [("merkle/gpu/host", &host), ("merkle/gpu/resident", &placed)] {
+            row(bench, &format!("t{leaves}/cold"), &times[..1], None)?;
+            row(
                 bench,
-                &format!("t{leaves}"),
-                per(time, count, 1.0),
-                "ns/leaf",
-                beside,
-                args.runs,
+                &format!("t{leaves}/warm"),
+                &times[1..],
+                Some((&bare[1..], "sha-ni")),
             )?;
         }
+    }
+    if device.is_some() && args.kernels {
+        drop(device);
+        let timed = self::device(args, true)?;
+        resident(&timed, tree.bytes(), leaves)?;
+        timed.take_kernel_times();
+        resident(&timed, tree.bytes(), leaves)?;
+        kernels(&format!("merkle/gpu/resident/t{leaves}"), &timed)?;
     }
     Ok(())
 }

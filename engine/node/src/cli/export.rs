@@ -2,6 +2,7 @@
 
 use super::verify::emit;
 use crate::export::{Format, What, export};
+use crate::selection::Selection;
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind};
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ pub struct Args {
     /// Directory of the ledger.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// Folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Which rows.
     #[arg(long, value_enum, default_value = "trades")]
     what: What,
@@ -27,6 +31,9 @@ pub struct Args {
     /// Blocks before this time, nanoseconds since 1970.
     #[arg(long, value_name = "NS", default_value_t = u64::MAX)]
     to_ns: u64,
+    /// Only rows of these records; a trade is both sides' and its contract's.
+    #[command(flatten)]
+    selection: Selection,
     /// File to write (default: stdout); replaced only when the table is whole.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -44,10 +51,17 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn written(args: &Args) -> Result<String, Box<dyn std::error::Error>> {
-    let reader = Reader::open(&args.dir)?;
+    let reader = Reader::open_in(&args.dir, args.archive.as_deref())?;
     let times = (TimeNs::new(args.from_ns), TimeNs::new(args.to_ns));
     let Some(path) = &args.out else {
-        return match export(&reader, args.what, args.format, times, BufWriter::new(io::stdout())) {
+        return match export(
+            &reader,
+            args.what,
+            args.format,
+            times,
+            args.selection,
+            BufWriter::new(io::stdout()),
+        ) {
             Err(crate::export::ExportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(String::new()),
             outcome => Ok(outcome.map(|_| String::new())?),
         };
@@ -57,7 +71,7 @@ fn written(args: &Args) -> Result<String, Box<dyn std::error::Error>> {
     let fresh = PathBuf::from(fresh);
     let place = |error: io::Error| format!("{}: {error}", fresh.display());
     let file = BufWriter::new(File::create(&fresh).map_err(place)?);
-    let count = match export(&reader, args.what, args.format, times, file) {
+    let count = match export(&reader, args.what, args.format, times, args.selection, file) {
         Ok(count) => count,
         Err(error) => {
             // What was begun is of no use to anybody.

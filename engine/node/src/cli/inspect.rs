@@ -6,14 +6,13 @@
 
 use super::verify::{emit, fault_json, rows};
 use crate::audit::Finding;
+use crate::selection::{Selection, contract_of};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wattbook_feed::signed::leaf::{
-    CANCEL, CancelLeaf, LAYOUTS, ORDER, OrderLeaf, QUOTE, QuoteLeaf, REPLACE, ReplaceLeaf, SEAL, SealLeaf,
-};
-use wattbook_feed::signed::{Genesis, LeafBytes, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
+use wattbook_feed::signed::leaf::LAYOUTS;
+use wattbook_feed::signed::{Genesis, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
 use wattbook_ledger::{Block, Commit, Error, GENESIS_FILE, Reader};
 use wattbook_types::units::NS_PER_S;
 use wattbook_types::{ChainId, ContractId, Hash, Param, ParticipantId, Roles, TimeNs, sha256};
@@ -24,6 +23,12 @@ pub struct Args {
     /// Directory of the ledger.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// Count these records only.
+    #[command(flatten)]
+    selection: Selection,
+    /// Folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -31,7 +36,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let contents = Contents::read(&args.dir);
+    let contents = Contents::read(&args.dir, args.archive.as_deref(), args.selection);
     let printed = emit(&if args.json {
         format!("{}\n", contents.to_json())
     } else {
@@ -59,6 +64,8 @@ enum Stop {
 /// What was found.
 #[derive(Debug, Default)]
 struct Contents {
+    /// Which records are counted.
+    selection: Selection,
     chain: Option<ChainId>,
     genesis: Option<Genesis>,
     /// Height, digest and time of the last block read.
@@ -78,13 +85,16 @@ struct Contents {
 }
 
 impl Contents {
-    fn read(dir: &Path) -> Self {
-        let mut contents = Self::default();
-        contents.fault = contents.fill(dir).err();
+    fn read(dir: &Path, archive: Option<&Path>, selection: Selection) -> Self {
+        let mut contents = Self {
+            selection,
+            ..Self::default()
+        };
+        contents.fault = contents.fill(dir, archive).err();
         contents
     }
 
-    fn fill(&mut self, dir: &Path) -> Result<(), Stop> {
+    fn fill(&mut self, dir: &Path, archive: Option<&Path>) -> Result<(), Stop> {
         let path = dir.join(GENESIS_FILE);
         let bytes = std::fs::read(&path).map_err(|source| Stop::Io {
             path: path.clone(),
@@ -93,7 +103,7 @@ impl Contents {
         self.chain = Some(ChainId(sha256(&[&bytes])));
         let decoded = Genesis::decode(&bytes).map_err(|source| Stop::Genesis { path, source });
         self.genesis = decoded.as_ref().ok().cloned();
-        let reader = Reader::open(dir).map_err(|error| match error {
+        let reader = Reader::open_in(dir, archive).map_err(|error| match error {
             Error::Damaged(fault) => Stop::Finding(fault.into()),
             other => Stop::Ledger(other),
         })?;
@@ -108,7 +118,8 @@ impl Contents {
     fn take(&mut self, block: &Block<'_>) {
         self.tip = Some((block.header.height, block.digest, block.header.time));
         self.bytes = block.end;
-        for record in &block.records {
+        let selection = self.selection;
+        for record in block.records.iter().filter(|record| selection.has(record)) {
             *self.records.entry(record.kind).or_default() += 1;
             if self.take_record(record.kind, record.payload).is_none() {
                 self.undecoded += 1;
@@ -321,19 +332,6 @@ fn roles(bits: u32) -> Vec<&'static str> {
         .filter(|(role, _)| held.contains(*role))
         .map(|(_, name)| name)
         .collect()
-}
-
-/// The contract a leaf names, if it names one. Nothing says that there is such a contract.
-fn contract_of(leaf: &LeafBytes) -> Option<ContractId> {
-    let raw = match leaf[0] {
-        QUOTE => bytemuck::pod_read_unaligned::<QuoteLeaf>(leaf).contract,
-        CANCEL => bytemuck::pod_read_unaligned::<CancelLeaf>(leaf).contract,
-        REPLACE => bytemuck::pod_read_unaligned::<ReplaceLeaf>(leaf).contract,
-        SEAL => bytemuck::pod_read_unaligned::<SealLeaf>(leaf).contract,
-        ORDER => bytemuck::pod_read_unaligned::<OrderLeaf>(leaf).contract,
-        _ => 0,
-    };
-    (raw != 0).then(|| ContractId::from_raw(raw))
 }
 
 fn record_name(kind: u16) -> String {

@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod prove;
 pub mod repair;
 pub mod replay;
+pub mod retain;
 pub mod run;
 pub mod send;
 pub mod status;
@@ -50,6 +51,8 @@ pub enum Command {
     Verify(verify::Args),
     /// Mend a damaged ledger from a copy of it.
     Repair(repair::Args),
+    /// Move old segments of a ledger to an archive.
+    Retain(retain::Args),
     /// Rebuild the state from a ledger.
     Replay(replay::Args),
     /// Show what a ledger holds.
@@ -83,6 +86,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Clear(args) => clear::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Repair(args) => repair::run(&args),
+        Command::Retain(args) => retain::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -21,6 +21,9 @@ pub struct Args {
     /// Directory of the ledger.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// Folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Sequence number of a record.
     #[arg(long, value_name = "SEQ", required_unless_present = "deal", conflicts_with = "deal")]
     record: Option<u64>,
@@ -62,7 +65,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn prove(args: &Args) -> Result<String, Box<dyn std::error::Error>> {
-    let reader = Reader::open(&args.dir)?;
+    let reader = Reader::open_in(&args.dir, args.archive.as_deref())?;
     let mut index = HeaderIndex::open(&reader)?;
     if let Some(id) = args.deal {
         return Ok(DealProof::find(&reader, &mut index, id)?.to_json());

@@ -12,6 +12,9 @@ pub struct Args {
     /// Directory of the ledger.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// Folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -20,7 +23,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let bar = progress_bar(&args.dir);
-    let replayed = audit::replay(&args.dir, |height| bar.set_position(height + 1));
+    let replayed = audit::replay_in(&args.dir, args.archive.as_deref(), |height| {
+        bar.set_position(height + 1)
+    });
     bar.finish_and_clear();
     let end = match replayed {
         Ok(end) => end,

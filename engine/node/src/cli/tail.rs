@@ -2,12 +2,14 @@
 //!
 //! # Contract
 //! * One line a message or record on stdout, with its number; rendering in [`crate::present`].
+//! * A ledger's records can be asked for by participant and contract, a feed's messages cannot: it holds no participants.
 //! * A feed is followed until the node ends the session (exit code 0) or the connection is lost (exit code 1, with the
 //!   number to resume at). A ledger is read to its newest committed block, beside a live node if there is one.
 //! * With --record every message is in the file before its line is printed, those of a later schema too, and a recording that
 //!   exists goes on where it ends. --replay prints a recording as the feed was printed.
 
 use crate::present;
+use crate::selection::{Selection, parse_contract, parse_participant};
 use serde_json::json;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -17,7 +19,8 @@ use std::time::Duration;
 use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::recording::{Recorder, Recording, RecordingError};
 use wattbook_feed::soupbin::LoginRefusal;
-use wattbook_ledger::{Fault, Reader};
+use wattbook_ledger::{Fault, HeaderIndex, Reader, Records};
+use wattbook_types::{ContractId, ParticipantId};
 
 /// Follows the public feed of a node, replays a recording of it, or prints the records of a ledger.
 #[derive(clap::Args, Debug)]
@@ -28,12 +31,21 @@ pub struct Args {
     /// First number wanted: of the feed's messages (default: what comes next) or of the ledger's records (default: 1).
     #[arg(long, value_name = "SEQ")]
     from: Option<u64>,
+    /// Only records of this participant; of a ledger.
+    #[arg(long, value_name = "ID", value_parser = parse_participant)]
+    participant: Option<ParticipantId>,
+    /// Only records about this contract, by its id or as `area/product/period`; of a ledger.
+    #[arg(long, value_name = "ID", value_parser = parse_contract)]
+    contract: Option<ContractId>,
     /// End after this many lines.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
+    /// With a directory: folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Record the feed in this file; one that exists goes on where it ends.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -68,6 +80,8 @@ enum TailError {
     RecordedTo { path: String, next: u64, from: u64 },
     #[error("{0} is a ledger, which is a recording itself; --record is for a node's feed")]
     RecordLedger(String),
+    #[error("--participant and --contract choose among the records of a ledger; {0} is none")]
+    Selected(String),
     #[error("stdout: cannot be written: {0}")]
     Write(io::Error),
 }
@@ -75,9 +89,12 @@ enum TailError {
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let mut lines = Lines { left: args.count };
+    let selected = args.participant.is_some() || args.contract.is_some();
     let tailed = match (&args.replay, args.target.as_deref()) {
+        (Some(file), _) if selected => Err(TailError::Selected(file.display().to_string())),
         (Some(file), _) => replay(file, args, &mut lines),
         (None, Some(dir)) if Path::new(dir).is_dir() => ledger(dir, args, &mut lines),
+        (None, addr) if selected => Err(TailError::Selected(addr.unwrap_or_default().to_owned())),
         (None, addr) => feed(addr.unwrap_or_default(), args, &mut lines),
     };
     match tailed {
@@ -194,24 +211,33 @@ fn ledger(dir: &str, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
     if args.record.is_some() {
         return Err(TailError::RecordLedger(dir.to_owned()));
     }
-    let from = args.from.unwrap_or(1);
-    let reader = Reader::open(Path::new(dir))?;
-    for block in reader.blocks() {
-        let block = block?;
-        let height = block.header.height;
-        for record in block.records.iter().filter(|record| record.seq >= from) {
-            if lines.done() {
-                return Ok(());
-            }
-            let (seq, kind, name) = (record.seq, record.kind, present::record_name(record.kind));
-            let fields = present::record(kind, record.payload);
-            if args.json {
-                lines.put(&json!({ "seq": seq, "height": height, "kind": kind, "name": name, "fields": fields }))?;
-            } else {
-                let mut line = format!("{seq} {name} height={height}");
-                present::put_fields(&mut line, "", &fields);
-                lines.put(&line)?;
-            }
+    let selection = Selection {
+        from: args.from,
+        participant: args.participant,
+        contract: args.contract,
+    };
+    let reader = Reader::open_in(Path::new(dir), args.archive.as_deref())?;
+    let records = match args.from {
+        // Whoever wants everything waits for no index.
+        None | Some(0..=1) => Records::new(reader.blocks(), 0),
+        Some(from) => HeaderIndex::open(&reader)?.records(&reader, from)?,
+    };
+    for record in records {
+        let (header, record) = record?;
+        if lines.done() {
+            return Ok(());
+        }
+        if !selection.has(&record) {
+            continue;
+        }
+        let (seq, kind, name) = (record.seq, record.kind, present::record_name(record.kind));
+        let (height, fields) = (header.height, present::record(kind, record.payload));
+        if args.json {
+            lines.put(&json!({ "seq": seq, "height": height, "kind": kind, "name": name, "fields": fields }))?;
+        } else {
+            let mut line = format!("{seq} {name} height={height}");
+            present::put_fields(&mut line, "", &fields);
+            lines.put(&line)?;
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! `wattbook verify`: a ledger re-read from its bytes alone.
 
 use crate::audit::{self, EventRoots, Finding, Verified};
+use crate::restart::{self, CheckedSnapshot};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -15,6 +16,9 @@ pub struct Args {
     /// Directory of the ledger; no node may be running on it.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// Folder of the segments that `wattbook retain` moved off.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// The chain id that the ledger must have; without it the ledger is only found to agree with itself.
     #[arg(long, value_name = "HASH", value_parser = parse_chain)]
     genesis: Option<ChainId>,
@@ -33,12 +37,28 @@ pub(super) fn parse_chain(text: &str) -> Result<ChainId, String> {
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
     let bar = progress_bar(&args.dir);
-    let verdict = audit::verify(&args.dir, args.genesis, |height| bar.set_position(height + 1));
+    let archive = args.archive.as_deref();
+    let verdict = audit::verify_in(&args.dir, archive, args.genesis, |height| bar.set_position(height + 1));
     bar.finish_and_clear();
-    match verdict {
-        Ok(verified) if args.json => emit(&format!("{}\n", to_json(&verified))),
-        Ok(verified) => emit(&to_text(&verified)),
-        Err(finding) => refuse(&finding, args.json),
+    let verified = match verdict {
+        Ok(verified) => verified,
+        Err(finding) => return refuse(&finding, args.json),
+    };
+    let snapshots = restart::check_snapshots(&args.dir);
+    let printed = emit(&if args.json {
+        format!("{}\n", to_json(&verified, &snapshots))
+    } else {
+        to_text(&verified, &snapshots)
+    });
+    match snapshots
+        .iter()
+        .find_map(|(_, path, why)| Some((path, why.as_ref().err()?)))
+    {
+        Some((path, why)) => super::fail(&format!(
+            "the ledger holds, but {} does not and can be removed: {why}",
+            path.display()
+        )),
+        None => printed,
     }
 }
 
@@ -90,7 +110,7 @@ pub(super) fn fault_json(finding: &Finding) -> Value {
     })
 }
 
-fn to_json(verified: &Verified) -> Value {
+fn to_json(verified: &Verified, snapshots: &[CheckedSnapshot]) -> Value {
     let (end, totals) = (&verified.end, &verified.end.totals);
     let event_roots = if verified.event_roots == EventRoots::Checked {
         "checked"
@@ -115,10 +135,16 @@ fn to_json(verified: &Verified) -> Value {
         "event_roots": event_roots,
         "bytes": verified.length,
         "segments": verified.segments,
+        "snapshots": snapshots.iter().map(|(height, path, held)| json!({
+            "height": height,
+            "file": path.display().to_string(),
+            "ok": held.is_ok(),
+            "message": held.as_ref().err(),
+        })).collect::<Vec<_>>(),
     })
 }
 
-fn to_text(verified: &Verified) -> String {
+fn to_text(verified: &Verified, snapshots: &[CheckedSnapshot]) -> String {
     let (end, t) = (&verified.end, &verified.end.totals);
     let table = [
         ("verdict", format!("everything holds, {}", verified.trust)),
@@ -139,6 +165,16 @@ fn to_text(verified: &Verified) -> String {
             "bytes, chain, commits, signatures, records, state roots, parameters, time, event counts".to_owned(),
         ),
         ("event roots", verified.event_roots.to_string()),
+        (
+            "snapshots",
+            match (
+                snapshots.iter().filter(|(_, _, held)| held.is_ok()).count(),
+                snapshots.len(),
+            ) {
+                (_, 0) => "none".to_owned(),
+                (held, all) => format!("{held} of {all} hold: state and root are their block's"),
+            },
+        ),
     ];
     rows(&table)
 }

@@ -3,9 +3,10 @@
 use super::{DealError, DealProof};
 use crate::execute::{Executor, decode_record};
 use crate::notary;
+use crate::selection::{by_participant, header_of};
 use std::collections::BTreeMap;
-use wattbook_feed::signed::{DealEntry, EnvelopeHeader, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
-use wattbook_ledger::{HeaderIndex, KeyIndex, Reader, RecordRef};
+use wattbook_feed::signed::{DealEntry, RevealRecord, SealedEnvelope, record_kind};
+use wattbook_ledger::{HeaderIndex, KeyIndex, Reader};
 use wattbook_types::ids::REVEALED_INDEX;
 use wattbook_types::tree::{inclusion_proof, leaf_hash};
 use wattbook_types::{Deal, Event, Hash, Sequenced};
@@ -20,34 +21,13 @@ struct Made {
     grid: u64,
 }
 
-/// Who sent a record, or whom it registers.
-fn participants(record: &RecordRef<'_>, keys: &mut Vec<u64>) {
-    let who = match record.kind {
-        record_kind::ENVELOPE => header_of(record).map(|header| header.participant),
-        record_kind::REVEAL => RevealRecord::decode(record.payload)
-            .ok()
-            .map(|reveal| reveal.participant.get()),
-        record_kind::REGISTER => {
-            let register = RegisterRecord::decode(record.payload).ok();
-            register.map(|record| record.register.admit_serial)
-        }
-        _ => None,
-    };
-    keys.extend(who);
-}
-
-fn header_of(record: &RecordRef<'_>) -> Option<EnvelopeHeader> {
-    let bytes = record.payload.get(..size_of::<EnvelopeHeader>())?;
-    Some(bytemuck::pod_read_unaligned(bytes))
-}
-
 impl DealProof {
     /// Proves the deal with this id, under a checkpoint that covers the grid company's signature.
     ///
     /// # Errors
     /// [`DealError`].
     pub fn find(reader: &Reader, index: &mut HeaderIndex, id: Hash) -> Result<Self, DealError> {
-        let mut senders = KeyIndex::new(participants);
+        let mut senders = by_participant();
         let made = made(reader, id, &mut senders)?;
         let chain = reader.chain();
         let mut wanted = BTreeMap::from([("grid", made.grid)]);

@@ -2,15 +2,19 @@
 
 use super::sink::{Format, Sink};
 use super::table::{Cell, Field, Kind, Table};
-use crate::execute::{Executor, StartError, decode_record};
+use crate::execute::ahead::{Ahead, DecodedBlock, DecodedRecord, Signatures, Stopped, read_ahead};
+use crate::execute::{Executor, StartError};
 use crate::present::record_name;
+use crate::selection::Selection;
 use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread;
 use thiserror::Error;
 use wattbook_feed::signed::leaf::{
     CANCEL, CancelLeaf, LAYOUTS, ORDER, OrderLeaf, QUOTE, QuoteLeaf, REPLACE, ReplaceLeaf, SEAL, SealLeaf,
 };
 use wattbook_feed::signed::{EnvelopeHeader, LeafBytes, RevealRecord, SealedEnvelope, record_kind};
-use wattbook_ledger::{Block, Reader};
+use wattbook_ledger::{Block, BlockHeader, Fault, HeaderIndex, Reader};
 use wattbook_types::{ContractId, Event, Sequenced, Side, TimeNs};
 
 /// Rows handed to a sink at once.
@@ -107,7 +111,9 @@ const TRADES: &[Field] = &[
     maybe("aggressor", Kind::Text),
 ];
 
-/// Writes a table of the committed blocks whose time is in `from..to`; the number of rows.
+/// Writes a table of what is selected in the committed blocks whose time is in `from..to`; the number of rows.
+///
+/// Rows are read, or executed, on this thread and written on another.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -116,6 +122,7 @@ pub fn export<W: Write + Send>(
     what: What,
     format: Format,
     (from, to): (TimeNs, TimeNs),
+    selection: Selection,
     out: W,
 ) -> Result<u64, ExportError> {
     let fields = match what {
@@ -124,57 +131,159 @@ pub fn export<W: Write + Send>(
         What::Trades => TRADES,
     };
     let mut sink = Sink::open(format, fields, out)?;
-    let mut table = Table::new(fields);
-    let mut market = match what {
-        What::Trades => Some(Executor::start(reader.genesis())?.0),
-        _ => None,
-    };
-    let mut count = 0;
-    for block in reader.blocks() {
-        let block = block.map_err(wattbook_ledger::Error::Damaged)?;
-        let wanted = (from..to).contains(&block.header.time);
-        match &mut market {
-            Some(market) if block.header.height > 0 => {
-                let events = execute(market, &block)?;
-                if wanted {
-                    trades(&block, &events, &mut table);
+    thread::scope(|scope| {
+        let (full_in, full) = sync_channel::<Table>(1);
+        let (empty_in, empty) = channel();
+        let writing = scope.spawn(move || {
+            for mut table in full {
+                sink.write(&table)?;
+                table.clear();
+                // Nobody fills it any more after the last row.
+                let _ = empty_in.send(table);
+            }
+            // An output that ends without its last part is none: whoever reads the ledger says whether it is whole.
+            Ok::<_, io::Error>(sink)
+        });
+        let mut rows = Rows {
+            table: Table::new(fields),
+            count: 0,
+            full: full_in,
+            empty,
+        };
+        let wanted = |header: &BlockHeader| (from..to).contains(&header.time);
+        let read = match what {
+            What::Trades => rows.fill_trades(reader, wanted, selection),
+            What::Records | What::Items => rows.fill(reader, what, wanted, selection),
+        };
+        let read = read.and_then(|()| rows.hand_on());
+        let count = rows.count;
+        drop(rows);
+        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (read, written) {
+            (Err(Stop::Export(error)), _) => Err(error),
+            (_, Err(error)) => Err(error.into()),
+            (Err(Stop::Sink), Ok(_)) => unreachable!("rows are taken as long as the sink writes"),
+            (Ok(()), Ok(sink)) => {
+                sink.close()?;
+                Ok(count)
+            }
+        }
+    })
+}
+
+/// Why no more rows are read.
+enum Stop {
+    /// The ledger.
+    Export(ExportError),
+    /// Nobody takes them: the sink says why.
+    Sink,
+}
+
+impl<E: Into<ExportError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Export(error.into())
+    }
+}
+
+/// Rows on their way to the sink.
+struct Rows {
+    table: Table,
+    count: u64,
+    full: SyncSender<Table>,
+    empty: Receiver<Table>,
+}
+
+impl Rows {
+    /// Hands on what there is.
+    fn hand_on(&mut self) -> Result<(), Stop> {
+        if self.table.len == 0 {
+            return Ok(());
+        }
+        self.count += self.table.len as u64;
+        let next = self.empty.try_recv().unwrap_or_else(|_| Table::new(self.table.fields));
+        let table = core::mem::replace(&mut self.table, next);
+        self.full.send(table).map_err(|_| Stop::Sink)
+    }
+
+    fn turn(&mut self) -> Result<(), Stop> {
+        if self.table.len < GROUP_LEN {
+            return Ok(());
+        }
+        self.hand_on()
+    }
+
+    fn fill(
+        &mut self,
+        reader: &Reader,
+        what: What,
+        wanted: impl Fn(&BlockHeader) -> bool,
+        selection: Selection,
+    ) -> Result<(), Stop> {
+        let blocks = match selection.first() {
+            // Whoever wants everything waits for no index.
+            0..=1 => reader.blocks(),
+            seq => HeaderIndex::open(reader)?.blocks_with(reader, seq)?,
+        };
+        for block in blocks {
+            let block = block.map_err(wattbook_ledger::Error::Damaged)?;
+            if !wanted(&block.header) {
+                continue;
+            }
+            if what == What::Records {
+                records(&block, selection, &mut self.table);
+            } else {
+                items(&block, selection, &mut self.table);
+            }
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn fill_trades(
+        &mut self,
+        reader: &Reader,
+        wanted: impl Fn(&BlockHeader) -> bool,
+        selection: Selection,
+    ) -> Result<(), Stop> {
+        let (mut market, _) = Executor::start(reader.genesis())?;
+        let read = |ahead: &mut Ahead| {
+            for block in reader.blocks() {
+                if ahead.push(&block?) == Err(Stopped) {
+                    break;
                 }
             }
-            None if wanted && what == What::Records => records(&block, &mut table),
-            None if wanted => items(&block, &mut table),
-            _ => {}
-        }
-        if table.len >= GROUP_LEN {
-            count += table.len as u64;
-            sink.write(&table)?;
-            table.clear();
-        }
+            Ok::<(), Fault>(())
+        };
+        let (executed, outcome) = read_ahead(market.chain(), Signatures::Drop, read, |block| {
+            if block.header.height > 0 {
+                let events = execute(&mut market, block)?;
+                if wanted(&block.header) {
+                    trades(&block.header, &events, selection, &mut self.table);
+                }
+            }
+            self.turn()
+        });
+        executed?;
+        Ok(outcome.map_err(wattbook_ledger::Error::Damaged)?)
     }
-    if table.len > 0 {
-        count += table.len as u64;
-        sink.write(&table)?;
-    }
-    sink.close()?;
-    Ok(count)
 }
 
 /// Executes a block; its events.
-fn execute(market: &mut Executor, block: &Block<'_>) -> Result<Vec<Sequenced>, ExportError> {
-    let (height, chain) = (block.header.height, market.chain());
+fn execute(market: &mut Executor, block: &DecodedBlock) -> Result<Vec<Sequenced>, ExportError> {
+    let height = block.header.height;
     let mut events = Vec::new();
-    for record in &block.records {
-        let seq = record.seq;
+    for DecodedRecord { seq, command, .. } in &block.records {
+        let seq = *seq;
         let refused = || ExportError::Refused { seq, height };
-        let command = decode_record(chain, record.kind, record.version, record.payload);
-        let command = command.map_err(|_| refused())?;
-        events.extend(market.apply(seq, &command).map_err(|_| refused())?);
+        let command = command.as_ref().map_err(|_| refused())?;
+        events.extend(market.apply(seq, command).map_err(|_| refused())?);
     }
     let last = (block.header.first_seq + block.header.record_count).saturating_sub(1);
     events.extend(market.end_block(height, last).events);
     Ok(events)
 }
 
-fn trades(block: &Block<'_>, events: &[Sequenced], table: &mut Table) {
+fn trades(header: &BlockHeader, events: &[Sequenced], selection: Selection, table: &mut Table) {
     for Sequenced { seq, event } in events {
         let Event::Executed {
             deal,
@@ -185,6 +294,13 @@ fn trades(block: &Block<'_>, events: &[Sequenced], table: &mut Table) {
         else {
             continue;
         };
+        let sides = [deal.buyer.participant, deal.seller.participant];
+        let is_wanted = *seq >= selection.first()
+            && selection.participant.is_none_or(|who| sides.contains(&who))
+            && selection.contract.is_none_or(|contract| contract == deal.contract);
+        if !is_wanted {
+            continue;
+        }
         let id = deal_id.to_string();
         let side = aggressor.map(|side| match side {
             Side::Buy => Cell::text("buy"),
@@ -192,8 +308,8 @@ fn trades(block: &Block<'_>, events: &[Sequenced], table: &mut Table) {
         });
         table.push(&[
             Cell::Number(*seq),
-            Cell::Number(block.header.height),
-            Cell::Number(block.header.time.get()),
+            Cell::Number(header.height),
+            Cell::Number(header.time.get()),
             Cell::Number(deal.contract.get()),
             Cell::Number(deal.contract.delivery_start().get()),
             Cell::Number(deal.ordinal),
@@ -212,8 +328,8 @@ fn trades(block: &Block<'_>, events: &[Sequenced], table: &mut Table) {
     }
 }
 
-fn records(block: &Block<'_>, table: &mut Table) {
-    for record in &block.records {
+fn records(block: &Block<'_>, selection: Selection, table: &mut Table) {
+    for record in block.records.iter().filter(|record| selection.has(record)) {
         let payload = record.payload;
         let number = |at: usize| {
             let bytes = payload.get(at..at + 8)?;
@@ -246,8 +362,9 @@ fn records(block: &Block<'_>, table: &mut Table) {
     }
 }
 
-fn items(block: &Block<'_>, table: &mut Table) {
-    for record in &block.records {
+fn items(block: &Block<'_>, selection: Selection, table: &mut Table) {
+    let about = selection.contract.map(ContractId::get);
+    for record in block.records.iter().filter(|record| selection.has(record)) {
         let (participant, nonce, leaves) = match record.kind {
             record_kind::ENVELOPE => match SealedEnvelope::decode(record.payload) {
                 Ok(envelope) => (
@@ -265,6 +382,9 @@ fn items(block: &Block<'_>, table: &mut Table) {
         };
         for (index, leaf) in (0..).zip(&leaves) {
             let item = Item::of(leaf);
+            if about.is_some() && item.contract != about {
+                continue;
+            }
             let start = item
                 .contract
                 .map(|contract| ContractId::from_raw(contract).delivery_start().get());

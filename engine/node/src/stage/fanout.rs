@@ -49,8 +49,8 @@ pub struct Outlet {
 
 impl Outlet {
     /// Takes a message of a block.
-    pub fn push(&mut self, height: u64, message: Arc<[u8]>) {
-        self.waiting.push_back((height, message));
+    pub fn push(&mut self, height: u64, message: &[u8]) {
+        self.waiting.push_back((height, message.into()));
     }
 
     /// Hands on what is released now that blocks up to `durable` are.

@@ -4,10 +4,14 @@
 //! * Only commands the market accepts get a number and a record.
 //! * The Tick that opens REVEAL is withheld until the block with the last seals is durable.
 //! * An image of the state goes out before its block does, so it is there when that block is durable.
+//! * However many sessions ask for the books, they are read at most once in a while that grows with them.
 //! * Cancels deposited for the end of a session are sequenced when it ends, once, and never when the node stops.
 
 use super::verify::Keys;
-use super::{About, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand};
+use super::{
+    About, Announced, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, ShownBooks, ShownOrder,
+    VerifiedCommand,
+};
 use crate::config::{self, Clock};
 use crate::execute::Executor;
 use crate::ring::{Gone, Receiver, Sender};
@@ -18,10 +22,14 @@ use wattbook_feed::sbe::session::{HaltReason, HeldKind};
 use wattbook_feed::signed::{record_kind, tick_payload};
 use wattbook_market::TICK_MAX_NS;
 use wattbook_shaders::PublicKey;
-use wattbook_types::{Command, ParticipantId, Reject, Roles, Sequenced, TimeNs};
+use wattbook_types::{Command, ParticipantId, Reject, Roles, Sequenced, Side, TimeNs};
 
 /// Interval of Ticks while there is something to do (DETAILS 1).
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
+/// Least time from one reading of the books for sessions that join to the next.
+const BOOKS_INTERVAL: Duration = Duration::from_millis(50);
+/// What each order adds to it: tens of times what reading it takes.
+const BOOKS_INTERVAL_PER_ORDER: Duration = Duration::from_micros(2);
 
 /// The stage.
 #[derive(Debug)]
@@ -42,6 +50,8 @@ pub struct Matching {
     /// Verified messages that wait for the next Step, and the sessions they came over.
     held: Vec<(SessionId, Box<VerifiedCommand>)>,
     deposits: Deposits,
+    /// When the books may be read again.
+    books_due: Option<Instant>,
 }
 
 /// Cancels that wait for the end of their sessions, one deposit a session.
@@ -101,11 +111,14 @@ impl Deposits {
     }
 }
 
+/// How often a block that waits for the one before looks after it.
+const LOOK: Duration = Duration::from_micros(500);
+
 /// The block under way.
 #[derive(Debug, Default)]
 struct Block {
     records: Vec<OwnedRecord>,
-    events: Vec<Arc<Vec<Sequenced>>>,
+    events: Vec<Arc<Announced>>,
     since: Option<Instant>,
 }
 
@@ -164,6 +177,7 @@ impl Matching {
             block,
             held,
             deposits,
+            books_due: None,
         }
     }
 
@@ -256,7 +270,6 @@ impl Matching {
 
     fn run_live(&mut self) -> Result<(), Gone> {
         let idle_tick = Duration::from_millis(self.settings.idle_tick_ms).max(TICK_INTERVAL);
-        let block_time = Duration::from_millis(self.settings.block_ms);
         // The first Tick comes with the first thing to do.
         let mut last_tick: Option<Instant> = None;
         loop {
@@ -268,10 +281,7 @@ impl Matching {
                 }
                 Some(last) => last + TICK_INTERVAL,
             };
-            let until = self
-                .block
-                .since
-                .map_or(next_tick, |since| next_tick.min(since + block_time));
+            let until = self.block_end().map_or(next_tick, |end| next_tick.min(end));
             let received = self.checked.recv_deadline(until)?;
             // A command's time is the last Tick's, so a Tick as old as its interval is renewed before the command.
             let stale = last_tick.is_none_or(|last| last.elapsed() >= TICK_INTERVAL);
@@ -302,10 +312,27 @@ impl Matching {
                 }
             }
             let full = self.block.records.len() >= self.settings.block_records_max;
-            if full || self.block.since.is_some_and(|since| since.elapsed() >= block_time) {
+            if full || self.block_end().is_some_and(|end| Instant::now() >= end) {
                 self.close_block()?;
             }
         }
+    }
+
+    /// When the block under way ends, if there is one: soon after the one before is on disk, so that records wait for the
+    /// disk and not for a clock; at the latest when its time is up. A Tick alone is in no hurry.
+    fn block_end(&self) -> Option<Instant> {
+        let since = self.block.since?;
+        let latest = since + Duration::from_millis(self.settings.block_ms);
+        if !self.block.has_commands() {
+            return Some(latest);
+        }
+        let earliest = since + Duration::from_micros(self.settings.block_min_us);
+        let end = if self.durable.height() + 1 >= self.next_height {
+            earliest
+        } else {
+            earliest.max(Instant::now() + LOOK)
+        };
+        Some(end.min(latest))
     }
 
     /// Time until the next border of the timetable.
@@ -334,6 +361,10 @@ impl Matching {
     fn relay(&mut self, session: SessionId, outcome: Outcome) -> Result<(), Gone> {
         let publication = match outcome {
             Outcome::Subscribe { from } => Publication::Subscribe { session, from },
+            Outcome::Join => {
+                let books = self.books_for_joiners();
+                Publication::Join { session, books }
+            }
             Outcome::LoggedOn {
                 participant,
                 grade,
@@ -372,6 +403,33 @@ impl Matching {
             Outcome::Command(_) | Outcome::Step { .. } | Outcome::Stop => return Ok(()),
         };
         self.publish.send(publication)
+    }
+
+    /// The books, unless the last ones are young enough for whoever joins now.
+    fn books_for_joiners(&mut self) -> Option<Box<ShownBooks>> {
+        let now = Instant::now();
+        if self.books_due.is_some_and(|due| now < due) {
+            return None;
+        }
+        let mut orders = Vec::new();
+        for (id, contract) in self.executor.market().state().contracts.iter() {
+            for side in [Side::Buy, Side::Sell] {
+                orders.extend(contract.book.side(side).map(|order| ShownOrder {
+                    contract: *id,
+                    id: order.id,
+                    side,
+                    price: order.price,
+                    shown: order.shown,
+                }));
+            }
+        }
+        let count = u32::try_from(orders.len()).unwrap_or(u32::MAX);
+        self.books_due = Some(now + BOOKS_INTERVAL + BOOKS_INTERVAL_PER_ORDER.saturating_mul(count));
+        Some(Box::new(ShownBooks {
+            height: self.next_height,
+            seq: self.next_seq - 1,
+            orders,
+        }))
     }
 
     /// Applies a command; if it stands, it is recorded.
@@ -429,7 +487,7 @@ impl Matching {
         if events.is_empty() {
             return Ok(());
         }
-        let events = Arc::new(events);
+        let events = Arc::new(Announced::new(events));
         self.block.events.push(Arc::clone(&events));
         self.publish.send(Publication::Events {
             height: self.next_height,

@@ -2,6 +2,7 @@
 //!
 //! `ingest -> verify -> matching -> seal -> sync -> publish -> ingest's sockets`; [`crate::topology`] wires them.
 
+pub mod envelopes;
 pub mod fanout;
 pub mod ingest;
 pub mod matching;
@@ -12,10 +13,14 @@ pub mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use wattbook_feed::sbe::session::{HaltReason, HeldKind};
-use wattbook_feed::signed::{Grade, RegisterRecord, RevealRecord, SealedEnvelope};
-use wattbook_types::{Command, ContractId, Hash, ParticipantId, Reject, Sequenced, TimeNs};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use wattbook_feed::sbe::session::{EventEnd, HaltReason, HeldKind};
+use wattbook_feed::sbe::{encode_outbound, encode_public};
+use wattbook_feed::signed::{Alias, Grade, RegisterRecord, RevealRecord, SealedEnvelope};
+use wattbook_types::{
+    Command, ContractId, Energy, Event, Hash, OrderId, ParticipantId, Price, Reject, Sequenced, Side, TimeNs,
+};
 
 /// A connection, numbered as accepted.
 pub type SessionId = u64;
@@ -37,6 +42,8 @@ pub enum Request {
         /// First message wanted.
         from: u64,
     },
+    /// A public session wants the books as they stand, and the feed from there on.
+    Join,
     /// A private session logs on.
     Logon {
         /// Who.
@@ -116,6 +123,8 @@ pub enum Outcome {
         /// First message wanted.
         from: u64,
     },
+    /// See [`Request::Join`].
+    Join,
     /// A logon that holds.
     LoggedOn {
         /// Who.
@@ -192,11 +201,121 @@ pub struct Draft {
     /// Its records.
     pub records: Vec<OwnedRecord>,
     /// Its events.
-    pub events: Vec<Arc<Vec<Sequenced>>>,
+    pub events: Vec<Arc<Announced>>,
     /// State root after it.
     pub state_root: Hash,
     /// Digest of the parameters in force.
     pub params_hash: Hash,
+}
+
+/// Events on their way to those who show and those who seal them, with their public form, which whoever needs it first
+/// encodes for both.
+#[derive(Debug)]
+pub struct Announced {
+    events: Vec<Sequenced>,
+    public: OnceLock<PublicForm>,
+}
+
+/// Messages one behind the other: of events, and behind the last of a record that changes the books its EventEnd.
+#[derive(Clone, Default, Debug)]
+pub struct PublicForm {
+    /// Where each message ends, and whether it is an event's.
+    ends: Vec<(usize, bool)>,
+    bytes: Vec<u8>,
+}
+
+impl Announced {
+    /// Events in their order.
+    pub const fn new(events: Vec<Sequenced>) -> Self {
+        Self {
+            events,
+            public: OnceLock::new(),
+        }
+    }
+
+    /// The events.
+    pub fn events(&self) -> &[Sequenced] {
+        &self.events
+    }
+
+    /// The messages of those that are public; the pseudonyms are those of the first call.
+    pub fn public(&self, alias: &Alias) -> &PublicForm {
+        self.public.get_or_init(|| {
+            let mut form = PublicForm::default();
+            for of_record in self.events.chunk_by(|one, next| one.seq == next.seq) {
+                form.put_record(of_record, alias);
+            }
+            form
+        })
+    }
+}
+
+impl PublicForm {
+    fn put_record(&mut self, events: &[Sequenced], alias: &Alias) {
+        let last = events.iter().rposition(|event| tells_of_books(&event.event));
+        let mut changes = 0;
+        for (at, event) in events.iter().enumerate() {
+            if encode_public(event, alias, &mut self.bytes) {
+                self.ends.push((self.bytes.len(), true));
+            }
+            changes += u64::from(tells_of_books(&event.event));
+            if last == Some(at) {
+                let seq = event.seq;
+                encode_outbound(&EventEnd { seq, changes }, &mut self.bytes);
+                self.ends.push((self.bytes.len(), false));
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        let starts = core::iter::once(0).chain(self.ends.iter().map(|(end, _)| *end));
+        let messages = starts.zip(&self.ends);
+        messages.map(|(start, (end, of_event))| (&self.bytes[start..*end], *of_event))
+    }
+
+    /// What the public stream says.
+    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
+        self.iter().map(|(message, _)| message)
+    }
+
+    /// The events alone: the leaves of the event root.
+    pub fn events(&self) -> impl Iterator<Item = &[u8]> {
+        self.iter().filter_map(|(message, of_event)| of_event.then_some(message))
+    }
+}
+
+/// Whether the public form of an event tells a change of a book.
+const fn tells_of_books(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Opened { .. } | Event::Reduced { .. } | Event::Closed { .. } | Event::Executed { .. }
+    )
+}
+
+/// An order as the books show it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShownOrder {
+    /// Contract.
+    pub contract: ContractId,
+    /// Its name, and its owner's.
+    pub id: OrderId,
+    /// Side.
+    pub side: Side,
+    /// Limit.
+    pub price: Price,
+    /// Open quantity as far as shown.
+    pub shown: Energy,
+}
+
+/// What the books of all contracts show between two records.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShownBooks {
+    /// The block under way then.
+    pub height: u64,
+    /// The last record before.
+    pub seq: u64,
+    /// Contracts ascending, bids before asks, each in price-time order.
+    pub orders: Vec<ShownOrder>,
 }
 
 /// Into publish, from matching and seal.
@@ -207,7 +326,7 @@ pub enum Publication {
         /// The block.
         height: u64,
         /// The events.
-        events: Arc<Vec<Sequenced>>,
+        events: Arc<Announced>,
     },
     /// A block is on this machine's disk: `durable`.
     Durable {
@@ -228,6 +347,13 @@ pub enum Publication {
         session: SessionId,
         /// First message wanted.
         from: u64,
+    },
+    /// A public session wants the books, and the feed from there on.
+    Join {
+        /// The session.
+        session: SessionId,
+        /// The books as of the events so far; `None`: the last ones are young enough.
+        books: Option<Box<ShownBooks>>,
     },
     /// A participant logged on.
     Open {
@@ -299,8 +425,21 @@ pub enum ToSocket {
     Packets(SessionId, Vec<u8>),
     /// Framed packets, then the session ends.
     Last(SessionId, Vec<u8>),
+    /// A session has shown that it is a participant's.
+    LoggedOn(SessionId, ParticipantId),
     /// Every session has been told; the sockets' stage may end.
     Finished,
+}
+
+/// What [`DurableHeight::wait_past`] has waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moved {
+    /// The newest durable block.
+    To(u64),
+    /// The time has come.
+    Due,
+    /// No block will become durable any more.
+    Never,
 }
 
 /// The newest durable block, for those who must wait for it.
@@ -322,6 +461,11 @@ impl DurableHeight {
         self.moved.notify_all();
     }
 
+    /// The last durable block.
+    pub fn height(&self) -> u64 {
+        self.height.load(Ordering::Acquire)
+    }
+
     /// The last durable record.
     pub fn seq(&self) -> u64 {
         self.seq.load(Ordering::Acquire)
@@ -332,6 +476,33 @@ impl DurableHeight {
         let _guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.failed.store(true, Ordering::Release);
         self.moved.notify_all();
+    }
+
+    /// Whether no height will come any more.
+    pub fn is_over(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Waits until a block behind `height` is durable, or until `due`.
+    pub fn wait_past(&self, height: u64, due: Option<Instant>) -> Moved {
+        let mut guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let newest = self.height.load(Ordering::Acquire);
+            if newest > height {
+                return Moved::To(newest);
+            }
+            if self.failed.load(Ordering::Acquire) {
+                return Moved::Never;
+            }
+            guard = match due.map(|due| due.saturating_duration_since(Instant::now())) {
+                None => self.moved.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return Moved::Due,
+                Some(left) => {
+                    let waited = self.moved.wait_timeout(guard, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
     }
 
     /// Waits until `height` is durable; `false` if it never will be.

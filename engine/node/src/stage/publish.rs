@@ -2,35 +2,32 @@
 //!
 //! # Invariants
 //! * A stream's sequenced messages follow from the ledger alone, so a restarted node numbers them the same.
-//! * The change that a record makes to the books last is followed by its EventEnd.
-//! * The books of a snapshot are those after a durable block, and the stream goes on behind that block's BlockSealed.
+//! * A session that joins gets the books between two records, and the public stream from exactly there on.
 //! * A session of grade `durable` or `final` gets a message only once its block is on disk; alone, durable is final.
 
 use super::fanout::Outlet;
-use super::{About, Publication, SessionId, ToSocket};
+use super::{About, Announced, Publication, SessionId, ShownBooks, ToSocket};
+use crate::config;
 use crate::restart::Keeper;
 use crate::ring::{Gone, Receiver, Sender};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use wattbook_feed::book::Books;
 use wattbook_feed::sbe::session::{
-    BlockSealed, DealRecord, EventEnd, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Stepped,
-    Watermark,
+    BlockSealed, DealRecord, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, SnapshotEnd, SnapshotOrder,
+    Stepped, Watermark,
 };
-use wattbook_feed::sbe::{
-    Message, decode_outbound, encode_outbound, encode_private, encode_public, encode_reader, parties,
-};
+use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
 use wattbook_feed::soupbin::{self, LoginAccepted, LoginRefusal};
 use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
 
 /// Most publications between two rounds of sending.
 const FLUSH_LEN: usize = 256;
-/// First message wanted by who wants a snapshot of the books before it: no stream has one of this number.
-pub const FROM_BOOKS: u64 = u64::MAX;
 
+mod stream;
 mod streams;
 
+use stream::{Change, Stream};
 pub use streams::Streams;
 
 /// Wakes the sockets' stage after something was handed to it.
@@ -44,21 +41,37 @@ pub struct Publish {
     history_len: usize,
     durable: u64,
     public: Stream,
-    /// Public messages of blocks whose parent is not sealed yet: its BlockSealed comes before them, as in a replay.
-    early: VecDeque<(u64, Arc<[u8]>)>,
+    /// What belongs to blocks whose parent is not sealed yet: its BlockSealed comes before, as in a replay.
+    early: VecDeque<(u64, Early)>,
+    /// The last books whose place in the public stream is known.
+    books: Option<PlacedBooks>,
+    /// Sessions that wait for the place of books that are known.
+    joining: Vec<SessionId>,
     private: BTreeMap<ParticipantId, Stream>,
     sessions: BTreeMap<SessionId, Subscription>,
     /// Accounts that see every deal as it will be signed: grid companies and regulators.
     readers: BTreeSet<ParticipantId>,
+    memory: Memory,
+    message: Vec<u8>,
     /// Follows durable blocks for the snapshots, with the messages of a stream that one holds.
     keeper: Option<(Keeper, usize)>,
     fanout: Option<Outlet>,
-    /// The books after the last durable block.
-    books: Books,
-    /// Public messages that tell of the books and are not in `books`, and their blocks.
-    changes: VecDeque<(u64, Arc<[u8]>)>,
-    /// Number of the public message behind the last durable block.
-    books_next: u64,
+}
+
+/// A part of the public stream whose place in it is not known yet.
+#[derive(Debug)]
+enum Early {
+    Events(Arc<Announced>),
+    Books(Box<ShownBooks>),
+}
+
+/// The books as of a place in the public stream.
+#[derive(Debug)]
+struct PlacedBooks {
+    /// The public message behind them.
+    next: u64,
+    /// The packets that tell them.
+    packets: Vec<u8>,
 }
 
 /// The ring back to the sockets.
@@ -80,6 +93,42 @@ impl Sockets {
     }
 }
 
+/// The memory that full pages of all streams take together.
+#[derive(Debug)]
+struct Memory {
+    used: usize,
+    most: usize,
+    /// Full pages by the order in which they were filled; some are gone already.
+    order: VecDeque<(StreamKey, u64)>,
+}
+
+impl Memory {
+    fn new(mib: usize) -> Self {
+        Self {
+            used: 0,
+            most: mib.saturating_mul(1 << 20),
+            order: VecDeque::new(),
+        }
+    }
+
+    fn count(&mut self, key: StreamKey, change: Change) {
+        if let Some((first, len)) = change.filled {
+            self.order.push_back((key, first));
+            self.used += len;
+        }
+        self.freed(change.freed);
+    }
+
+    fn freed(&mut self, len: usize) {
+        self.used = self.used.saturating_sub(len);
+    }
+
+    /// The oldest page, if there is too much.
+    fn next_to_go(&mut self) -> Option<(StreamKey, u64)> {
+        (self.used > self.most).then(|| self.order.pop_front()).flatten()
+    }
+}
+
 /// Which stream a session follows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum StreamKey {
@@ -94,40 +143,6 @@ struct Subscription {
     next: u64,
 }
 
-/// The recent messages of a stream; numbers count from 1.
-#[derive(Clone, Debug)]
-pub(super) struct Stream {
-    pub(super) first: u64,
-    pub(super) items: VecDeque<(u64, Arc<[u8]>)>,
-}
-
-impl Default for Stream {
-    fn default() -> Self {
-        Self {
-            first: 1,
-            items: VecDeque::new(),
-        }
-    }
-}
-
-impl Stream {
-    fn push(&mut self, height: u64, message: impl Into<Arc<[u8]>>, keep: usize) {
-        self.items.push_back((height, message.into()));
-        if self.items.len() > keep {
-            self.items.pop_front();
-            self.first += 1;
-        }
-    }
-
-    fn end(&self) -> u64 {
-        self.first + self.items.len() as u64
-    }
-
-    fn get(&self, number: u64) -> Option<&(u64, Arc<[u8]>)> {
-        self.items.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
-    }
-}
-
 impl Publish {
     /// Wires the stage.
     pub fn new(
@@ -135,25 +150,26 @@ impl Publish {
         sockets: Sender<ToSocket>,
         wake: Wake,
         alias: Alias,
-        history_len: usize,
+        settings: &config::Publish,
         readers: BTreeSet<ParticipantId>,
     ) -> Self {
         Self {
             input,
             sockets: Sockets { ring: sockets, wake },
             alias,
-            history_len,
+            history_len: settings.history_len,
             durable: 0,
             public: Stream::default(),
             early: VecDeque::new(),
+            books: None,
+            joining: Vec::new(),
             private: BTreeMap::new(),
             sessions: BTreeMap::new(),
             readers,
+            memory: Memory::new(settings.history_mib),
+            message: Vec::new(),
             keeper: None,
             fanout: None,
-            books: Books::new(),
-            changes: VecDeque::new(),
-            books_next: 1,
         }
     }
 
@@ -162,8 +178,17 @@ impl Publish {
         self.durable = streams.height;
         self.public = streams.public;
         self.private = streams.private;
-        self.books = streams.books;
-        self.books_next = self.public.end();
+        let private = self
+            .private
+            .iter()
+            .map(|(who, stream)| (StreamKey::Private(*who), stream));
+        for (key, stream) in core::iter::once((StreamKey::Public, &self.public)).chain(private) {
+            for page in stream.full() {
+                let filled = Some(page);
+                self.memory.count(key, Change { filled, freed: 0 });
+            }
+        }
+        self.keep_to_memory();
     }
 
     /// Makes snapshots with a keeper that stands at the last block taken in; each holds so many messages of a stream.
@@ -173,8 +198,8 @@ impl Publish {
 
     /// The public messages kept, with the number of the first: what an outlet's far end begins with.
     pub fn kept(&self) -> (u64, VecDeque<Arc<[u8]>>) {
-        let messages = self.public.items.iter().map(|(_, message)| Arc::clone(message));
-        (self.public.first, messages.collect())
+        let messages = self.public.messages().map(|(_, message)| message.into());
+        (self.public.first(), messages.collect())
     }
 
     /// Fans out every public message from now on.
@@ -184,13 +209,13 @@ impl Publish {
 
     /// Takes in a block of the ledger before any session is there.
     pub fn replay(&mut self, header: &wattbook_ledger::BlockHeader, digest: Hash, events: &[Sequenced]) {
-        self.take_events(header.height, events);
+        self.take_events(header.height, &Arc::new(Announced::new(events.to_vec())));
         self.take_block(header, digest);
     }
 
     /// What a snapshot of a block holds of the streams: at most `keep` messages of each.
     pub fn streams(&self, height: u64, keep: usize) -> Streams {
-        Streams::of(height, &self.public, &self.private, &self.books, keep)
+        Streams::of(height, &self.public, &self.private, keep)
     }
 
     /// Runs until matching and seal are gone.
@@ -238,8 +263,9 @@ impl Publish {
                 seq,
             } => {
                 self.take_block(&header, digest);
+                self.begin_joining()?;
                 if let Some((keeper, history_len)) = &mut self.keeper {
-                    let streams = || Streams::of(header.height, &self.public, &self.private, &self.books, *history_len);
+                    let streams = || Streams::of(header.height, &self.public, &self.private, *history_len);
                     keeper.take_block(&header, digest, length, streams);
                 }
                 self.flush()?;
@@ -252,6 +278,7 @@ impl Publish {
                 self.tell_private(&watermark)
             }
             Publication::Subscribe { session, from } => self.subscribe(session, from),
+            Publication::Join { session, books } => self.join(session, books),
             Publication::Open {
                 session,
                 participant,
@@ -284,6 +311,7 @@ impl Publish {
             }
             Publication::Closed(session) => {
                 self.sessions.remove(&session);
+                self.joining.retain(|joining| *joining != session);
                 Ok(())
             }
             Publication::Pause { seq } => {
@@ -313,7 +341,9 @@ impl Publish {
                     reserved: [0; 7],
                     seq,
                 });
-                for (session, _) in core::mem::take(&mut self.sessions) {
+                let joining = core::mem::take(&mut self.joining);
+                let open = core::mem::take(&mut self.sessions).into_keys();
+                for session in open.chain(joining) {
                     let mut packets = halted.clone();
                     soupbin::put_end_of_session(&mut packets);
                     self.sockets.send(ToSocket::Last(session, packets))?;
@@ -323,53 +353,46 @@ impl Publish {
         }
     }
 
-    /// Takes what one record or all records of a block caused.
-    fn take_events(&mut self, height: u64, events: &[Sequenced]) {
-        for of_record in events.chunk_by(|one, next| one.seq == next.seq) {
-            let mut left = of_record.iter().filter(|event| tells_of_books(&event.event)).count();
-            let changes = left as u64;
-            for event in of_record {
-                self.take_event(height, event);
-                if tells_of_books(&event.event) {
-                    left -= 1;
-                    if left == 0 {
-                        let mut message = Vec::with_capacity(32);
-                        encode_outbound(
-                            &EventEnd {
-                                seq: event.seq,
-                                changes,
-                            },
-                            &mut message,
-                        );
-                        self.tell_public(height, &message, true);
-                    }
-                }
-            }
+    fn take_events(&mut self, height: u64, announced: &Arc<Announced>) {
+        if height <= self.durable + 1 {
+            self.take_public(height, announced);
+        } else {
+            self.early.push_back((height, Early::Events(Arc::clone(announced))));
+        }
+        for event in announced.events() {
+            self.take_private(height, event);
         }
     }
 
-    fn take_event(&mut self, height: u64, event: &Sequenced) {
+    fn take_public(&mut self, height: u64, announced: &Announced) {
+        for message in announced.public(&self.alias).messages() {
+            self.put_public(height, message);
+        }
+        self.keep_to_memory();
+    }
+
+    fn put_public(&mut self, height: u64, message: &[u8]) {
+        if let Some(outlet) = &mut self.fanout {
+            outlet.push(height, message);
+        }
+        let change = self.public.push(height, message, self.history_len);
+        self.memory.count(StreamKey::Public, change);
+    }
+
+    fn take_private(&mut self, height: u64, event: &Sequenced) {
         if let Event::Registered { participant, roles, .. } = &event.event
             && sees_deals(*roles)
         {
             self.readers.insert(*participant);
         }
-        let mut message = Vec::with_capacity(256);
-        if encode_public(event, &self.alias, &mut message) {
-            self.tell_public(height, &message, tells_of_books(&event.event));
-        }
-        let recipients: BTreeSet<ParticipantId> = parties(&event.event).into_iter().flatten().collect();
-        for recipient in &recipients {
-            message.clear();
-            if encode_private(event, *recipient, &self.alias, &mut message) {
-                self.private
-                    .entry(*recipient)
-                    .or_default()
-                    .push(height, message.as_slice(), self.history_len);
+        for recipient in parties(&event.event).into_iter().flatten() {
+            self.message.clear();
+            if encode_private(event, recipient, &self.alias, &mut self.message) {
+                self.push_private(recipient, height);
             }
         }
         // Whoever signs or audits deals sees them with real accounts, and the digest they add up to.
-        message.clear();
+        self.message.clear();
         match &event.event {
             Event::Executed { deal, deal_id, .. } => {
                 let record = DealEntry::new(deal);
@@ -380,40 +403,39 @@ impl Publish {
                         record,
                         deal_id: deal_id.0,
                     },
-                    &mut message,
+                    &mut self.message,
                 );
             }
             Event::DealsSealed { .. } => {
-                encode_reader(event, &self.alias, &mut message);
+                encode_reader(event, &self.alias, &mut self.message);
             }
             _ => return,
         }
-        for reader in &self.readers {
-            self.private
-                .entry(*reader)
-                .or_default()
-                .push(height, message.as_slice(), self.history_len);
+        let readers = core::mem::take(&mut self.readers);
+        for reader in &readers {
+            self.push_private(*reader, height);
         }
+        self.readers = readers;
     }
 
-    /// Puts a message into the public stream, or keeps it until its block's parent is sealed.
-    fn tell_public(&mut self, height: u64, message: &[u8], of_books: bool) {
-        let message: Arc<[u8]> = message.into();
-        if of_books {
-            self.changes.push_back((height, Arc::clone(&message)));
-        }
-        if height <= self.durable + 1 {
-            self.put_public(height, message);
-        } else {
-            self.early.push_back((height, message));
-        }
+    /// Adds `self.message` to a private stream.
+    fn push_private(&mut self, who: ParticipantId, height: u64) {
+        let stream = self.private.entry(who).or_default();
+        let change = stream.push(height, &self.message, self.history_len);
+        self.memory.count(StreamKey::Private(who), change);
+        self.keep_to_memory();
     }
 
-    fn put_public(&mut self, height: u64, message: Arc<[u8]>) {
-        if let Some(outlet) = &mut self.fanout {
-            outlet.push(height, Arc::clone(&message));
+    /// Lets go of the oldest pages of all streams while there are too many.
+    fn keep_to_memory(&mut self) {
+        while let Some((key, first)) = self.memory.next_to_go() {
+            let stream = match key {
+                StreamKey::Public => Some(&mut self.public),
+                StreamKey::Private(who) => self.private.get_mut(&who),
+            };
+            let freed = stream.map_or(0, |stream| stream.forget(first));
+            self.memory.freed(freed);
         }
-        self.public.push(height, message, self.history_len);
     }
 
     fn take_block(&mut self, header: &wattbook_ledger::BlockHeader, digest: Hash) {
@@ -426,51 +448,90 @@ impl Publish {
             block_digest: digest.0,
             state_root: header.state_root.0,
         };
-        let mut message = Vec::with_capacity(128);
+        let mut message = core::mem::take(&mut self.message);
+        message.clear();
         encode_outbound(&sealed, &mut message);
-        self.put_public(header.height, message.into());
+        self.put_public(header.height, &message);
+        self.message = message;
         self.durable = header.height;
-        self.books_next = self.public.end();
-        while let Some((_, message)) = self.changes.pop_front_if(|(height, _)| *height <= header.height) {
-            let message = decode_outbound(&message).expect("INVARIANT: it has been encoded here");
-            self.books
-                .take(&message)
-                .expect("INVARIANT: a record's changes stand together");
-        }
-        while let Some((height, message)) = self.early.pop_front_if(|(height, _)| *height <= header.height + 1) {
-            self.put_public(height, message);
+        while let Some((height, early)) = self.early.pop_front_if(|(height, _)| *height <= header.height + 1) {
+            match early {
+                Early::Events(announced) => self.take_public(height, &announced),
+                Early::Books(books) => self.place(&books),
+            }
         }
     }
 
-    /// Begins a session with the books after the last durable block.
-    fn join(&mut self, session: SessionId) -> Result<(), Gone> {
-        let next = self.books_next;
+    /// A session that joins: with these books, or with the last ones.
+    fn join(&mut self, session: SessionId, books: Option<Box<ShownBooks>>) -> Result<(), Gone> {
+        self.joining.push(session);
+        match books {
+            Some(books) if books.height <= self.durable + 1 => self.place(&books),
+            Some(books) => self.early.push_back((books.height, Early::Books(books))),
+            None => {}
+        }
+        self.begin_joining()
+    }
+
+    /// The stream has come to where these books stand.
+    fn place(&mut self, books: &ShownBooks) {
+        let next = self.public.end();
         let mut packets = Vec::new();
-        if next < self.public.first {
-            soupbin::put_login_rejected(LoginRefusal::SessionNotAvailable, &mut packets);
-            return self.sockets.send(ToSocket::Last(session, packets));
+        let accepted = LoginAccepted {
+            session: soupbin::SESSION_BOOK.into(),
+            sequence: next,
+        };
+        soupbin::put_login_accepted(&accepted, &mut packets);
+        for order in &books.orders {
+            let told = SnapshotOrder {
+                contract: order.contract.get(),
+                reference: self.alias.order_reference(order.contract, order.id),
+                participant: self.alias.pseudonym(Some(order.contract), order.id.participant),
+                price: order.price.get().into(),
+                leaves_wh: order.shown.get(),
+                side: order.side as u8,
+                reserved: [0; 7],
+            };
+            put_framed(&told, &mut self.message, &mut packets);
         }
-        soupbin::put_login_accepted(
-            &LoginAccepted {
-                session: soupbin::SESSION_BOOK.into(),
-                sequence: next,
-            },
-            &mut packets,
-        );
-        for order in self.books.snapshot() {
-            put_framed(&order, &mut packets);
+        let end = SnapshotEnd {
+            next,
+            height: books.height,
+            seq: books.seq,
+            orders: books.orders.len() as u64,
+        };
+        put_framed(&end, &mut self.message, &mut packets);
+        self.books = Some(PlacedBooks { next, packets });
+    }
+
+    /// Begins the sessions that join, unless their books have no place yet.
+    fn begin_joining(&mut self) -> Result<(), Gone> {
+        let waits = |(_, early): &(u64, Early)| matches!(early, Early::Books(_));
+        let Some(books) = &self.books else { return Ok(()) };
+        if self.joining.is_empty() || self.early.iter().any(waits) {
+            return Ok(());
         }
-        put_framed(&self.books.snapshot_end(next, self.durable), &mut packets);
-        let (stream, grade) = (StreamKey::Public, Grade::Matched);
-        self.sessions.insert(session, Subscription { stream, grade, next });
-        self.sockets.send(ToSocket::Packets(session, packets))
+        for session in core::mem::take(&mut self.joining) {
+            if books.next < self.public.first() {
+                // The next who asks, or this one again, gets newer ones.
+                let mut packets = Vec::new();
+                soupbin::put_login_rejected(LoginRefusal::SessionNotAvailable, &mut packets);
+                self.sockets.send(ToSocket::Last(session, packets))?;
+                continue;
+            }
+            let subscription = Subscription {
+                stream: StreamKey::Public,
+                grade: Grade::Matched,
+                next: books.next,
+            };
+            self.sessions.insert(session, subscription);
+            self.sockets.send(ToSocket::Packets(session, books.packets.clone()))?;
+        }
+        Ok(())
     }
 
     fn subscribe(&mut self, session: SessionId, from: u64) -> Result<(), Gone> {
-        if from == FROM_BOOKS {
-            return self.join(session);
-        }
-        let (first, end) = (self.public.first, self.public.end());
+        let (first, end) = (self.public.first(), self.public.end());
         let next = if from == 0 { end } else { from };
         let mut packets = Vec::new();
         if next < first || next > end {
@@ -506,7 +567,7 @@ impl Publish {
     ) -> Result<(), Gone> {
         let stream = self.private.entry(participant).or_default();
         let from = if from == 0 { stream.end() } else { from };
-        if from < stream.first || from > stream.end() {
+        if from < stream.first() || from > stream.end() {
             let about = About {
                 participant: participant.get(),
                 ..About::default()
@@ -523,6 +584,7 @@ impl Publish {
                 next: from,
             },
         );
+        self.sockets.send(ToSocket::LoggedOn(session, participant))?;
         let logged_on = LoggedOn {
             participant: participant.get(),
             next_nonce,
@@ -569,18 +631,16 @@ impl Publish {
                     None => continue,
                 },
             };
-            if subscription.next < stream.first {
+            if subscription.next < stream.first() {
                 behind.push(*session);
                 continue;
             }
+            let until = match subscription.grade {
+                Grade::Matched => stream.end(),
+                Grade::Durable | Grade::Final => stream.above(self.durable),
+            };
             let mut packets = Vec::new();
-            while let Some((height, message)) = stream.get(subscription.next) {
-                if subscription.grade != Grade::Matched && *height > self.durable {
-                    break;
-                }
-                soupbin::put_sequenced(message, &mut packets);
-                subscription.next += 1;
-            }
+            subscription.next = stream.copy(subscription.next, until, &mut packets);
             if !packets.is_empty() {
                 self.sockets.send(ToSocket::Packets(*session, packets))?;
             }
@@ -612,23 +672,16 @@ pub fn rejected(about: About, reject: Reject, original_seq: u64) -> RejectedMess
     }
 }
 
-/// Whether the public form of an event tells a change of a book.
-const fn tells_of_books(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Opened { .. } | Event::Reduced { .. } | Event::Closed { .. } | Event::Executed { .. }
-    )
-}
-
 /// A message in an unsequenced packet.
 pub fn framed<M: Message>(message: &M) -> Vec<u8> {
-    let mut packet = Vec::with_capacity(160);
-    put_framed(message, &mut packet);
+    let (mut bytes, mut packet) = (Vec::with_capacity(160), Vec::with_capacity(160));
+    put_framed(message, &mut bytes, &mut packet);
     packet
 }
 
-fn put_framed<M: Message>(message: &M, packets: &mut Vec<u8>) {
-    let mut bytes = Vec::with_capacity(160);
-    encode_outbound(message, &mut bytes);
-    soupbin::put_unsequenced(&bytes, packets);
+/// Appends a message in an unsequenced packet; `bytes` is where it is encoded.
+fn put_framed<M: Message>(message: &M, bytes: &mut Vec<u8>, packets: &mut Vec<u8>) {
+    bytes.clear();
+    encode_outbound(message, bytes);
+    soupbin::put_unsequenced(bytes, packets);
 }

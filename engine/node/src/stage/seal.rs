@@ -75,8 +75,11 @@ impl Seal {
 
     fn seal(&mut self, draft: &Draft) -> Result<(), Error> {
         let mut events = EventTree::new();
-        for event in draft.events.iter().flat_map(|batch| batch.iter()) {
-            events.push(event, &self.alias);
+        for announced in &draft.events {
+            announced
+                .public(&self.alias)
+                .events()
+                .for_each(|message| events.push_public(message));
         }
         let version = record_kind::VERSION;
         let records: Vec<Record<'_>> = (draft.records.iter())

@@ -12,6 +12,7 @@ mod tests;
 
 use self::meters::Meters;
 use self::sessions::{Lane, Screened, Sessions, Signed};
+use super::envelopes::Envelopes;
 use super::{Checked, Job, Outcome, Request, SessionId};
 use crate::config;
 use crate::metrics::Metrics;
@@ -50,6 +51,8 @@ pub struct Verify {
     /// Checks the envelopes of suspect sessions one by one, so that their faults cost nobody a batch.
     suspects: Verifier,
     settings: config::Verify,
+    /// Where envelopes go that have been judged.
+    envelopes: Envelopes,
     /// Where a device's compiled kernels are kept.
     cache: Option<PathBuf>,
     sessions: Sessions,
@@ -105,11 +108,18 @@ impl Verify {
             keys,
             verifier: Verifier::with_threads(policy, threads),
             suspects: Verifier::new(Policy::OneByOne),
-            sessions: Sessions::new(chain, registrar, settings.bad_signatures_max),
+            sessions: Sessions::new(chain, registrar, settings.bad_signatures_max, settings.bad_logons_max),
             settings,
+            envelopes: Envelopes::new(1),
             cache,
             meters: Meters::new(metrics),
         }
+    }
+
+    /// Gives the envelopes that it has judged to this pool.
+    pub fn with_envelopes(mut self, envelopes: Envelopes) -> Self {
+        self.envelopes = envelopes;
+        self
     }
 
     /// Runs until ingest is gone.
@@ -293,7 +303,11 @@ impl Verify {
             };
             let outcome = match judged {
                 Ok(outcome) => outcome,
-                Err(Some((signed, verdict))) => self.sessions.judge(&signed, verdict),
+                Err(Some((signed, verdict))) => {
+                    let outcome = self.sessions.judge(&signed, verdict);
+                    self.envelopes.give_back(signed.into_envelope());
+                    outcome
+                }
                 Err(None) => unreachable!("a lane has a verdict for each of its places"),
             };
             outcomes.push(Checked { session, outcome });

@@ -367,6 +367,11 @@ impl Wire {
         let _ = self.0.write_all(bytes);
     }
 
+    /// The connection itself.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.0
+    }
+
     pub(crate) fn log_in(&mut self, session: &str) {
         let login = LoginRequest {
             username: String::new(),

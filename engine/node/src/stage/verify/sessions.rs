@@ -24,10 +24,23 @@ const SUSPECT_LEN: u32 = 256;
 struct Session {
     participant: Option<ParticipantId>,
     bad_signatures: u32,
+    bad_logons: u32,
     /// Valid envelopes until its word is taken again.
     suspect: u32,
     /// Whether the lane of suspects had no room for it.
     is_cut_off: bool,
+}
+
+impl Session {
+    /// A refused logon or registration; the session ends with the last that it may have.
+    fn refuse_logon(&mut self, about: About, reject: Reject, bad_logons_max: u32) -> Outcome {
+        self.bad_logons += 1;
+        if self.bad_logons >= bad_logons_max {
+            exhausted(about)
+        } else {
+            refused(about, reject)
+        }
+    }
 }
 
 /// Every session that sent something and has not ended.
@@ -37,6 +50,7 @@ pub(super) struct Sessions {
     chain: ChainId,
     registrar: VerifyingKey,
     bad_signatures_max: u32,
+    bad_logons_max: u32,
 }
 
 /// A message before signatures of envelopes are checked.
@@ -53,6 +67,13 @@ pub(super) struct Signed {
     envelope: Box<SealedEnvelope>,
     key: PublicKey,
     due: Due,
+}
+
+impl Signed {
+    /// The envelope, which is no longer needed here.
+    pub(super) fn into_envelope(self) -> Box<SealedEnvelope> {
+        self.envelope
+    }
 }
 
 impl Submitted for Signed {
@@ -79,12 +100,18 @@ pub(super) enum Lane {
 
 impl Sessions {
     /// No sessions yet.
-    pub(super) const fn new(chain: ChainId, registrar: VerifyingKey, bad_signatures_max: u32) -> Self {
+    pub(super) const fn new(
+        chain: ChainId,
+        registrar: VerifyingKey,
+        bad_signatures_max: u32,
+        bad_logons_max: u32,
+    ) -> Self {
         Self {
             states: BTreeMap::new(),
             chain,
             registrar,
             bad_signatures_max,
+            bad_logons_max,
         }
     }
 
@@ -122,6 +149,7 @@ impl Sessions {
         let suspended = state.is_cut_off || state.bad_signatures >= self.bad_signatures_max;
         let outcome = match request {
             Request::Subscribe { from } => Outcome::Subscribe { from },
+            Request::Join => Outcome::Join,
             Request::Logon {
                 participant,
                 grade,
@@ -134,8 +162,11 @@ impl Sessions {
                     ..About::default()
                 };
                 match keys.get(&participant) {
-                    None => refused(about, Reject::UnknownParticipant),
-                    Some(key) if verify_one(key, &digest, &signature).is_err() => refused(about, Reject::LogonRefused),
+                    _ if state.bad_logons >= self.bad_logons_max => exhausted(about),
+                    None => state.refuse_logon(about, Reject::UnknownParticipant, self.bad_logons_max),
+                    Some(key) if verify_one(key, &digest, &signature).is_err() => {
+                        state.refuse_logon(about, Reject::LogonRefused, self.bad_logons_max)
+                    }
                     Some(_) => {
                         state.participant = Some(participant);
                         Outcome::LoggedOn {
@@ -151,9 +182,13 @@ impl Sessions {
                     participant: record.register.admit_serial,
                     ..About::default()
                 };
-                let registration = record
-                    .verify(self.chain, &self.registrar)
-                    .and_then(|()| record.to_registration());
+                let is_exhausted = state.bad_logons >= self.bad_logons_max;
+                let registration = match is_exhausted {
+                    true => Err(Reject::LogonsExhausted),
+                    false => record
+                        .verify(self.chain, &self.registrar)
+                        .and_then(|()| record.to_registration()),
+                };
                 match registration {
                     Ok(registration) => Outcome::Command(Box::new(VerifiedCommand {
                         command: Command::Register(registration),
@@ -162,7 +197,8 @@ impl Sessions {
                         held: HeldKind::Register,
                         about,
                     })),
-                    Err(reject) => refused(about, reject),
+                    Err(_) if is_exhausted => exhausted(about),
+                    Err(reject) => state.refuse_logon(about, reject, self.bad_logons_max),
                 }
             }
             Request::Envelope(envelope) | Request::OnDisconnect(Some(envelope)) if suspended => {
@@ -313,6 +349,14 @@ const fn refused(about: About, reject: Reject) -> Outcome {
         about,
         reject,
         close: false,
+    }
+}
+
+const fn exhausted(about: About) -> Outcome {
+    Outcome::Refused {
+        about,
+        reject: Reject::LogonsExhausted,
+        close: true,
     }
 }
 
