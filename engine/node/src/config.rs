@@ -143,6 +143,16 @@ pub struct Limits {
     pub burst_ms: u64,
 }
 
+impl Ingest {
+    /// Bytes of a stream that are handed over to a session at a time.
+    pub fn page_size(&self) -> usize {
+        (self.session_buffer_max / 2).clamp(1, PAGE_SIZE)
+    }
+}
+
+/// Most bytes of a stream that are handed over to a session at a time.
+const PAGE_SIZE: usize = 128 << 10;
+
 /// The verify stage.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -184,6 +194,10 @@ pub struct Seal {
     pub block_min_us: u64,
     /// Longest time between Ticks of an idle node, ms (live clock).
     pub idle_tick_ms: u64,
+    /// Most messages that wait for the next Step (lockstep clock).
+    pub held_max: usize,
+    /// Most bytes that they take as records, together.
+    pub held_size_max: usize,
     /// Size of a ledger segment, bytes; an existing ledger keeps its own.
     pub segment_size: u64,
     /// Most bytes that one sync makes durable, where there is more than one block.
@@ -350,6 +364,8 @@ impl Default for Seal {
             block_ms: 100,
             block_min_us: 1_000,
             idle_tick_ms: 10_000,
+            held_max: 1_000_000,
+            held_size_max: 1 << 30,
             segment_size: 64 << 20,
             group_size_max: 8 << 20,
             group_blocks_max: 64,
@@ -464,6 +480,8 @@ impl Config {
             ("verify.ring_len", self.verify.ring_len),
             ("verify.suspect_len_max", self.verify.suspect_len_max),
             ("seal.block_records_max", self.seal.block_records_max),
+            ("seal.held_max", self.seal.held_max),
+            ("seal.held_size_max", self.seal.held_size_max),
             ("seal.group_blocks_max", self.seal.group_blocks_max),
             ("seal.ring_len", self.seal.ring_len),
             ("seal.snapshots_kept", self.seal.snapshots_kept),

@@ -267,6 +267,7 @@ impl Node {
             Box::new(move || bell.ring())
         };
         let mut publish = Publish::new(publications, sockets_in, wake, alias.clone(), &config.publish, readers);
+        publish.hand_over(config.ingest.page_size(), config.ingest.session_buffer_max);
         if let Some(streams) = streams {
             publish.restore(streams);
         }
@@ -305,10 +306,12 @@ impl Node {
         let height = store.tip().height;
         let facts = ChainFacts { chain, demo };
         let envelopes = Envelopes::new(config.ingest.ring_len);
+        let last_sender = Arc::new(publications_in.clone());
         let ingest = Ingest {
             listener,
             jobs: jobs_in,
             outbound: sockets,
+            drained: Arc::downgrade(&last_sender),
             bell,
             settings: config.ingest.clone(),
             tls,
@@ -354,7 +357,6 @@ impl Node {
         if let Some(why) = committer.io_uring_refused() {
             tracing::warn!(%why, "no io_uring for the ledger's syncs; they go by msync");
         }
-        let last_sender = Arc::new(publications_in.clone());
         let (told, ended) = std::sync::mpsc::channel();
         let farewell = Farewell {
             publish: Arc::downgrade(&last_sender),

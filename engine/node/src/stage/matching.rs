@@ -4,6 +4,7 @@
 //! * Only commands the market accepts get a number and a record.
 //! * The Tick that opens REVEAL is withheld until the block with the last seals is durable.
 //! * An image of the state goes out before its block does, so it is there when that block is durable.
+//! * What waits for a Step is bounded, in messages and bytes; what is too much is refused as such.
 //! * However many sessions ask for the books, they are read at most once in a while that grows with them.
 //! * Cancels deposited for the end of a session are sequenced when it ends, once, and never when the node stops.
 
@@ -49,6 +50,8 @@ pub struct Matching {
     block: Block,
     /// Verified messages that wait for the next Step, and the sessions they came over.
     held: Vec<(SessionId, Box<VerifiedCommand>)>,
+    /// Bytes of their payloads.
+    held_size: usize,
     deposits: Deposits,
     /// When the books may be read again.
     books_due: Option<Instant>,
@@ -176,6 +179,7 @@ impl Matching {
             snapshot_seq: next_seq,
             block,
             held,
+            held_size: 0,
             deposits,
             books_due: None,
         }
@@ -208,13 +212,25 @@ impl Matching {
             match outcome {
                 Outcome::Command(command) => {
                     let (about, kind) = (command.about, command.held);
-                    self.publish.send(Publication::Held { session, about, kind })?;
-                    self.held.push((session, command));
+                    self.publish.send(match self.hold(session, command) {
+                        Ok(()) => Publication::Held { session, about, kind },
+                        Err(reject) => Publication::Refused {
+                            session,
+                            about,
+                            reject,
+                            original_seq: 0,
+                            close: false,
+                        },
+                    })?;
                 }
                 Outcome::Closed => {
                     // Held like any message; nobody is left to be told.
-                    self.held
-                        .extend(self.deposits.take(session).map(|cancels| (session, cancels)));
+                    if let Some(cancels) = self.deposits.take(session) {
+                        let about = cancels.about;
+                        if let Err(reject) = self.hold(session, cancels) {
+                            self.deposits.count(session, about, Some(reject));
+                        }
+                    }
                     self.relay(session, Outcome::Closed)?;
                 }
                 Outcome::Step { participant, time } => {
@@ -228,6 +244,17 @@ impl Matching {
                 other => self.relay(session, other)?,
             }
         }
+    }
+
+    /// Keeps a message for the next Step.
+    fn hold(&mut self, session: SessionId, command: Box<VerifiedCommand>) -> Result<(), Reject> {
+        let size = self.held_size.saturating_add(command.payload.len());
+        if self.held.len() >= self.settings.held_max || size > self.settings.held_size_max {
+            return Err(Reject::HeldTooMany);
+        }
+        self.held_size = size;
+        self.held.push((session, command));
+        Ok(())
     }
 
     /// Only a regulator of a demo chain moves time, and only forward, as far as the market takes a Tick.
@@ -250,6 +277,7 @@ impl Matching {
 
     /// Sequences what is held, then moves time on; the block ends with that Tick (DETAILS 1).
     fn step(&mut self, time: TimeNs) -> Result<(), Gone> {
+        self.held_size = 0;
         let mut held = core::mem::take(&mut self.held);
         held.sort_by_key(|(_, command)| order_in_step(&command.command));
         for (session, command) in held {

@@ -399,6 +399,8 @@ pub enum Publication {
         /// Last record.
         seq: u64,
     },
+    /// The session has taken most of what was handed over for it: there is room for another page.
+    Drained(SessionId),
     /// The session is gone.
     Closed(SessionId),
     /// The disk is full: every session is told and stays. Every block before is durable, so the next one that is says that
@@ -423,6 +425,10 @@ pub enum Publication {
 pub enum ToSocket {
     /// Framed packets.
     Packets(SessionId, Vec<u8>),
+    /// Framed packets, after which publish waits for [`Publication::Drained`].
+    Page(SessionId, Vec<u8>),
+    /// The session ends with this refusal.
+    Refused(SessionId, Reject),
     /// Framed packets, then the session ends.
     Last(SessionId, Vec<u8>),
     /// A session has shown that it is a participant's.

@@ -3,6 +3,8 @@
 //! # Invariants
 //! * A stream's sequenced messages follow from the ledger alone, so a restarted node numbers them the same.
 //! * A session that joins gets the books between two records, and the public stream from exactly there on.
+//! * What a session is sent of its stream is handed over page by page as its socket takes it; one that falls so far behind
+//!   that what it lacks has left the history is refused as a slow consumer.
 //! * A session of grade `durable` or `final` gets a message only once its block is on disk; alone, durable is final.
 
 use super::fanout::Outlet;
@@ -13,8 +15,7 @@ use crate::ring::{Gone, Receiver, Sender};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use wattbook_feed::sbe::session::{
-    BlockSealed, DealRecord, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, SnapshotEnd, SnapshotOrder,
-    Stepped, Watermark,
+    BlockSealed, DealRecord, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Stepped, Watermark,
 };
 use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
@@ -24,11 +25,17 @@ use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
 /// Most publications between two rounds of sending.
 const FLUSH_LEN: usize = 256;
 
+mod books;
 mod stream;
 mod streams;
+mod subscription;
+#[cfg(test)]
+mod tests;
 
+use books::PlacedBooks;
 use stream::{Change, Stream};
 pub use streams::Streams;
+use subscription::{StreamKey, Subscription};
 
 /// Wakes the sockets' stage after something was handed to it.
 pub type Wake = Box<dyn Fn() + Send>;
@@ -44,7 +51,7 @@ pub struct Publish {
     /// What belongs to blocks whose parent is not sealed yet: its BlockSealed comes before, as in a replay.
     early: VecDeque<(u64, Early)>,
     /// The last books whose place in the public stream is known.
-    books: Option<PlacedBooks>,
+    books: Option<Arc<PlacedBooks>>,
     /// Sessions that wait for the place of books that are known.
     joining: Vec<SessionId>,
     private: BTreeMap<ParticipantId, Stream>,
@@ -56,6 +63,9 @@ pub struct Publish {
     /// Follows durable blocks for the snapshots, with the messages of a stream that one holds.
     keeper: Option<(Keeper, usize)>,
     fanout: Option<Outlet>,
+    /// Bytes handed over to a session until its socket has room again, and as the last ones when the node stops.
+    page: usize,
+    last_page: usize,
 }
 
 /// A part of the public stream whose place in it is not known yet.
@@ -63,15 +73,6 @@ pub struct Publish {
 enum Early {
     Events(Arc<Announced>),
     Books(Box<ShownBooks>),
-}
-
-/// The books as of a place in the public stream.
-#[derive(Debug)]
-struct PlacedBooks {
-    /// The public message behind them.
-    next: u64,
-    /// The packets that tell them.
-    packets: Vec<u8>,
 }
 
 /// The ring back to the sockets.
@@ -129,20 +130,6 @@ impl Memory {
     }
 }
 
-/// Which stream a session follows.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum StreamKey {
-    Public,
-    Private(ParticipantId),
-}
-
-#[derive(Debug)]
-struct Subscription {
-    stream: StreamKey,
-    grade: Grade,
-    next: u64,
-}
-
 impl Publish {
     /// Wires the stage.
     pub fn new(
@@ -170,7 +157,14 @@ impl Publish {
             message: Vec::new(),
             keeper: None,
             fanout: None,
+            page: usize::MAX,
+            last_page: usize::MAX,
         }
+    }
+
+    /// Hands over a session's stream in pages of so many bytes, the last one when the node stops.
+    pub fn hand_over(&mut self, page: usize, last_page: usize) {
+        (self.page, self.last_page) = (page, last_page);
     }
 
     /// Takes up the streams of a snapshot, before anything else.
@@ -309,6 +303,12 @@ impl Publish {
                     seq,
                 })
             }
+            Publication::Drained(session) => {
+                if let Some(subscription) = self.sessions.get_mut(&session) {
+                    subscription.ahead = 0;
+                }
+                Ok(())
+            }
             Publication::Closed(session) => {
                 self.sessions.remove(&session);
                 self.joining.retain(|joining| *joining != session);
@@ -332,6 +332,7 @@ impl Publish {
                 Err(Gone)
             }
             Publication::Halt { reason, seq } => {
+                self.page = self.last_page;
                 self.flush()?;
                 if let Some(mut outlet) = self.fanout.take() {
                     let _ = outlet.end();
@@ -475,33 +476,8 @@ impl Publish {
 
     /// The stream has come to where these books stand.
     fn place(&mut self, books: &ShownBooks) {
-        let next = self.public.end();
-        let mut packets = Vec::new();
-        let accepted = LoginAccepted {
-            session: soupbin::SESSION_BOOK.into(),
-            sequence: next,
-        };
-        soupbin::put_login_accepted(&accepted, &mut packets);
-        for order in &books.orders {
-            let told = SnapshotOrder {
-                contract: order.contract.get(),
-                reference: self.alias.order_reference(order.contract, order.id),
-                participant: self.alias.pseudonym(Some(order.contract), order.id.participant),
-                price: order.price.get().into(),
-                leaves_wh: order.shown.get(),
-                side: order.side as u8,
-                reserved: [0; 7],
-            };
-            put_framed(&told, &mut self.message, &mut packets);
-        }
-        let end = SnapshotEnd {
-            next,
-            height: books.height,
-            seq: books.seq,
-            orders: books.orders.len() as u64,
-        };
-        put_framed(&end, &mut self.message, &mut packets);
-        self.books = Some(PlacedBooks { next, packets });
+        let placed = PlacedBooks::new(self.public.end(), books, &self.alias);
+        self.books = Some(Arc::new(placed));
     }
 
     /// Begins the sessions that join, unless their books have no place yet.
@@ -520,12 +496,10 @@ impl Publish {
                 continue;
             }
             let subscription = Subscription {
-                stream: StreamKey::Public,
-                grade: Grade::Matched,
-                next: books.next,
+                books: Some((Arc::clone(books), 0)),
+                ..Subscription::new(StreamKey::Public, Grade::Matched, books.next)
             };
             self.sessions.insert(session, subscription);
-            self.sockets.send(ToSocket::Packets(session, books.packets.clone()))?;
         }
         Ok(())
     }
@@ -545,15 +519,8 @@ impl Publish {
             },
             &mut packets,
         );
-        let grade = Grade::Matched;
-        self.sessions.insert(
-            session,
-            Subscription {
-                stream: StreamKey::Public,
-                grade,
-                next,
-            },
-        );
+        let subscription = Subscription::new(StreamKey::Public, Grade::Matched, next);
+        self.sessions.insert(session, subscription);
         self.sockets.send(ToSocket::Packets(session, packets))
     }
 
@@ -575,15 +542,8 @@ impl Publish {
             let packets = framed(&rejected(about, Reject::LogonRefused, 0));
             return self.sockets.send(ToSocket::Last(session, packets));
         }
-        let stream = StreamKey::Private(participant);
-        self.sessions.insert(
-            session,
-            Subscription {
-                stream,
-                grade,
-                next: from,
-            },
-        );
+        let subscription = Subscription::new(StreamKey::Private(participant), grade, from);
+        self.sessions.insert(session, subscription);
         self.sockets.send(ToSocket::LoggedOn(session, participant))?;
         let logged_on = LoggedOn {
             participant: participant.get(),
@@ -606,9 +566,14 @@ impl Publish {
 
     fn tell_private<M: Message>(&mut self, message: &M) -> Result<(), Gone> {
         let packets = framed(message);
-        for (session, subscription) in &self.sessions {
-            if subscription.stream != StreamKey::Public {
-                self.sockets.send(ToSocket::Packets(*session, packets.clone()))?;
+        for (session, subscription) in &mut self.sessions {
+            let StreamKey::Private(participant) = subscription.stream else {
+                continue;
+            };
+            match self.private.get(&participant).filter(|_| subscription.is_behind) {
+                // What it says of the stream holds for what has not been handed over too.
+                Some(stream) => subscription.keep(subscription.until(stream, self.durable), M::TEMPLATE, &packets),
+                None => self.sockets.send(ToSocket::Packets(*session, packets.clone()))?,
             }
         }
         Ok(())
@@ -635,21 +600,23 @@ impl Publish {
                 behind.push(*session);
                 continue;
             }
-            let until = match subscription.grade {
-                Grade::Matched => stream.end(),
-                Grade::Durable | Grade::Final => stream.above(self.durable),
-            };
+            let room = self.page.saturating_sub(subscription.ahead);
+            if room == 0 {
+                subscription.is_behind |= subscription.next < subscription.until(stream, self.durable);
+                continue;
+            }
             let mut packets = Vec::new();
-            subscription.next = stream.copy(subscription.next, until, &mut packets);
-            if !packets.is_empty() {
+            subscription.hand_over(stream, self.durable, room, &mut packets);
+            subscription.ahead += packets.len();
+            if subscription.ahead >= self.page {
+                self.sockets.send(ToSocket::Page(*session, packets))?;
+            } else if !packets.is_empty() {
                 self.sockets.send(ToSocket::Packets(*session, packets))?;
             }
         }
         for session in behind {
-            // What it has not seen has left the history.
-            let packets = framed(&rejected(About::default(), Reject::SlowConsumer, 0));
             self.sessions.remove(&session);
-            self.sockets.send(ToSocket::Last(session, packets))?;
+            self.sockets.send(ToSocket::Refused(session, Reject::SlowConsumer))?;
         }
         Ok(())
     }
