@@ -10,8 +10,8 @@
 
 use super::verify::Keys;
 use super::{
-    About, Announced, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, ShownBooks, ShownOrder,
-    VerifiedCommand,
+    About, Announced, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, ShownBooks,
+    ShownOrder, VerifiedCommand,
 };
 use crate::config::{self, Clock};
 use crate::execute::Executor;

@@ -280,7 +280,8 @@ impl PublicForm {
 
     /// The events alone: the leaves of the event root.
     pub fn events(&self) -> impl Iterator<Item = &[u8]> {
-        self.iter().filter_map(|(message, of_event)| of_event.then_some(message))
+        self.iter()
+            .filter_map(|(message, of_event)| of_event.then_some(message))
     }
 }
 

@@ -36,8 +36,8 @@ use session::{Rules, Session, Step};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tls::Channel;
 use transport::{Chunk, Happened, SPARE_CONNECTIONS, Transport};
@@ -566,7 +566,10 @@ impl Stage {
             if transport.unsent(*id) > low {
                 return true;
             }
-            match publish.as_ref().map(|publish| publish.try_send(Publication::Drained(*id))) {
+            match publish
+                .as_ref()
+                .map(|publish| publish.try_send(Publication::Drained(*id)))
+            {
                 Some(Ok(Some(_))) => {
                     *is_told_late = true;
                     true

@@ -306,7 +306,9 @@ fn who_stops_reading_when_the_node_stops_is_told_the_rest_once() {
     let mut bytes = Vec::new();
     while let Some(said) = desk.said.try_recv().unwrap() {
         match said {
-            ToSocket::Packets(1, packets) | ToSocket::Page(1, packets) => desk.heard.get_mut(&1).unwrap().take(&packets),
+            ToSocket::Packets(1, packets) | ToSocket::Page(1, packets) => {
+                desk.heard.get_mut(&1).unwrap().take(&packets)
+            }
             ToSocket::Last(1, packets) => bytes = packets,
             other => panic!("{other:?}"),
         }
