@@ -77,6 +77,8 @@ pub struct Arbiter {
     end: u64,
     ended: bool,
     gap: Option<Gap>,
+    /// Requests in a row without an answer after which the stream is resumed.
+    requests_max: u32,
     tally: Tally,
 }
 
@@ -91,8 +93,15 @@ impl Arbiter {
             end: next,
             ended: false,
             gap: None,
+            requests_max: REQUESTS_MAX,
             tally: Tally::default(),
         }
+    }
+
+    /// The same where nobody can be asked: what a line has lost is resumed elsewhere.
+    pub const fn without_requests(mut self) -> Self {
+        self.requests_max = 0;
+        self
     }
 
     /// Number of the message that comes out next.
@@ -219,7 +228,7 @@ impl Arbiter {
         if now < gap.due {
             return Ask::Wait(gap.due);
         }
-        if gap.asked == REQUESTS_MAX {
+        if gap.asked == self.requests_max {
             self.gap = None;
             self.tally.resumes += 1;
             return Ask::Resume(self.next);

@@ -415,7 +415,7 @@ mod tests {
             seq: 4,
             orders: books.len() as u64,
         };
-        assert_eq!(end.orders, 2);
+        assert_eq!(end.orders, 3);
         assert_eq!(late.take(&Outbound::SnapshotEnd(end)), Ok(true));
         assert!(late == books && late.seq() == 4);
         assert_eq!(

@@ -99,6 +99,11 @@ impl Subscriber {
         for (at, socket) in lines.iter_mut().chain([&mut asking]).enumerate() {
             poll.registry().register(socket, Token(at), Interest::READABLE)?;
         }
+        let arbiter = Arbiter::new(public_session(), next, HELD_MAX);
+        let arbiter = match sources.requests.is_empty() {
+            true => arbiter.without_requests(),
+            false => arbiter,
+        };
         Ok(Self {
             poll,
             events: Events::with_capacity(8),
@@ -106,7 +111,7 @@ impl Subscriber {
             asking,
             sources,
             turn: 0,
-            arbiter: Arbiter::new(public_session(), next, HELD_MAX),
+            arbiter,
             heard: Instant::now(),
             datagram: vec![0; DATAGRAM_MAX],
         })
@@ -151,16 +156,16 @@ impl Subscriber {
             let due = match self.arbiter.ask(now) {
                 Ask::Nothing => None,
                 Ask::Wait(due) => Some(due),
-                Ask::Again(requests, due) if !self.sources.requests.is_empty() => {
-                    self.turn = (self.turn + 1) % self.sources.requests.len();
-                    let server = self.sources.requests[self.turn];
-                    for request in requests {
+                Ask::Again(requests, due) => {
+                    self.turn = (self.turn + 1) % self.sources.requests.len().max(1);
+                    let server = self.sources.requests.get(self.turn);
+                    for (request, server) in requests.iter().zip(server.into_iter().cycle()) {
                         // A request that is not sent is one that is not answered.
-                        let _ = self.asking.send_to(&request.encode(), server);
+                        let _ = self.asking.send_to(&request.encode(), *server);
                     }
                     Some(due)
                 }
-                Ask::Again(..) | Ask::Resume(_) => {
+                Ask::Resume(_) => {
                     self.resume()?;
                     continue;
                 }

@@ -510,8 +510,8 @@ local MESSAGES = {
   } },
   [31] = { name = "SnapshotEnd", fields = {
     { "next", "u64", 0, 8, "Number of the public message that comes next." },
-    { "height", "u64", 8, 8, "Block after which the books stood like this." },
-    { "seq", "u64", 16, 8, "Last record that changed one of them." },
+    { "height", "u64", 8, 8, "Block under way when the books stood like this." },
+    { "seq", "u64", 16, 8, "Last record before." },
     { "orders", "u64", 24, 8, "Orders told." },
   } },
   [100] = { name = "Registered", fields = {

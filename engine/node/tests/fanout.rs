@@ -82,7 +82,8 @@ fn leaves(dice: &mut Dice, nonce: u64) -> Vec<LeafBytes> {
     for index in 1..=QUOTES {
         let quote = Quote {
             contract: CONTRACT,
-            client_order_id: index.into(),
+            // Ascending within an envelope and from one to the next.
+            client_order_id: nonce * 100 + u64::from(index),
             round: 0,
             side: if dice.below(2) == 0 { Side::Buy } else { Side::Sell },
             time_in_force: TimeInForce::Gate,
@@ -374,7 +375,8 @@ fn every_subscriber_ends_with_the_exact_stream() {
             "case {case}"
         );
         match cases[case].1 {
-            Some(_) if case == 0 => assert_eq!((tally.duplicates, tally.resumes), (0, 0), "case {case}: {tally:?}"),
+            // What its socket had no room for is lost too, and had again.
+            Some(_) if case == 0 => assert_eq!(tally.resumes, 0, "case {case}: {tally:?}"),
             Some(_) => assert!(tally.requests > 0, "nothing was lost in case {case}: {tally:?}"),
             None => assert!(
                 tally.resumes > 0 || cases[case].0.len() > 1,

@@ -212,7 +212,7 @@ impl Matching {
             match outcome {
                 Outcome::Command(command) => {
                     let (about, kind) = (command.about, command.held);
-                    self.publish.send(match self.hold(session, command) {
+                    let answer = match self.hold(session, command) {
                         Ok(()) => Publication::Held { session, about, kind },
                         Err(reject) => Publication::Refused {
                             session,
@@ -221,7 +221,8 @@ impl Matching {
                             original_seq: 0,
                             close: false,
                         },
-                    })?;
+                    };
+                    self.publish.send(answer)?;
                 }
                 Outcome::Closed => {
                     // Held like any message; nobody is left to be told.

@@ -66,6 +66,7 @@ pub struct Publish {
     /// Bytes handed over to a session until its socket has room again, and as the last ones when the node stops.
     page: usize,
     last_page: usize,
+    is_ending: bool,
 }
 
 /// A part of the public stream whose place in it is not known yet.
@@ -159,6 +160,7 @@ impl Publish {
             fanout: None,
             page: usize::MAX,
             last_page: usize::MAX,
+            is_ending: false,
         }
     }
 
@@ -305,7 +307,7 @@ impl Publish {
             }
             Publication::Drained(session) => {
                 if let Some(subscription) = self.sessions.get_mut(&session) {
-                    subscription.ahead = 0;
+                    (subscription.ahead, subscription.is_full) = (0, false);
                 }
                 Ok(())
             }
@@ -332,7 +334,7 @@ impl Publish {
                 Err(Gone)
             }
             Publication::Halt { reason, seq } => {
-                self.page = self.last_page;
+                (self.page, self.is_ending) = (self.last_page, true);
                 self.flush()?;
                 if let Some(mut outlet) = self.fanout.take() {
                     let _ = outlet.end();
@@ -495,10 +497,8 @@ impl Publish {
                 self.sockets.send(ToSocket::Last(session, packets))?;
                 continue;
             }
-            let subscription = Subscription {
-                books: Some((Arc::clone(books), 0)),
-                ..Subscription::new(StreamKey::Public, Grade::Matched, books.next)
-            };
+            let mut subscription = Subscription::new(StreamKey::Public, Grade::Matched, books.next);
+            subscription.books = Some((Arc::clone(books), 0));
             self.sessions.insert(session, subscription);
         }
         Ok(())
@@ -601,14 +601,15 @@ impl Publish {
                 continue;
             }
             let room = self.page.saturating_sub(subscription.ahead);
-            if room == 0 {
+            if room == 0 || (subscription.is_full && !self.is_ending) {
                 subscription.is_behind |= subscription.next < subscription.until(stream, self.durable);
                 continue;
             }
             let mut packets = Vec::new();
             subscription.hand_over(stream, self.durable, room, &mut packets);
             subscription.ahead += packets.len();
-            if subscription.ahead >= self.page {
+            if subscription.is_behind || subscription.ahead >= self.page {
+                subscription.is_full = true;
                 self.sockets.send(ToSocket::Page(*session, packets))?;
             } else if !packets.is_empty() {
                 self.sockets.send(ToSocket::Packets(*session, packets))?;

@@ -588,9 +588,9 @@ class SnapshotEnd:
     next: int
     """Number of the public message that comes next."""
     height: int
-    """Block after which the books stood like this."""
+    """Block under way when the books stood like this."""
     seq: int
-    """Last record that changed one of them."""
+    """Last record before."""
     orders: int
     """Orders told."""
 

@@ -41,11 +41,11 @@ impl Page {
         }
     }
 
-    /// Number behind the messages, at least one, that take so many bytes from that of a number on.
+    /// Number behind the messages that take so many bytes from that of a number on.
     fn fitting(&self, from: u64, room: usize) -> u64 {
         let most = self.start_of(from).saturating_add(room);
         let fitting = self.ends.partition_point(|end| *end as usize <= most) as u64;
-        (self.first + fitting).max(from + 1)
+        self.first + fitting
     }
 
     /// Number of the first message of a block above `height`.
@@ -162,11 +162,9 @@ impl Stream {
         let skipped = self.full.partition_point(|page| page.end() <= from);
         for page in self.full.range(skipped..).map(|page| &**page).chain([&self.last]) {
             let end = page.end().min(until);
-            if packets.len() >= full {
-                break;
-            }
-            if next < end && next >= page.first {
-                let end = end.min(page.fitting(next, full - packets.len()));
+            if next < end && next >= page.first && packets.len() < full {
+                let fitting = page.fitting(next, full - packets.len());
+                let end = end.min(fitting.max(from + 1));
                 packets.extend_from_slice(&page.bytes[page.start_of(next)..page.start_of(end)]);
                 next = end;
             }

@@ -27,6 +27,8 @@ pub(super) struct Subscription {
     pub(super) books: Option<(Arc<PlacedBooks>, usize)>,
     /// Bytes handed over since its socket last had room for a page.
     pub(super) ahead: usize,
+    /// Whether nothing more is handed over before its socket has room.
+    pub(super) is_full: bool,
     /// Whether there is more for it than was handed over.
     pub(super) is_behind: bool,
     /// What comes before these numbers of its stream, and its template.
@@ -41,6 +43,7 @@ impl Subscription {
             next,
             books: None,
             ahead: 0,
+            is_full: false,
             is_behind: true,
             waiting: VecDeque::new(),
         }

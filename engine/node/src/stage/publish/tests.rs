@@ -226,7 +226,7 @@ fn a_long_resume_is_handed_over_page_by_page() {
     // Nothing more comes before the page is taken, whatever happens.
     desk.record(1, &[tick(501)]);
     assert_eq!(desk.heard(1).sequenced.len(), first);
-    assert!(desk.drain(1) > 10);
+    assert!(desk.drain(1) >= 10);
     let times = desk.heard(1).sequenced.iter().map(|message| match message {
         Outbound::Ticked(ticked) => ticked.time_ns,
         other => panic!("{other:?}"),
