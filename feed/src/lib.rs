@@ -7,6 +7,8 @@
 //! * [`soupbin`]: SoupBinTCP 3.0 framing, without I/O.
 //! * [`moldudp`]: MoldUDP64 framing, without I/O.
 //! * [`client`]: a blocking client over TCP; [`recording`]: a session in a file.
+//! * [`arbiter`]: one stream out of lossy lines, without I/O; [`subscriber`]: the public stream over UDP.
+//! * [`book`]: the books that the public stream tells, from the beginning or from a snapshot.
 //! * [`layout`]: the tables from which structs, size proofs, checks and the schema are made.
 //!
 //! # Invariants
@@ -17,6 +19,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("layouts are little-endian casts; a big-endian port needs conversions");
 
+pub mod arbiter;
+pub mod book;
 pub mod client;
 pub mod keys;
 #[macro_use]
@@ -26,3 +30,4 @@ pub mod recording;
 pub mod sbe;
 pub mod signed;
 pub mod soupbin;
+pub mod subscriber;

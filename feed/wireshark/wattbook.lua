@@ -495,6 +495,25 @@ local MESSAGES = {
     { "reserved", "zero", 1, 7, "Zero." },
     { "seq", "u64", 8, 8, "Last record." },
   } },
+  [29] = { name = "EventEnd", fields = {
+    { "seq", "u64", 0, 8, "Sequence number of the record." },
+    { "changes", "u64", 8, 8, "Messages of this record that tell a change: Opened, Reduced, Closed, Executed." },
+  } },
+  [30] = { name = "SnapshotOrder", fields = {
+    { "contract", "u64", 0, 8, "Contract." },
+    { "reference", "u64", 8, 8, "The order's public name." },
+    { "participant", "u64", 16, 8, "Pseudonym of its owner within the contract." },
+    { "price", "i64", 24, 8, "Limit, ticks." },
+    { "leaves_wh", "u64", 32, 8, "Open quantity as far as shown, Wh." },
+    { "side", "Side", 40, 1, "Side." },
+    { "reserved", "zero", 41, 7, "Zero." },
+  } },
+  [31] = { name = "SnapshotEnd", fields = {
+    { "next", "u64", 0, 8, "Number of the public message that comes next." },
+    { "height", "u64", 8, 8, "Block under way when the books stood like this." },
+    { "seq", "u64", 16, 8, "Last record before." },
+    { "orders", "u64", 24, 8, "Orders told." },
+  } },
   [100] = { name = "Registered", fields = {
     { "seq", "u64", 0, 8, "Sequence number of the record that caused it." },
     { "participant", "Party", 8, 16, "The account." },

@@ -2,7 +2,7 @@
 //! can is a parameter of the state. Unknown keys are refused by name.
 
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -77,6 +77,8 @@ pub struct Config {
     pub seal: Seal,
     /// The publish stage.
     pub publish: Publish,
+    /// The public stream over UDP.
+    pub fanout: Fanout,
     /// What becomes of old segments.
     pub retention: Retention,
     /// Where the node's metrics are read.
@@ -141,6 +143,16 @@ pub struct Limits {
     pub burst_ms: u64,
 }
 
+impl Ingest {
+    /// Bytes of a stream that are handed over to a session at a time.
+    pub fn page_size(&self) -> usize {
+        (self.session_buffer_max / 2).clamp(1, PAGE_SIZE)
+    }
+}
+
+/// Most bytes of a stream that are handed over to a session at a time.
+const PAGE_SIZE: usize = 128 << 10;
+
 /// The verify stage.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -182,6 +194,10 @@ pub struct Seal {
     pub block_min_us: u64,
     /// Longest time between Ticks of an idle node, ms (live clock).
     pub idle_tick_ms: u64,
+    /// Most messages that wait for the next Step (lockstep clock).
+    pub held_max: usize,
+    /// Most bytes that they take as records, together.
+    pub held_size_max: usize,
     /// Size of a ledger segment, bytes; an existing ledger keeps its own.
     pub segment_size: u64,
     /// Most bytes that one sync makes durable, where there is more than one block.
@@ -218,6 +234,45 @@ pub struct Publish {
     pub ring_len: usize,
 }
 
+/// The public stream over UDP; without addresses there is none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fanout {
+    /// Addresses of the first line, unicast or multicast.
+    pub a: Vec<SocketAddr>,
+    /// Addresses of the second line, which carries the same.
+    pub b: Vec<SocketAddr>,
+    /// Address that the first line is sent from; none: the system's choice.
+    pub a_from: Option<IpAddr>,
+    /// Address that the second line is sent from.
+    pub b_from: Option<IpAddr>,
+    /// Where messages are asked for again; none: over the session port only.
+    pub requests: Option<SocketAddr>,
+    /// Whether messages wait for their block to be on disk; otherwise they are as revocable as a matched answer.
+    pub durable_only: bool,
+    /// Greatest packet, bytes of UDP payload.
+    pub packet_size_max: usize,
+    /// Silence after which a heartbeat is sent.
+    pub heartbeat_ms: u64,
+    /// Most packets that answer one request.
+    pub answer_packets_max: u32,
+    /// Most packets a second that answer one address.
+    pub answer_packets_per_s: u64,
+    /// Most packets a second that answer all addresses together.
+    pub total_answer_packets_per_s: u64,
+    /// How long the end of the session is said, and requests are answered, once the node stops.
+    pub end_ms: u64,
+    /// Routers that a multicast packet may pass.
+    pub multicast_ttl: u32,
+}
+
+impl Fanout {
+    /// Whether anything is to be sent or answered.
+    pub fn is_on(&self) -> bool {
+        !self.a.is_empty() || !self.b.is_empty() || self.requests.is_some()
+    }
+}
+
 /// Old segments of the ledger, looked at whenever a snapshot has been written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -246,6 +301,7 @@ impl Default for Config {
             verify: Verify::default(),
             seal: Seal::default(),
             publish: Publish::default(),
+            fanout: Fanout::default(),
             retention: Retention::default(),
             metrics: Metrics::default(),
         }
@@ -308,6 +364,8 @@ impl Default for Seal {
             block_ms: 100,
             block_min_us: 1_000,
             idle_tick_ms: 10_000,
+            held_max: 1_000_000,
+            held_size_max: 1 << 30,
             segment_size: 64 << 20,
             group_size_max: 8 << 20,
             group_blocks_max: 64,
@@ -318,6 +376,26 @@ impl Default for Seal {
             snapshots_kept: 3,
             scrub_mib_s: 32,
             checkpoint_ms: 60_000,
+        }
+    }
+}
+
+impl Default for Fanout {
+    fn default() -> Self {
+        Self {
+            a: Vec::new(),
+            b: Vec::new(),
+            a_from: None,
+            b_from: None,
+            requests: None,
+            durable_only: false,
+            packet_size_max: wattbook_feed::moldudp::PACKET_MAX,
+            heartbeat_ms: 1_000,
+            answer_packets_max: 8,
+            answer_packets_per_s: 2_000,
+            total_answer_packets_per_s: 50_000,
+            end_ms: 1_000,
+            multicast_ttl: 1,
         }
     }
 }
@@ -402,6 +480,8 @@ impl Config {
             ("verify.ring_len", self.verify.ring_len),
             ("verify.suspect_len_max", self.verify.suspect_len_max),
             ("seal.block_records_max", self.seal.block_records_max),
+            ("seal.held_max", self.seal.held_max),
+            ("seal.held_size_max", self.seal.held_size_max),
             ("seal.group_blocks_max", self.seal.group_blocks_max),
             ("seal.ring_len", self.seal.ring_len),
             ("seal.snapshots_kept", self.seal.snapshots_kept),
@@ -428,9 +508,25 @@ impl Config {
                 problem,
             });
         }
+        if !(FANOUT_PACKET_MIN..=65_507).contains(&self.fanout.packet_size_max) {
+            return Err(ConfigError::Value {
+                key: "fanout.packet_size_max",
+                problem: "must lie between 1422, the size that any one message needs, and 65507, that of a datagram",
+            });
+        }
+        if self.fanout.heartbeat_ms == 0 {
+            return Err(ConfigError::Value {
+                key: "fanout.heartbeat_ms",
+                problem: "must be at least 1",
+            });
+        }
         Ok(())
     }
 }
+
+/// A packet with one message of the greatest size.
+const FANOUT_PACKET_MIN: usize =
+    wattbook_feed::moldudp::HEADER_SIZE + wattbook_feed::moldudp::LENGTH_SIZE + wattbook_feed::sbe::OUTBOUND_MAX;
 
 #[cfg(test)]
 mod tests {
