@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Optional, Sequence, Union
 
 SCHEMA_ID = 1
 """Id of the schema."""
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of the schema."""
 SCHEMA_VERSION_FIRST = 2
 """Earliest version that is understood."""
@@ -194,6 +194,15 @@ class Reject(enum.IntEnum):
     UNKNOWN_PARAM = 130
     PARAM_OUT_OF_BOUNDS = 131
     UNKNOWN_ACTION = 132
+    PARAM_FIXED = 133
+    WRONG_EPOCH = 140
+    UNKNOWN_CANDIDATE = 141
+    STAKE_FORFEITED = 142
+    STALE_EMISSION = 143
+    OTHER_CHAIN = 150
+    EVIDENCE_OUT_OF_TIME = 151
+    NOT_SEATED = 152
+    ALREADY_JUDGED = 153
 
 
 class Side(enum.IntEnum):
@@ -2032,6 +2041,15 @@ _NAMES: dict[str, dict[int, str]] = {
         130: "UnknownParam",
         131: "ParamOutOfBounds",
         132: "UnknownAction",
+        133: "ParamFixed",
+        140: "WrongEpoch",
+        141: "UnknownCandidate",
+        142: "StakeForfeited",
+        143: "StaleEmission",
+        150: "OtherChain",
+        151: "EvidenceOutOfTime",
+        152: "NotSeated",
+        153: "AlreadyJudged",
     },
     "Side": {
         1: "Buy",
