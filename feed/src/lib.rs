@@ -6,7 +6,7 @@
 //! * [`sbe`]: the SBE schema and codec of the messages, inbound and outbound.
 //! * [`soupbin`]: SoupBinTCP 3.0 framing, without I/O.
 //! * [`moldudp`]: MoldUDP64 framing, without I/O.
-//! * [`client`]: a blocking client over TCP; [`recording`]: a session in a file.
+//! * [`client`]: a blocking client over TCP, with the feature `tls` under TLS 1.3 too (`tls`); [`recording`]: a session in a file.
 //! * [`layout`]: the tables from which structs, size proofs, checks and the schema are made.
 //!
 //! # Invariants
@@ -18,6 +18,7 @@
 compile_error!("layouts are little-endian casts; a big-endian port needs conversions");
 
 pub mod client;
+mod connection;
 pub mod keys;
 #[macro_use]
 pub mod layout;
@@ -26,3 +27,5 @@ pub mod recording;
 pub mod sbe;
 pub mod signed;
 pub mod soupbin;
+#[cfg(feature = "tls")]
+pub mod tls;

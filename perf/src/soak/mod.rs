@@ -13,6 +13,7 @@ mod book;
 mod days;
 pub(crate) mod dice;
 mod envelopes;
+mod feeds;
 mod flips;
 #[path = "../flow.rs"]
 mod flow;
