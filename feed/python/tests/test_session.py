@@ -149,6 +149,24 @@ class Sessions(unittest.TestCase):
             session._send_packet(soupbin.encode("R"))
         server.close()
 
+    def test_heartbeats_keep_nobody_waiting(self) -> None:
+        done = threading.Event()
+
+        def beat(connection: socket.socket, login: bytes) -> None:
+            connection.sendall(accept("PUBLIC", 1))
+            while not done.is_set():
+                try:
+                    connection.sendall(soupbin.encode("H") * 1_000)
+                except OSError:
+                    break
+
+        server = Server(beat)
+        with Session.public(server.address, 1) as session:
+            self.assertIsNone(session.receive(0.05))
+            self.assertFalse(session.ended)
+            done.set()
+        server.close()
+
     def test_a_refused_login_says_so(self) -> None:
         server = Server(lambda connection, login: connection.sendall(soupbin.encode("J", b"S")))
         with self.assertRaises(LoginRefused):

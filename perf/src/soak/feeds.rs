@@ -9,9 +9,9 @@ use wattbook_feed::moldudp::{self, Content, HEADER_SIZE, LENGTH_SIZE, Packet, Re
 use wattbook_feed::recording::{Recorder, Recording, RecordingError};
 use wattbook_feed::sbe::{Outbound, decode_outbound};
 use wattbook_feed::soupbin::{self, Decoder, PACKET_MAX, Peer};
+use wattbook_node::stage::Request as Asked;
 use wattbook_node::stage::envelopes::Envelopes;
 use wattbook_node::stage::ingest::session::{Rules, Session, Step};
-use wattbook_node::stage::Request as Asked;
 use wattbook_types::{ChainId, Hash, Reject};
 
 /// A datagram as a packet and as a request, each encoded again.

@@ -158,7 +158,12 @@ pub(super) fn same<T: PartialEq + Debug + ?Sized>(what: &str, found: &T, expecte
 
 /// The packets of a stream read in pieces of the sizes that `pieces` throws, each as text, then the final error; every
 /// packet taken comes back from its own encoding.
-pub(super) fn packets(peer: Peer, packet_max: usize, mut bytes: &[u8], pieces: &mut Dice) -> Result<Vec<String>, String> {
+pub(super) fn packets(
+    peer: Peer,
+    packet_max: usize,
+    mut bytes: &[u8],
+    pieces: &mut Dice,
+) -> Result<Vec<String>, String> {
     let (mut decoder, mut seen) = (Decoder::new(peer, packet_max), Vec::new());
     loop {
         let step = match decoder.next_packet() {

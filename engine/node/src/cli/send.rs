@@ -294,9 +294,7 @@ fn send(args: &Args) -> Result<bool, SendError> {
         addr: args.addr.clone(),
         source,
     };
-    let mut client = args
-        .tls
-        .connect(&args.addr, StreamKind::Private, 0).map_err(connect)?;
+    let mut client = args.tls.connect(&args.addr, StreamKind::Private, 0).map_err(connect)?;
     if let Some(chain) = args.chain {
         client
             .expect_chain(wattbook_types::ChainId(chain))

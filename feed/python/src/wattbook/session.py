@@ -304,14 +304,19 @@ class Session:
 
     def _packet(self, deadline: float) -> Optional[soupbin.Packet]:
         """The next packet that is no heartbeat or debug text, until `deadline`."""
+        looked = False
         while True:
             for packet in self._packets:
                 if packet.kind not in "H+":
                     return packet
             now = time.monotonic()
+            # Heartbeats keep nobody waiting longer than asked for.
+            if looked and now >= deadline:
+                return None
             if now >= self._last_sent + HEARTBEAT_S:
                 self._send_packet(soupbin.encode("R"))
             # One look at the socket even when the deadline has passed, so that a timeout of zero polls.
+            looked = True
             self._socket.settimeout(max(min(deadline, self._last_sent + HEARTBEAT_S) - now, 0.001))
             try:
                 data = self._socket.recv(1 << 16)
@@ -319,8 +324,6 @@ class Session:
                 # Only a look that finds nothing makes a silence: what came while nobody looked lies in the socket.
                 if now - self._last_heard >= SERVER_SILENCE_S:
                     raise Disconnected(f"{self.address} sends no heartbeats; resume with {self.next_seq}") from None
-                if time.monotonic() >= deadline:
-                    return None
                 continue
             except OSError as error:
                 raise Disconnected(f"{self.address}: {error}; resume with {self.next_seq}") from error

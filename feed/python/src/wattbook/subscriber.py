@@ -109,12 +109,15 @@ class Subscriber:
     def receive_bytes(self, timeout_s: float) -> Optional[ReceivedBytes]:
         """The next message as it came; `None` where none does in time, or the session has ended (`ended`)."""
         deadline = time.monotonic() + timeout_s
+        looked = False
         while True:
             popped = self.arbiter.pop()
             if popped is not None:
                 return ReceivedBytes(*popped)
-            if self.arbiter.is_over:
+            # Packets that bring nothing keep nobody waiting longer than asked for.
+            if self.arbiter.is_over or (looked and time.monotonic() >= deadline):
                 return None
+            looked = True
             if self._read():
                 self._heard = time.monotonic()
                 continue
@@ -138,7 +141,7 @@ class Subscriber:
             if now >= self._heard + SERVER_SILENCE_S:
                 raise Disconnected(f"the sender is silent; the next message is {self.next_seq}")
             if now >= deadline:
-                return None
+                continue
             self._selector.select(max(until - now, 0.0))
 
     def __iter__(self) -> Iterator[Received]:
