@@ -1,4 +1,4 @@
-//! A blocking client: one TCP connection, one SoupBinTCP session.
+//! A blocking client: one TCP connection, in the clear or under TLS 1.3, and one SoupBinTCP session.
 //!
 //! # Recovery
 //! [`Client::next_seq`] is the number of the next sequenced message; a new connection with it resumes without a gap or
@@ -8,11 +8,12 @@
 //! * Heartbeats are sent whenever [`Client::next`] or [`Client::next_raw`] waits; a caller that neither sends nor calls
 //!   them for long loses its session.
 
+use crate::connection::Connection;
 use crate::keys::BlsSecret;
 use crate::sbe::{self, DecodeError, LogonMessage, Outbound, session};
 use crate::signed::{Grade, RegisterRecord, RevealRecord, SealedEnvelope, logon_digest};
 use crate::soupbin::{self, Decoder, LoginAccepted, LoginRefusal, LoginRequest, PACKET_MAX, Packet, Peer};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 use wattbook_types::{ChainId, Hash, ParticipantId, Reject, TimeNs};
@@ -106,7 +107,7 @@ pub type Numbered<T> = (Option<u64>, T);
 /// A session with a node.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Connection,
     decoder: Decoder,
     next_seq: u64,
     greeting: Option<Greeting>,
@@ -127,8 +128,29 @@ impl Client {
     /// Connects, logs in, and on a private session takes the challenge. `next_seq` is the first sequenced message
     /// wanted: 1 from the beginning, 0 whatever comes next.
     pub fn connect(addr: impl ToSocketAddrs, kind: StreamKind, next_seq: u64) -> Result<Self, ClientError> {
-        let stream = TcpStream::connect(addr)?;
-        stream.set_nodelay(true)?;
+        let socket = TcpStream::connect(addr)?;
+        socket.set_nodelay(true)?;
+        Self::log_in(Connection::Clear(socket), kind, next_seq)
+    }
+
+    /// As [`Self::connect`], under TLS 1.3 with a node at `host:port` whose certificate is trusted and carries this name;
+    /// without one, that of the host.
+    #[cfg(feature = "tls")]
+    pub fn connect_tls(
+        addr: &str,
+        trust: &crate::tls::Trust,
+        name: Option<&str>,
+        kind: StreamKind,
+        next_seq: u64,
+    ) -> Result<Self, ClientError> {
+        let socket = TcpStream::connect(addr)?;
+        socket.set_nodelay(true)?;
+        let name = name.unwrap_or_else(|| crate::tls::host_of(addr));
+        let connection = trust.greet(socket, name, Instant::now() + LOGIN_TIMEOUT)?;
+        Self::log_in(connection, kind, next_seq)
+    }
+
+    fn log_in(stream: Connection, kind: StreamKind, next_seq: u64) -> Result<Self, ClientError> {
         let now = Instant::now();
         let mut client = Self {
             stream,
@@ -279,7 +301,10 @@ impl Client {
     /// Says goodbye and closes the connection.
     pub fn logout(mut self) -> Result<(), ClientError> {
         soupbin::put_logout(&mut self.out);
-        self.flush()
+        self.flush()?;
+        // The node may have closed the connection by now.
+        let _ = self.stream.say_goodbye();
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), ClientError> {
@@ -302,7 +327,7 @@ impl Client {
             }
             // One look at the socket even when the deadline has passed, so that a zero timeout polls.
             let wait = deadline.min(self.last_sent + HEARTBEAT).saturating_duration_since(now);
-            self.stream.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
+            self.stream.set_read_timeout(wait.max(Duration::from_millis(1)))?;
             match self.stream.read(self.decoder.spare()) {
                 Ok(0) => return Err(ClientError::Disconnected),
                 Ok(len) => {
@@ -334,7 +359,8 @@ impl Client {
                 Some(Packet::ServerHeartbeat | Packet::Debug(_)) => continue,
                 Some(Packet::Sequenced(message)) => {
                     let seq = self.next_seq;
-                    self.next_seq += 1;
+                    let next = seq.checked_add(1);
+                    self.next_seq = next.ok_or(ClientError::Unexpected("a message beyond the last number"))?;
                     Heard::Message((Some(seq), message.to_vec()))
                 }
                 Some(Packet::Unsequenced(message)) => Heard::Message((None, message.to_vec())),

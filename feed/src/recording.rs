@@ -133,7 +133,8 @@ impl Recorder {
     /// With a message that exceeds a packet, in which none comes.
     pub fn append(&mut self, seq: Option<u64>, message: &[u8]) -> Result<(), RecordingError> {
         match seq {
-            Some(came) if came != self.next_seq => {
+            // The last number has none after it.
+            Some(came) if came != self.next_seq || came == u64::MAX => {
                 return Err(RecordingError::Gap {
                     came,
                     due: self.next_seq,
@@ -223,7 +224,11 @@ impl Recording {
             None => Ok(None),
             Some(Heard::Sequenced(message)) => {
                 let seq = self.next_seq;
-                self.next_seq += 1;
+                self.next_seq = seq.checked_add(1).ok_or_else(|| RecordingError::Damaged {
+                    path: self.path.clone(),
+                    offset: due,
+                    reject: Reject::Garbage,
+                })?;
                 Ok(Some((Some(seq), message)))
             }
             Some(Heard::Unsequenced(message)) => Ok(Some((None, message))),

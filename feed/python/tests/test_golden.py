@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import unittest
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,34 @@ class Signed(unittest.TestCase):
                     self.assertEqual(quote_of(leaf).leaf(index), leaf)
                 elif leaf[0] == 2:
                     self.assertEqual(cancel_of(leaf).leaf(index), leaf)
+
+    def test_a_registration_and_a_reveal_have_the_layout_of_the_schema(self) -> None:
+        meters = [orders.Meter(7, 1_000, 2_000, kind=2)]
+        registration = orders.Registration(42, orders.Role.BUYER | orders.Role.SELLER, 9, meters)
+        key = signing.SigningKey.from_seed(bytes(32), 42)
+        public_key = key.public_key()
+        body = registration.body(public_key)
+        self.assertEqual((len(body), body[:4], body[8:16]), (216, b"\3\0\0\0", (42).to_bytes(8, "little")))
+        self.assertEqual(body[184:], signing.tree_root([meters[0].entry()]))
+        self.assertNotEqual(registration.admit_digest(bytes(32), public_key), registration.admit_digest(body[:32], public_key))
+        message = orders.register(bytes(32), key, registration, bytes(64))
+        self.assertEqual(message[:8], struct.pack("<HHHH", 328, 2, messages.SCHEMA_ID, messages.SCHEMA_VERSION))
+        self.assertEqual((message[8:224], message[336:]), (body, b"\x20\0\1\0" + meters[0].entry()))
+        self.assertRaises(ValueError, orders.register, bytes(32), key, registration, bytes(63))
+
+        secret = signing.client_secret(bytes(32), 42)
+        salt = signing.reveal_salt(secret, bytes(32), 5, 1)
+        self.assertNotEqual(salt, signing.reveal_salt(secret, bytes(32), 5, 2))
+        quote = orders.Quote(5, Side.BUY, 100, 1_000, round=1)
+        opened = orders.Reveal(42, 5, salt, [quote])
+        seal = opened.seal(bytes(32), bond_class=3)
+        self.assertEqual(seal.leaf(2)[:8], b"\4\3\1\0\2\0\0\0")
+        self.assertEqual(seal.leaf(2)[16:], opened.commitment(bytes(32)))
+        message = orders.reveal(opened)
+        self.assertEqual((len(message), message[64:]), (8 + 56 + 4 + 48, b"\x30\0\1\0" + quote.leaf(0)))
+        with self.assertRaises(ValueError):
+            orders.Reveal(42, 5, salt, [orders.Quote(5, Side.BUY, 100, 1_000)])
+        self.assertEqual(orders.on_disconnect(None)[8:], bytes(120) + b"\x30\0\0\0")
 
     def test_a_key_does_not_show_its_secret(self) -> None:
         key = signing.SigningKey.from_seed(bytes(32), 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import tempfile
 import threading
 import unittest
@@ -12,10 +13,12 @@ from typing import Callable
 
 from wattbook import Disconnected, LoginRefused, Session, follow, replay, soupbin
 from wattbook.__main__ import main
-from wattbook.messages import decode
+from wattbook.messages import SCHEMA_ID, SCHEMA_VERSION, decode
 
 EVENTS = Path(__file__).resolve().parents[2] / "tests" / "golden" / "events.json"
 MESSAGES = [bytes.fromhex(row[3]) for row in json.loads(EVENTS.read_text()).values()]
+
+CHALLENGE = struct.pack("<HHHH", 72, 20, SCHEMA_ID, SCHEMA_VERSION) + bytes(32) + bytes(range(32)) + bytes(8)
 
 Script = Callable[[socket.socket, bytes], None]
 
@@ -107,6 +110,61 @@ class Sessions(unittest.TestCase):
         with Session.public(server.address, 4) as session:
             with self.assertRaisesRegex(Disconnected, "resume with 4"):
                 next(iter(session))
+        server.close()
+
+    def test_a_participants_stream_goes_on_after_a_drop(self) -> None:
+        first, second = MESSAGES[:4], MESSAGES[4:9]
+        greeting = soupbin.encode("U", CHALLENGE)
+
+        def cut(connection: socket.socket, login: bytes) -> None:
+            # More has begun to come than is there.
+            connection.sendall(accept("PRIVATE", 1) + greeting + sequenced(first) + sequenced(second)[:9])
+
+        def rest(connection: socket.socket, login: bytes) -> None:
+            connection.sendall(accept("PRIVATE", 5) + greeting + sequenced(second) + soupbin.encode("Z"))
+
+        server = Server(cut, rest)
+        chains: list[bytes] = []
+        heard = list(follow(server.address, pause_s=0.0, logon=lambda session: chains.append(session.chain_id)))
+        server.close()
+        self.assertEqual([received.seq for received in heard], list(range(1, 10)))
+        self.assertEqual([int(login[-20:]) for login in server.logins], [1, 5])
+        self.assertEqual(chains, [bytes(range(32))] * 2)
+        with self.assertRaises(ValueError):
+            next(follow(server.address, 0, logon=lambda session: None))
+
+    def test_what_came_while_nobody_looked_is_no_silence(self) -> None:
+        def speak(connection: socket.socket, login: bytes) -> None:
+            connection.sendall(accept("PUBLIC", 1) + sequenced(MESSAGES[:1]))
+            Server.read(connection, 3)
+
+        server = Server(speak)
+        with Session.public(server.address, 1) as session:
+            session._last_heard -= 1_000
+            received = session.receive(10.0)
+            self.assertEqual((received.seq if received else None, session.next_seq), (1, 2))
+            session._last_heard -= 1_000
+            with self.assertRaisesRegex(Disconnected, "no heartbeats; resume with 2"):
+                session.receive(0.0)
+            session._send_packet(soupbin.encode("R"))
+        server.close()
+
+    def test_heartbeats_keep_nobody_waiting(self) -> None:
+        done = threading.Event()
+
+        def beat(connection: socket.socket, login: bytes) -> None:
+            connection.sendall(accept("PUBLIC", 1))
+            while not done.is_set():
+                try:
+                    connection.sendall(soupbin.encode("H") * 1_000)
+                except OSError:
+                    break
+
+        server = Server(beat)
+        with Session.public(server.address, 1) as session:
+            self.assertIsNone(session.receive(0.05))
+            self.assertFalse(session.ended)
+            done.set()
         server.close()
 
     def test_a_refused_login_says_so(self) -> None:

@@ -15,6 +15,7 @@ mod book;
 mod days;
 pub(crate) mod dice;
 mod envelopes;
+mod feeds;
 mod flips;
 #[path = "../flow.rs"]
 mod flow;

@@ -4,6 +4,7 @@
 use super::book;
 use super::dice::Dice;
 use super::envelopes;
+use super::feeds;
 use super::seeds;
 use std::fmt::Debug;
 use std::io;
@@ -43,8 +44,8 @@ pub(crate) struct Target {
 pub(crate) enum Run {
     /// A function of this process.
     Here(fn(&[u8]) -> Result<Class, String>),
-    /// A configuration, read from a file in this directory.
-    Config(TempDir),
+    /// A function of this process that reads a file in this directory.
+    There(TempDir, fn(&Path, &[u8]) -> Result<Class, String>),
     /// `wattbook clear` of this program, whose reader has no door but the command line, on files in this directory.
     Clear(PathBuf, TempDir),
 }
@@ -71,7 +72,7 @@ impl Target {
     pub(crate) fn run(&self, input: &[u8]) -> Result<Class, String> {
         match &self.run {
             Run::Here(run) => run(input),
-            Run::Config(dir) => config(dir.path(), input),
+            Run::There(dir, run) => run(dir.path(), input),
             Run::Clear(program, dir) => clear(program, dir.path(), input),
         }
     }
@@ -101,11 +102,19 @@ pub(crate) fn targets(program: Option<&Path>) -> io::Result<Vec<Target>> {
         Target::here("signatures", 240, seeds::signatures, signatures),
         Target::here("envelopes", envelopes::SIZE_MAX, envelopes::seeds, envelopes::run),
         Target::here("book", book::SIZE_MAX, book::seeds, book::run),
+        Target::here("moldudp", 2_048, feeds::datagrams, feeds::moldudp),
+        Target::here("session", 2_048, feeds::sessions, feeds::session),
+        Target {
+            name: "recording",
+            size_max: 1_024,
+            seeds: feeds::recordings,
+            run: Run::There(TempDir::new()?, feeds::recording),
+        },
         Target {
             name: "config",
             size_max: 2_048,
             seeds: seeds::config,
-            run: Run::Config(TempDir::new()?),
+            run: Run::There(TempDir::new()?, config),
         },
     ];
     if let Some(program) = program {
@@ -133,7 +142,7 @@ fn hash(text: &[u8]) -> Class {
 }
 
 /// The class of a refusal: the name of its variant.
-fn refused(why: &impl Debug) -> Class {
+pub(super) fn refused(why: &impl Debug) -> Class {
     let text = format!("{why:?}");
     let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     hash(name.as_bytes())
@@ -149,7 +158,12 @@ pub(super) fn same<T: PartialEq + Debug + ?Sized>(what: &str, found: &T, expecte
 
 /// The packets of a stream read in pieces of the sizes that `pieces` throws, each as text, then the final error; every
 /// packet taken comes back from its own encoding.
-fn packets(peer: Peer, packet_max: usize, mut bytes: &[u8], pieces: &mut Dice) -> Result<Vec<String>, String> {
+pub(super) fn packets(
+    peer: Peer,
+    packet_max: usize,
+    mut bytes: &[u8],
+    pieces: &mut Dice,
+) -> Result<Vec<String>, String> {
     let (mut decoder, mut seen) = (Decoder::new(peer, packet_max), Vec::new());
     loop {
         let step = match decoder.next_packet() {

@@ -4,6 +4,7 @@ pub mod bench;
 mod bus;
 pub mod checkpoint;
 pub mod clear;
+mod connect;
 pub mod demo;
 pub mod export;
 pub mod init;

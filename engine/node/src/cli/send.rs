@@ -9,6 +9,7 @@
 //!   when the connection ends: signed cancels are deposited before the quote, under the nonce before the quote's. Exit code
 //!   2 then also says that the connection ended while the order was open.
 
+use super::connect::TlsArgs;
 use crate::{chain, keys, present};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ pub struct Args {
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// What to send.
     #[command(subcommand)]
     item: Item,
@@ -291,7 +294,7 @@ fn send(args: &Args) -> Result<bool, SendError> {
         addr: args.addr.clone(),
         source,
     };
-    let mut client = Client::connect(&args.addr, StreamKind::Private, 0).map_err(connect)?;
+    let mut client = args.tls.connect(&args.addr, StreamKind::Private, 0).map_err(connect)?;
     if let Some(chain) = args.chain {
         client
             .expect_chain(wattbook_types::ChainId(chain))

@@ -8,6 +8,7 @@
 //! * With --record every message is in the file before its line is printed, those of a later schema too, and a recording that
 //!   exists goes on where it ends. --replay prints a recording as the feed was printed.
 
+use super::connect::TlsArgs;
 use crate::present;
 use crate::selection::{Selection, parse_contract, parse_participant};
 use serde_json::json;
@@ -16,7 +17,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use wattbook_feed::client::{Client, ClientError, StreamKind};
+use wattbook_feed::client::{ClientError, StreamKind};
 use wattbook_feed::recording::{Recorder, Recording, RecordingError};
 use wattbook_feed::soupbin::LoginRefusal;
 use wattbook_ledger::{Fault, HeaderIndex, Reader, Records};
@@ -52,6 +53,8 @@ pub struct Args {
     /// Print what this file recorded, instead of a node's feed.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "record"])]
     replay: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// Why tailing ended before its time.
@@ -143,7 +146,7 @@ fn feed(addr: &str, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
         }
         (None, from) => from.unwrap_or(0),
     };
-    let mut client = match Client::connect(&addr, StreamKind::Public, from) {
+    let mut client = match args.tls.connect(&addr, StreamKind::Public, from) {
         Ok(client) => client,
         Err(ClientError::LoginRefused(LoginRefusal::SessionNotAvailable)) => {
             return Err(TailError::NotAtHand { addr, from });

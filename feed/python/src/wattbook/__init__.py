@@ -2,7 +2,7 @@
 
 from . import messages
 from .messages import *
-from .orders import Cancel, Quote, SelfTrade, TimeInForce, contract_id
+from .orders import Cancel, Meter, Quote, Registration, Reveal, Role, Seal, SelfTrade, TimeInForce, contract_id
 from .session import (
     Disconnected,
     LoginRefused,
@@ -10,11 +10,14 @@ from .session import (
     Received,
     Session,
     SessionError,
+    Untrusted,
     follow,
     replay,
 )
-from .signing import SigningKey, SigningUnavailable
+from .signing import SigningKey, SigningUnavailable, client_secret, reveal_salt
 from .soupbin import FramingError
+from .subscriber import Lost, Subscriber
+from .tls import trust
 
 __all__ = [
     "Cancel",
@@ -22,16 +25,27 @@ __all__ = [
     "FramingError",
     "LoginRefused",
     "LogonRefused",
+    "Lost",
+    "Meter",
     "Quote",
     "Received",
+    "Registration",
+    "Reveal",
+    "Role",
+    "Seal",
     "SelfTrade",
     "Session",
     "SessionError",
     "SigningKey",
     "SigningUnavailable",
+    "Subscriber",
     "TimeInForce",
+    "Untrusted",
+    "client_secret",
     "contract_id",
     "follow",
     "replay",
+    "reveal_salt",
+    "trust",
 ]
 __all__ += messages.__all__

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import ssl
 import sys
 import time
 from decimal import Decimal, InvalidOperation
@@ -29,6 +30,8 @@ from .orders import ALL_INDEXES, Cancel, Item, Quote, SelfTrade, TimeInForce, co
 from .session import Received, Session, SessionError, follow, replay
 from .signing import SigningKey, SigningUnavailable
 from .soupbin import FramingError
+from .subscriber import Subscriber
+from .tls import trust
 
 
 def _scaled(decimals: int) -> Callable[[str], int]:
@@ -53,6 +56,10 @@ def _print(message: Message, seq: Optional[int], as_json: bool) -> None:
         print("-" if seq is None else seq, message, flush=True)
 
 
+def _trust(arguments: argparse.Namespace) -> Optional[ssl.SSLContext]:
+    return None if arguments.tls_ca is None else trust(arguments.tls_ca)
+
+
 def _tail(arguments: argparse.Namespace) -> int:
     left: Optional[int] = arguments.count
     if left == 0:
@@ -60,10 +67,21 @@ def _tail(arguments: argparse.Namespace) -> int:
     messages: Iterator[Received]
     if arguments.replay is not None:
         messages = (found for found in replay(arguments.replay) if found.seq is None or found.seq >= arguments.first)
+    elif arguments.udp:
+        subscriber = Subscriber(
+            arguments.udp, arguments.requests, arguments.address, arguments.first, _trust(arguments), arguments.tls_name
+        )
+        messages = iter(subscriber)
     elif arguments.address is not None:
-        messages = follow(arguments.address, arguments.first, attempts=arguments.attempts)
+        messages = follow(
+            arguments.address,
+            arguments.first,
+            attempts=arguments.attempts,
+            tls=_trust(arguments),
+            tls_name=arguments.tls_name,
+        )
     else:
-        raise ValueError("tail needs the host:port of a node, or --replay")
+        raise ValueError("tail needs the host:port of a node, --udp, or --replay")
     for seq, message in messages:
         _print(message, seq, arguments.json)
         if left is not None:
@@ -93,7 +111,7 @@ def _send(arguments: argparse.Namespace, item: Item) -> int:
     key = _key(arguments.key, arguments.participant)
     chain = None if arguments.chain is None else bytes.fromhex(arguments.chain)
     deadline = time.monotonic() + arguments.timeout
-    with Session.private(arguments.address) as session:
+    with Session.private(arguments.address, 0, _trust(arguments), arguments.tls_name) as session:
         session.logon(arguments.participant, key, Grade[arguments.grade.upper()], chain)
         nonce = session.send_quotes([item], ttl_s=arguments.ttl, nonce=arguments.nonce)
         record: Optional[int] = None
@@ -151,9 +169,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wattbook-feed", description="Reads the Wattbook feed and sends signed quotes.")
     commands = parser.add_subparsers(required=True)
 
-    tail = commands.add_parser("tail", help="follow the public feed, through drops of the connection")
+    node = argparse.ArgumentParser(add_help=False)
+    node.add_argument("--tls-ca", metavar="FILE", help="speak TLS 1.3; PEM file of the certificates trusted to name the node")
+    node.add_argument("--tls-name", metavar="NAME", help="name that the node's certificate carries; default: the host")
+
+    tail = commands.add_parser("tail", parents=[node], help="follow the public feed, through drops of the connection")
     tail.add_argument("address", nargs="?", help="host:port of a node")
     tail.add_argument("--replay", metavar="FILE", help="print what `wattbook tail --record` wrote, instead of a node's feed")
+    tail.add_argument(
+        "--udp", metavar="HOST:PORT", action="append", help="listen for MoldUDP64 here, once for each line; the node is asked last"
+    )
+    tail.add_argument(
+        "--requests", metavar="HOST:PORT", action="append", default=[], help="re-request server of the lines; may come repeatedly"
+    )
     tail.add_argument("--from", dest="first", type=int, default=0, help="first number wanted; default: what comes next")
     tail.add_argument("--count", type=int, help="end after this many messages")
     tail.add_argument("--attempts", type=int, default=5, help="attempts in a row without a message")
@@ -172,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     sender.add_argument("--area", type=int, default=1, help="number of the delivery area")
     sender.add_argument("--json", action="store_true", help="one JSON object a line")
 
-    quote = commands.add_parser("quote", parents=[sender], help="a new order")
+    quote = commands.add_parser("quote", parents=[sender, node], help="a new order")
     quote.add_argument("--period", type=int, required=True, help="quarter hours since 1970 of the contract")
     quote.add_argument("--side", choices=["buy", "sell"], required=True)
     quote.add_argument("--price", type=_scaled(2), required=True, help="limit, points/MWh")
@@ -186,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     quote.add_argument("--market-to-limit", action="store_true")
     quote.set_defaults(run=_quote)
 
-    cancel = commands.add_parser("cancel", parents=[sender], help="take orders out of the book")
+    cancel = commands.add_parser("cancel", parents=[sender, node], help="take orders out of the book")
     cancel.add_argument("--period", type=int, help="quarter hours since 1970 of the contract; default: all")
     cancel.add_argument("--target-nonce", type=int, default=0, help="nonce of the orders' envelope; default: all orders")
     cancel.add_argument("--target-index", type=int, default=ALL_INDEXES, help="index of the order; default: all")

@@ -1,4 +1,4 @@
-"""A session with a node over TCP: log in, log on, read, send, resume.
+"""A session with a node over TCP, in the clear or under TLS 1.3: log in, log on, read, send, resume.
 
 Heartbeats go out while a message is waited for; a caller that neither reads nor sends for long loses its session. `next_seq`
 is the number of the next sequenced message: a new session that asks for it misses and repeats nothing."""
@@ -6,9 +6,10 @@ is the number of the next sequenced message: a new session that asks for it miss
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from types import TracebackType
-from typing import Iterator, NamedTuple, Optional, Sequence
+from typing import Callable, Iterator, NamedTuple, Optional, Sequence
 
 from . import orders, soupbin
 from .messages import Challenge, DecodeError, Grade, LoggedOn, Message, RejectedMessage, decode
@@ -38,6 +39,10 @@ class Disconnected(SessionError):
     """The connection was lost before the server ended the session; resume with `next_seq`."""
 
 
+class Untrusted(SessionError):
+    """The node's certificate is not trusted, or carries another name."""
+
+
 class Received(NamedTuple):
     """A message with its number; `None` for an unsequenced one."""
 
@@ -52,7 +57,8 @@ class ReceivedBytes(NamedTuple):
     message: bytes
 
 
-def _address(address: str) -> tuple[str, int]:
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port`."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"{address!r} is no host:port")
@@ -62,7 +68,14 @@ def _address(address: str) -> tuple[str, int]:
 class Session:
     """One SoupBinTCP session; iterating it gives the messages until the server ends it."""
 
-    def __init__(self, address: str, session: str, next_seq: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        session: str,
+        next_seq: int,
+        tls: Optional[ssl.SSLContext] = None,
+        tls_name: Optional[str] = None,
+    ) -> None:
         self.address = address
         self.name = session
         self.next_seq = next_seq
@@ -75,11 +88,22 @@ class Session:
         self._ended = False
         # Messages that came before the answer to a logon.
         self._kept: list[Received] = []
+        host, port = split_address(address)
         try:
-            self._socket = socket.create_connection(_address(address), timeout=LOGIN_TIMEOUT_S)
+            self._socket = socket.create_connection((host, port), timeout=LOGIN_TIMEOUT_S)
         except OSError as error:
             raise Disconnected(f"{address}: {error}") from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            plain = self._socket
+            try:
+                self._socket = tls.wrap_socket(plain, server_hostname=tls_name or host)
+            except ssl.SSLCertVerificationError as error:
+                plain.close()
+                raise Untrusted(f"{address}: {error.verify_message}") from error
+            except (OSError, ValueError) as error:
+                plain.close()
+                raise Disconnected(f"{address}: {error}") from error
         self._last_sent = self._last_heard = time.monotonic()
         try:
             self._log_in(next_seq)
@@ -88,14 +112,18 @@ class Session:
             raise
 
     @classmethod
-    def public(cls, address: str, next_seq: int = 0) -> Session:
+    def public(
+        cls, address: str, next_seq: int = 0, tls: Optional[ssl.SSLContext] = None, tls_name: Optional[str] = None
+    ) -> Session:
         """The public feed, from this message on: 1 from the beginning, 0 whatever comes next."""
-        return cls(address, soupbin.PUBLIC, next_seq)
+        return cls(address, soupbin.PUBLIC, next_seq, tls, tls_name)
 
     @classmethod
-    def private(cls, address: str, next_seq: int = 0) -> Session:
+    def private(
+        cls, address: str, next_seq: int = 0, tls: Optional[ssl.SSLContext] = None, tls_name: Optional[str] = None
+    ) -> Session:
         """A participant's session, before the logon."""
-        return cls(address, soupbin.PRIVATE, next_seq)
+        return cls(address, soupbin.PRIVATE, next_seq, tls, tls_name)
 
     def _log_in(self, next_seq: int) -> None:
         self._send_packet(soupbin.login_request(self.name, next_seq))
@@ -140,19 +168,69 @@ class Session:
         raise LogonRefused("the logon was not answered")
 
     def send_quotes(
-        self, items: Sequence[orders.Item], ttl_s: int = 60, nonce: Optional[int] = None, key_version: int = 1
+        self,
+        items: Sequence[orders.Item],
+        ttl_s: int = 60,
+        nonce: Optional[int] = None,
+        key_version: int = 1,
+        not_after_ns: Optional[int] = None,
     ) -> int:
-        """Signs quotes and cancels as one envelope and sends it; its nonce, by default the next one, comes back."""
-        if self.logged_on is None or self._key is None or self.challenge is None:
+        """Signs quotes, cancels and seals as one envelope and sends it; its nonce, by default the next one, comes back.
+        `not_after_ns` takes the place of `ttl_s` where the node's time is not the clock's."""
+        nonce, envelope = self._signed(items, ttl_s, nonce, key_version, not_after_ns)
+        self.send(envelope)
+        return nonce
+
+    def send_on_disconnect(
+        self,
+        cancels: Sequence[orders.Cancel],
+        ttl_s: int = 82_800,
+        nonce: Optional[int] = None,
+        key_version: int = 1,
+        not_after_ns: Optional[int] = None,
+    ) -> int:
+        """Deposits signed cancels that the node sequences when this session ends, in place of those deposited before, and
+        gives their nonce; an empty list withdraws them, and gives 0. `Held` or `RejectedMessage` answers."""
+        if not cancels:
+            self.send(orders.on_disconnect(None))
+            return 0
+        nonce, envelope = self._signed(cancels, ttl_s, nonce, key_version, not_after_ns)
+        self.send(orders.on_disconnect(envelope))
+        return nonce
+
+    def send_reveal(self, reveal: orders.Reveal) -> None:
+        """Opens a seal; `RevealAccepted` or `RejectedMessage` answers."""
+        self.send(orders.reveal(reveal))
+
+    def send_register(self, key: SigningKey, registration: orders.Registration, admit: bytes) -> None:
+        """Registers an account that its registrar has admitted; `Registered` on the public feed, or `RejectedMessage`, answers."""
+        self.send(orders.register(self.chain_id, key, registration, admit))
+
+    @property
+    def chain_id(self) -> bytes:
+        """The chain that the node says it serves; of a private session."""
+        if self.challenge is None:
+            raise LogonRefused("a public session does not say which chain is served")
+        return self.challenge.chain_id
+
+    def _signed(
+        self,
+        items: Sequence[orders.Item],
+        ttl_s: int,
+        nonce: Optional[int],
+        key_version: int,
+        not_after_ns: Optional[int],
+    ) -> tuple[int, bytes]:
+        if self.logged_on is None or self._key is None:
             raise LogonRefused("log on before sending")
         if nonce is None:
             nonce = self._nonce
-        not_after_ns = time.time_ns() + ttl_s * 1_000_000_000
+        if not_after_ns is None:
+            not_after_ns = time.time_ns() + ttl_s * 1_000_000_000
         participant = self.logged_on.participant
-        chain_id = self.challenge.chain_id
-        self.send(orders.envelope(chain_id, self._key, participant, nonce, not_after_ns, items, key_version))
+        envelope = orders.envelope(self.chain_id, self._key, participant, nonce, not_after_ns, items, key_version)
         self._nonce = max(self._nonce, nonce + 1)
-        return nonce
+        return nonce, envelope
 
     def send(self, message: bytes) -> None:
         """Sends a message as it is."""
@@ -226,22 +304,26 @@ class Session:
 
     def _packet(self, deadline: float) -> Optional[soupbin.Packet]:
         """The next packet that is no heartbeat or debug text, until `deadline`."""
+        looked = False
         while True:
             for packet in self._packets:
                 if packet.kind not in "H+":
                     return packet
             now = time.monotonic()
-            if now - self._last_heard >= SERVER_SILENCE_S:
-                raise Disconnected(f"{self.address} sends no heartbeats; resume with {self.next_seq}")
+            # Heartbeats keep nobody waiting longer than asked for.
+            if looked and now >= deadline:
+                return None
             if now >= self._last_sent + HEARTBEAT_S:
                 self._send_packet(soupbin.encode("R"))
             # One look at the socket even when the deadline has passed, so that a timeout of zero polls.
+            looked = True
             self._socket.settimeout(max(min(deadline, self._last_sent + HEARTBEAT_S) - now, 0.001))
             try:
                 data = self._socket.recv(1 << 16)
             except TimeoutError:
-                if time.monotonic() >= deadline:
-                    return None
+                # Only a look that finds nothing makes a silence: what came while nobody looked lies in the socket.
+                if now - self._last_heard >= SERVER_SILENCE_S:
+                    raise Disconnected(f"{self.address} sends no heartbeats; resume with {self.next_seq}") from None
                 continue
             except OSError as error:
                 raise Disconnected(f"{self.address}: {error}; resume with {self.next_seq}") from error
@@ -280,24 +362,39 @@ def replay(path: str) -> Iterator[Received]:
         raise Disconnected(f"{path} ends within a packet; the next message is {next_seq}")
 
 
-def follow(address: str, next_seq: int = 1, attempts: int = 5, pause_s: float = 0.5) -> Iterator[Received]:
-    """The public feed, resumed after every drop with the message after the last one; ends with the session. Raises
-    `Disconnected` after so many attempts in a row that brought no message. Messages of a later schema are left out."""
+def follow(
+    address: str,
+    next_seq: int = 1,
+    attempts: int = 5,
+    pause_s: float = 0.5,
+    tls: Optional[ssl.SSLContext] = None,
+    tls_name: Optional[str] = None,
+    logon: Optional[Callable[[Session], object]] = None,
+) -> Iterator[Received]:
+    """The public feed, resumed after every drop with the message after the last one; ends with the session. With `logon`,
+    which is called with each new private session and logs it on, a participant's stream. Raises `Disconnected` after so
+    many attempts in a row that brought no message. Messages of a later schema are left out."""
+    if logon is not None and next_seq == 0:
+        raise ValueError("a private session asked for what comes next does not learn its numbers; begin with 1")
     failed = 0
+    name = soupbin.PUBLIC if logon is None else soupbin.PRIVATE
     while True:
         try:
-            with Session.public(address, next_seq) as session:
-                # A session asked for what comes next knows its number now.
+            with Session(address, name, next_seq, tls, tls_name) as session:
+                # A session asked for what comes next knows its number now; a private one is told its own back.
                 next_seq = session.next_seq
+                if logon is not None:
+                    logon(session)
                 while not session.ended:
-                    received = session.receive_bytes(60.0)
+                    try:
+                        received = session.receive(60.0)
+                    except DecodeError:
+                        next_seq = session.next_seq
+                        continue
                     if received is None:
                         continue
                     failed, next_seq = 0, session.next_seq
-                    try:
-                        yield Received(received.seq, decode(received.message))
-                    except DecodeError:
-                        continue
+                    yield received
                 return
         except Disconnected:
             failed += 1
