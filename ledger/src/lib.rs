@@ -83,6 +83,7 @@ mod anchor;
 mod block;
 mod check;
 pub mod checkpoints;
+mod column;
 mod commits;
 mod disk;
 mod error;

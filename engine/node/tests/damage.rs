@@ -176,8 +176,11 @@ fn every_command_names_the_place_or_says_the_truth() {
     let mut town = Town::found(&dir, &[]);
     town.run_cycle();
     let older = files(&dir);
-    town.tick(2_200);
-    town.seal_block();
+    // Blocks of one size, some of them side by side in a segment.
+    for seconds in 0..8 {
+        town.tick(2_200 + seconds);
+        town.seal_block();
+    }
     let height = town.height();
     drop(town);
     let record = {
