@@ -6,7 +6,6 @@ mod support;
 mod tiles;
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
