@@ -13,8 +13,9 @@
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wattbook_types::tree::{
     Frontier, consistency_path, empty_root, inclusion_path, leaf_hash, node_hash, root_at, verify_consistency,
@@ -22,7 +23,6 @@ use wattbook_types::tree::{
 use wattbook_types::{ChainId, Hash};
 
 use crate::block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, RawBlockHeader, block_digest};
-use crate::column::Column;
 use crate::error::{Error, Fault, FaultKind};
 use crate::frame::{KIND_BLOCK, frame_size};
 use crate::log::LOG_START;
@@ -57,6 +57,62 @@ impl Row {
     fn from_bytes(bytes: [u8; ROW_SIZE]) -> Self {
         let [first_seq, offset, end] = bytemuck::cast(bytes);
         Self { first_seq, offset, end }
+    }
+}
+
+/// Items of one size: on disk, and behind them in memory.
+#[derive(Debug)]
+struct Column<const N: usize> {
+    path: PathBuf,
+    file: Option<File>,
+    start: u64,
+    kept: u64,
+    tail: Vec<[u8; N]>,
+}
+
+impl<const N: usize> Column<N> {
+    fn open(path: PathBuf, file: Option<File>, start: u64) -> Self {
+        let len = file
+            .as_ref()
+            .and_then(|file| file.metadata().ok())
+            .map_or(0, |meta| meta.len());
+        Self {
+            path,
+            file,
+            start,
+            kept: len.saturating_sub(start) / N as u64,
+            tail: Vec::new(),
+        }
+    }
+
+    const fn len(&self) -> u64 {
+        self.kept + self.tail.len() as u64
+    }
+
+    fn get(&self, at: u64) -> Result<[u8; N], Error> {
+        let mut item = [0; N];
+        match &self.file {
+            Some(file) if at < self.kept => file
+                .read_exact_at(&mut item, self.start + at * N as u64)
+                .map_err(Error::io("read", &self.path))?,
+            _ => item = self.tail[(at - self.kept) as usize],
+        }
+        Ok(item)
+    }
+
+    fn truncate(&mut self, len: u64) {
+        self.tail.truncate(len.saturating_sub(self.kept) as usize);
+        self.kept = self.kept.min(len);
+    }
+
+    /// Writes what is in memory behind what is on disk.
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.write_all_at(self.tail.as_flattened(), self.start + self.kept * N as u64)?;
+            self.kept += self.tail.len() as u64;
+            self.tail.clear();
+        }
+        Ok(())
     }
 }
 
@@ -378,20 +434,6 @@ impl HeaderIndex {
         low.checked_sub(1).ok_or(Error::NoRecord { seq, last: 0 })
     }
 
-    /// Height of the block that holds record `seq`, as the headers say; its records are not read.
-    ///
-    /// # Errors
-    /// [`Error::NoRecord`], [`Error::Damaged`], [`Error::Io`].
-    pub fn height_with(&mut self, reader: &Reader, seq: u64) -> Result<u64, Error> {
-        self.sound(reader, |index| {
-            let height = index.height_of(seq)?;
-            // Whoever asks for the height reads the block next.
-            index.want(reader, height)?;
-            index.holds(reader, &index.header(reader, height)?.0, seq)?;
-            Ok(height)
-        })
-    }
-
     /// The block that holds record `seq`.
     ///
     /// # Errors
@@ -402,35 +444,15 @@ impl HeaderIndex {
 
     pub(crate) fn find<'a>(&self, reader: &'a Reader, seq: u64) -> Result<Block<'a>, Error> {
         let height = self.height_of(seq)?;
-        self.want(reader, height)?;
         let block = self.block(reader, height)?;
-        self.holds(reader, &block.header, seq)?;
-        Ok(block)
-    }
-
-    /// Whether record `seq` is of the block to which its row led.
-    fn holds(&self, reader: &Reader, header: &BlockHeader, seq: u64) -> Result<(), Error> {
-        let (height, first) = (header.height, header.first_seq);
-        let next = header.next_seq().unwrap_or(u64::MAX);
-        if (first..next).contains(&seq) {
-            return Ok(());
+        let next = block.header.first_seq + block.header.record_count;
+        if (block.header.first_seq..next).contains(&seq) {
+            return Ok(block);
         }
         if height + 1 < self.size() {
-            return Err(Error::Damaged(reader.fault(
-                FaultKind::Sequence,
-                self.row(height)?.offset,
-                height,
-            )));
+            return Err(Error::Damaged(reader.fault(FaultKind::Sequence, block.offset, height)));
         }
         Err(Error::NoRecord { seq, last: next - 1 })
-    }
-
-    /// Asks the system for the bytes of a block, and of the header before it, before they are read.
-    fn want(&self, reader: &Reader, height: u64) -> Result<(), Error> {
-        let row = self.row(height)?;
-        let from = row.offset.saturating_sub(frame_size(HEADER_SIZE as u64)).max(LOG_START);
-        reader.want(from, row.end);
-        Ok(())
     }
 
     fn block<'a>(&self, reader: &'a Reader, height: u64) -> Result<Block<'a>, Error> {
@@ -531,13 +553,13 @@ impl HeaderIndex {
     fn push(&mut self, row: Row, leaf: Hash) -> Result<(), Error> {
         let height = self.size();
         let mut node = leaf;
-        self.nodes.push(node.0);
+        self.nodes.tail.push(node.0);
         for level in 0..height.trailing_ones() {
             node = node_hash(&self.node(level, (height >> level) - 1)?, &node);
-            self.nodes.push(node.0);
+            self.nodes.tail.push(node.0);
         }
-        self.rows.push(row.to_bytes());
-        if self.rows.tail_size() >= FLUSH_SIZE {
+        self.rows.tail.push(row.to_bytes());
+        if self.rows.tail.len() * ROW_SIZE >= FLUSH_SIZE {
             self.flush();
         }
         Ok(())

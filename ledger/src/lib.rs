@@ -83,7 +83,6 @@ mod anchor;
 mod block;
 mod check;
 pub mod checkpoints;
-mod column;
 mod commits;
 mod disk;
 mod error;

@@ -291,19 +291,6 @@ impl Log {
             .map(|found| at + (start + found) as u64)
     }
 
-    /// Asks the system for bytes between two lengths, where they are at hand; what is wrong is found by whoever reads them.
-    pub(crate) fn want(&self, from: u64, to: u64) {
-        let (mut at, end) = (from, to.min(self.capacity()));
-        while at < end {
-            let offset = at % self.segment_size;
-            let len = (self.segment_size - offset).min(end - at);
-            if self.reach(at).is_ok() {
-                self.segment(at).want(offset, len);
-            }
-            at += len;
-        }
-    }
-
     /// The first byte behind a log of length `at`, in its last segment, that is not zero.
     pub(crate) fn nonzero_after(&self, at: u64) -> Result<Option<u64>, Fault> {
         let left = self.left(at);

@@ -245,11 +245,6 @@ impl Reader {
         self.log.frame_at(from, self.end, height)
     }
 
-    /// Asks the system for bytes between two lengths of the log, where they are at hand.
-    pub(crate) fn want(&self, from: u64, to: u64) {
-        self.log.want(from, to);
-    }
-
     /// Number of blocks that begin in segments moved off and not at hand; their headers are here.
     pub(crate) const fn headers_only(&self) -> u64 {
         self.headers_only

@@ -370,13 +370,6 @@ impl Segment {
         unsafe { core::slice::from_raw_parts(self.map.as_ptr().add(start), len) }
     }
 
-    /// Asks the system for `len` bytes at `at`.
-    pub(crate) fn want(&self, at: u64, len: u64) {
-        let start = self.bounds(at, len as usize);
-        // Advice only: without it each page is read when it is first looked at.
-        let _ = self.map.advise_range(memmap2::Advice::WillNeed, start, len as usize);
-    }
-
     /// Writes `bytes` at `at`.
     ///
     /// # Panics

@@ -63,7 +63,7 @@ fn prove(dir: &Path, seq: u64) -> Result<f64, Box<dyn std::error::Error>> {
     let since = Instant::now();
     let reader = Reader::open(dir)?;
     let mut index = HeaderIndex::open(&reader)?;
-    let height = index.height_with(&reader, seq)?;
+    let height = index.block_with(&reader, seq)?.header.height;
     let note = notary::covering(&reader, &mut index, height)?;
     let proof = index.prove(&reader, seq, &note)?;
     let text = proof.to_string();

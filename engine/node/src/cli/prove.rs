@@ -83,7 +83,7 @@ fn proved(args: &Args, reader: &Reader, index: &mut HeaderIndex) -> Result<Strin
         return Ok(DealProof::find(reader, index, id)?.to_json());
     }
     let seq = args.record.unwrap_or_default();
-    let height = index.height_with(reader, seq)?;
+    let height = index.block_with(reader, seq)?.header.height;
     let note = notary::covering(reader, index, height)?;
     Ok(index.prove(reader, seq, &note)?.to_string())
 }
