@@ -9,7 +9,7 @@ use std::path::Path;
 
 use support::{SMALL, append, build, copy, create, files, key, payloads};
 use tempfile::TempDir;
-use wattbook_ledger::{COMMIT_SIZE, COMMITS_FILE, Error, FaultKind, Reader, Store, check};
+use wattbook_ledger::{COMMIT_SIZE, COMMITS_FILE, ENTRIES_UNSYNCED_MAX, Error, FaultKind, Reader, Store, check};
 
 fn cut(path: &Path, len: u64) {
     File::options().write(true).open(path).unwrap().set_len(len).unwrap();
@@ -110,9 +110,14 @@ fn a_long_commit_file_is_recovered_in_pieces() {
         write(&bytes);
         let fault = damaged(work.path());
         assert_eq!((fault.kind, fault.height), (FaultKind::CommitSignature, Some(height)));
-        assert_eq!((&fault.file, fault.offset), (&path, height * COMMIT_SIZE));
+        // Where a crash could have torn the entry, recovery names the byte that none has written.
+        let byte = if height + ENTRIES_UNSYNCED_MAX > BLOCKS { 50 } else { 0 };
+        assert_eq!((&fault.file, fault.offset), (&path, height * COMMIT_SIZE + byte));
         let found = check(work.path(), &key().verifying_key()).unwrap_err();
-        assert_eq!(found, fault);
+        assert_eq!(
+            (found.kind, found.file, found.offset),
+            (fault.kind, fault.file, height * COMMIT_SIZE)
+        );
     }
     // Cut: what its blocks prove is written again, in pieces as well.
     for len in [BLOCKS * COMMIT_SIZE + 7, 1_170 * COMMIT_SIZE + 30, 585 * COMMIT_SIZE] {
