@@ -182,7 +182,28 @@ impl HeaderIndex {
 
     /// Opens the index of a ledger as it stands; [`Self::extend`] brings it up to the reader's newest committed block.
     pub fn begin(reader: &Reader) -> Self {
-        Self::load(reader.dir(), reader.chain())
+        let mut index = Self::load(reader.dir(), reader.chain());
+        // Beside a live writer it may hold blocks that came after the reader looked.
+        if let Some(newest) = reader.committed() {
+            index.truncate(index.size().min(newest.height + 1));
+        }
+        index
+    }
+
+    /// Whether what is added is written to the files: whoever came first holds their lock.
+    pub const fn is_writer(&self) -> bool {
+        self.writer
+    }
+
+    /// Length of the log after the last block it holds, bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn length(&self) -> Result<u64, Error> {
+        match self.size().checked_sub(1) {
+            None => Ok(LOG_START),
+            Some(tip) => Ok(self.row(tip)?.end),
+        }
     }
 
     /// What is on disk, if it can be used; otherwise an index in memory.
@@ -410,17 +431,22 @@ impl HeaderIndex {
     /// [`Error::NoBlock`], [`Error::Damaged`], [`Error::Io`].
     pub fn header<'a>(&self, reader: &'a Reader, height: u64) -> Result<(BlockHeader, Cow<'a, [u8]>), Error> {
         self.covers(height.saturating_add(1))?;
-        if height < reader.headers_only() {
+        let kept = || -> Result<(BlockHeader, Cow<'a, [u8]>), Error> {
             let (raw, _) = reader.kept_header(height)?;
             let header = header_of(reader, &raw, LOG_START, height)?;
-            return Ok((header, raw.into()));
+            Ok((header, raw.into()))
+        };
+        if height < reader.headers_only() {
+            return kept();
         }
         let end = self.row(height)?.end;
         let at = end.saturating_sub(frame_size(HEADER_SIZE as u64)).max(LOG_START);
         let fault = |kind| Error::Damaged(reader.fault(kind, at, height));
-        let frame = reader
-            .frame_at(at, height)?
-            .ok_or_else(|| fault(FaultKind::Truncated))?;
+        let frame = match reader.frame_at(at, height) {
+            // Moved off since the reader looked.
+            Err(moved) if moved.kind == FaultKind::MovedOff => return kept(),
+            read => read?.ok_or_else(|| fault(FaultKind::Truncated))?,
+        };
         let header = header_of(reader, frame.payload, at, height)?;
         if frame.kind != KIND_BLOCK || frame.end != end || header.height != height {
             return Err(fault(FaultKind::Height));
@@ -558,16 +584,17 @@ impl HeaderIndex {
         self.extend_by(reader, u64::MAX)
     }
 
-    /// Adds as many blocks at most; true if there were any.
+    /// Adds blocks until that reads so many bytes of the log or of kept headers, one at least; true if there were any.
     ///
     /// # Errors
     /// As [`Self::extend`].
-    pub fn extend_by(&mut self, reader: &Reader, blocks_max: u64) -> Result<bool, Error> {
+    pub fn extend_by(&mut self, reader: &Reader, size_max: u64) -> Result<bool, Error> {
         if self.tip_holds(reader).is_err() {
             self.truncate(0);
         }
         let before = self.size();
-        for height in before..reader.headers_only() {
+        let headers_max = (size_max / HEADER_SIZE as u64).max(1);
+        for height in before..reader.headers_only().min(before.saturating_add(headers_max)) {
             let (raw, end) = reader.kept_header(height)?;
             let header = header_of(reader, &raw, LOG_START, height)?;
             let offset = match height.checked_sub(1) {
@@ -577,8 +604,13 @@ impl HeaderIndex {
             let first_seq = header.first_seq;
             self.push(Row { first_seq, offset, end }, leaf_hash(&raw))?;
         }
+        if self.size() < reader.headers_only() {
+            self.flush();
+            return Ok(true);
+        }
         let mut next = self.after(reader)?;
-        while self.size() - before < blocks_max
+        let start = next.length;
+        while (next.length == start || next.length - start < size_max)
             && let Some((row, header)) = next.block(reader)?
         {
             self.push(row, leaf_hash(header))?;

@@ -81,6 +81,8 @@ pub struct Config {
     pub fanout: Fanout,
     /// What becomes of old segments.
     pub retention: Retention,
+    /// The log of block headers as files for outsiders.
+    pub tiles: Tiles,
     /// Where the node's metrics are read.
     pub metrics: Metrics,
 }
@@ -214,7 +216,8 @@ pub struct Seal {
     pub snapshot_records: u64,
     /// Snapshots kept.
     pub snapshots_kept: usize,
-    /// Mebibytes a second that the scrubber reads of a ledger opened from a snapshot; 0: it does not.
+    /// Mebibytes a second that the scrubber reads of a ledger opened from a snapshot; 0: it does not. An index or tiles that
+    /// have to be made anew are read for no faster; 0: without a limit.
     pub scrub_mib_s: u64,
     /// Least time from one signed checkpoint to the next, ms; 0: the node signs none.
     pub checkpoint_ms: u64,
@@ -283,6 +286,14 @@ pub struct Retention {
     pub archive: Option<PathBuf>,
 }
 
+/// The log of block headers as static tlog-tiles, kept up to the newest checkpoint for any web server to serve.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tiles {
+    /// Folder in which they are kept, with a checkpoint every `seal.checkpoint_ms`; none: `wattbook tiles` writes them.
+    pub dir: Option<PathBuf>,
+}
+
 /// The metrics' endpoint.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -303,6 +314,7 @@ impl Default for Config {
             publish: Publish::default(),
             fanout: Fanout::default(),
             retention: Retention::default(),
+            tiles: Tiles::default(),
             metrics: Metrics::default(),
         }
     }
@@ -501,6 +513,12 @@ impl Config {
                 problem: "goes with retention.segments_kept: a folder to move to, and how many segments stay",
             });
         }
+        if self.tiles.dir.is_some() && self.seal.checkpoint_ms == 0 {
+            return Err(ConfigError::Value {
+                key: "tiles.dir",
+                problem: "needs checkpoints: tiles are kept up to the newest; set seal.checkpoint_ms",
+            });
+        }
         if !(512..=65_535).contains(&self.ingest.packet_size_max) {
             let problem = "must lie between 512 and 65535, the bounds of a SoupBinTCP packet";
             return Err(ConfigError::Value {
@@ -552,6 +570,9 @@ mod tests {
         std::fs::write(&path, "[retention]\nsegments_kept = 4\n").unwrap();
         let error = Config::load(None, dir.path()).unwrap_err().to_string();
         assert!(error.contains("retention.archive"), "{error}");
+        std::fs::write(&path, "[seal]\ncheckpoint_ms = 0\n[tiles]\ndir = \"tiles\"\n").unwrap();
+        let error = Config::load(None, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("tiles.dir"), "{error}");
         std::fs::write(&path, "clock = \"lockstep\"\n").unwrap();
         assert_eq!(Config::load(None, dir.path()).unwrap().clock, Clock::Lockstep);
     }

@@ -16,7 +16,7 @@ use crate::execute::ahead::{Ahead, DecodedRecord, Signatures, Stopped, read_ahea
 use crate::execute::{Executor, StartError};
 use crate::keys::{self, KeyFileError};
 use crate::metrics::{Endpoint, Metrics};
-use crate::notary;
+use crate::notary::{self, Office};
 use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
 use crate::ring::{Sender, ring};
 use crate::stage::envelopes::Envelopes;
@@ -403,9 +403,15 @@ impl Node {
         if let Some(fanout) = fanout {
             threads.push(spawn("fanout", move || fanout.run().map_err(NodeError::Fanout))?);
         }
-        let (folder, every) = (dir.to_owned(), Duration::from_millis(config.seal.checkpoint_ms));
+        let office = Office {
+            dir: dir.to_owned(),
+            every: Duration::from_millis(config.seal.checkpoint_ms),
+            tiles: config.tiles.dir.clone(),
+            height,
+            rate: config.seal.scrub_mib_s << 20,
+        };
         threads.push(spawn("notary", move || {
-            notary::attend(&folder, &attended, every);
+            notary::attend(&office, &attended);
             Ok(())
         })?);
         if anchor.is_some() && scrubbing.rate != 0 {
