@@ -79,17 +79,17 @@ fn check_batch(items: &[Item<'_>], dst: &[u8], path: &mut Path, stats: &mut Stat
     let pool = path.pool().clone();
     pool.run(|| {
         let points = path.prepare(items, dst);
-        check_points(items, dst, points, false, path, stats)
+        check_points(items, dst, points, None, path, stats)
     })
 }
 
-/// blst's verdict on every item, whose points are known as far as their signatures have any; whether it is known that
-/// not all hold.
+/// blst's verdict on every item, whose points are known as far as their signatures have any; what a check of all points
+/// has found, where there was one that does not hold.
 pub(crate) fn check_points(
     items: &[Item<'_>],
     dst: &[u8],
     points: Vec<Option<Points>>,
-    is_suspect: bool,
+    found: Option<Found>,
     path: &mut Path,
     stats: &mut Stats,
 ) -> Vec<Result<(), SignatureError>> {
@@ -127,7 +127,7 @@ pub(crate) fn check_points(
         path,
     };
     prepared.sort_by_key(|item| item.source);
-    batch.resolve(&prepared, is_suspect, &mut verdicts, stats);
+    batch.resolve(&prepared, found, &mut verdicts, stats);
     verdicts
 }
 
@@ -145,15 +145,15 @@ impl Batch<'_> {
     fn resolve(
         &mut self,
         prepared: &[Prepared],
-        is_suspect: bool,
+        found: Option<Found>,
         verdicts: &mut [Result<(), SignatureError>],
         stats: &mut Stats,
     ) {
         // BOUND: a part is at most split at every second level off the middle, so the stack stays logarithmic.
         let mut parts = vec![Part {
             range: 0..prepared.len(),
-            is_suspect,
-            are_in_g1: false,
+            is_suspect: found.is_some(),
+            are_in_g1: found == Some(Found::Fails),
         }];
         while let Some(Part {
             range,

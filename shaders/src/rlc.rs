@@ -11,8 +11,7 @@
 //! # Layout
 //! The trits of an item fall into [`Width::windows`] windows of [`Width::trits`] each. The digit of a window is the
 //! integer its trits spell, `-half..=half`; of its value only the magnitude chooses a bucket, so a window has
-//! [`Width::half`] buckets and an item of a negative digit enters with its point negated. Whoever keeps a bucket per
-//! unsigned digit `digit + half` gets the same sums by [`fold`].
+//! [`Width::half`] buckets and an item of a negative digit enters with its point negated.
 //!
 //! # Invariants
 //! * `r_i = PRF(fresh OS key || transcript, i)` (PROTOCOL 5). A key is drawn from the operating system for every single
@@ -271,19 +270,6 @@ fn prf(keyed: &Sha256, index: usize) -> [u16; WIDE_DIGITS] {
     digits
 }
 
-/// Sums per magnitude from sums per unsigned digit: `out[m - 1] = sums[half + m] - sums[half - m]`.
-///
-/// # Panics
-/// If there is not one sum per unsigned digit.
-#[allow(dead_code, reason = "for paths that keep a bucket per unsigned digit")]
-pub(crate) fn fold(width: Width, sums: &[blst_p1]) -> Vec<blst_p1> {
-    let half = width.half();
-    assert_eq!(sums.len(), 2 * half + 1, "one sum per unsigned digit");
-    (1..=half)
-        .map(|m| curve::add(&sums[half + m], &curve::negate(sums[half - m])))
-        .collect()
-}
-
 /// The combinations of one window's trits, the least significant first, from its bucket sums: `sums[m - 1]` is the sum
 /// of the points of digit `m` less that of the points of digit `-m`.
 ///
@@ -469,7 +455,11 @@ mod tests {
                     let slot = &mut unsigned[(coefficients.digit(item, window, width) + half) as usize];
                     *slot = curve::add(slot, point);
                 }
-                let out = combinations(width, fold(width, &unsigned));
+                let signed = (1..=half as usize).map(|m| {
+                    let (plus, minus) = (unsigned[half as usize + m], unsigned[half as usize - m]);
+                    curve::add(&plus, &curve::negate(minus))
+                });
+                let out = combinations(width, signed.collect());
                 for (trit, combination) in out.iter().enumerate() {
                     let expected = points
                         .iter()
