@@ -1,0 +1,96 @@
+//! A [`Candidate`] as the engine sends and stores it: its length as `u32`, big-endian, then its bytes.
+
+use super::Digest;
+use crate::block::{Candidate, Format};
+use bytes::BufMut;
+use commonware_codec::{Buf, EncodeSize, Error, Read, Write};
+use commonware_consensus::{Block, BoundedBlock, Heightable, types::Height};
+use commonware_cryptography::Digestible;
+use std::sync::Arc;
+use wattbook_types::Hash;
+
+/// Bytes before a block's own.
+const PREFIX: usize = 4;
+
+/// How blocks are read, and how long they may be.
+#[derive(Clone)]
+pub(super) struct Shape {
+    pub(super) format: Arc<dyn Format>,
+    pub(super) size_max: usize,
+}
+
+impl Shape {
+    pub(super) fn read(&self, bytes: Vec<u8>) -> Result<Candidate, crate::error::Error> {
+        Candidate::read(self.format.as_ref(), bytes, self.size_max)
+    }
+}
+
+/// Our digest as the engine's.
+pub(super) const fn digest(hash: Hash) -> Digest {
+    commonware_cryptography::sha256::Digest(hash.0)
+}
+
+/// The engine's digest as ours.
+pub(super) const fn hash(digest: &Digest) -> Hash {
+    Hash(digest.0)
+}
+
+impl Write for Candidate {
+    fn write(&self, out: &mut impl BufMut) {
+        // BOUND: at most `size_max`, which is a message's size and below 4 GiB.
+        out.put_u32(self.bytes().len() as u32);
+        out.put_slice(self.bytes());
+    }
+}
+
+impl EncodeSize for Candidate {
+    fn encode_size(&self) -> usize {
+        PREFIX + self.bytes().len()
+    }
+}
+
+impl Read for Candidate {
+    type Cfg = Shape;
+
+    fn read_cfg(from: &mut impl Buf, shape: &Shape) -> Result<Self, Error> {
+        if from.remaining() < PREFIX {
+            return Err(Error::EndOfBuffer);
+        }
+        let len = from.get_u32() as usize;
+        if len > shape.size_max {
+            return Err(Error::InvalidLength(len));
+        }
+        if from.remaining() < len {
+            return Err(Error::EndOfBuffer);
+        }
+        let mut bytes = vec![0; len];
+        from.copy_to_slice(&mut bytes);
+        shape.read(bytes).map_err(|_| Error::Invalid("block", "not a well-formed block"))
+    }
+}
+
+impl Digestible for Candidate {
+    type Digest = Digest;
+
+    fn digest(&self) -> Digest {
+        digest(self.head().digest)
+    }
+}
+
+impl Heightable for Candidate {
+    fn height(&self) -> Height {
+        Height::new(self.head().height)
+    }
+}
+
+impl Block for Candidate {
+    fn parent(&self) -> Digest {
+        digest(self.head().parent)
+    }
+}
+
+impl BoundedBlock for Candidate {
+    fn max_encode_size(shape: &Shape) -> usize {
+        PREFIX + shape.size_max
+    }
+}
