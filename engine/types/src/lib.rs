@@ -8,17 +8,20 @@
 //! * [`params`]: every parameter that can change a verdict of the core, with its default.
 //! * [`command`], [`event`]: the two doors of the market core.
 //! * [`reject`]: every numbered answer to a participant.
+//! * [`committee`], [`schedule`]: who certifies blocks, who leads when.
 //!
 //! # Invariants
 //! * No float, no clock, no I/O, no `HashMap`.
 //! * Money and energy never share an integer type.
 
 pub mod command;
+pub mod committee;
 pub mod digest;
 pub mod event;
 pub mod ids;
 pub mod params;
 pub mod reject;
+pub mod schedule;
 pub mod tree;
 pub mod units;
 
