@@ -25,7 +25,7 @@ use blst::{
 use core::fmt;
 use wattbook_types::{
     ChainId, Hash,
-    committee::Committee,
+    committee::{Committee, SEATS_MAX},
     digest::domain_tag,
 };
 
@@ -33,8 +33,6 @@ use wattbook_types::{
 pub const SIGNATURE_SIZE: usize = 48;
 /// Bytes of a compressed ballot key.
 pub const KEY_SIZE: usize = 96;
-/// Most seats a committee can have: signers are a 64-bit mask.
-pub const SEATS_MAX: usize = 64;
 /// Domain of ballots.
 const DST: &[u8] = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_POP_";
 /// Domain of proofs of possession.
@@ -192,6 +190,7 @@ fn signature(bytes: &[u8; SIGNATURE_SIZE]) -> Result<Signature, Error> {
 /// A committee's ballot keys, checked and ready: made once an epoch, used for every certificate of it.
 #[derive(Clone)]
 pub struct BallotKeys {
+    epoch: u64,
     keys: Vec<PublicKey>,
     quorum: usize,
 }
@@ -206,19 +205,26 @@ impl BallotKeys {
     /// Checks the keys of a committee.
     ///
     /// # Errors
-    /// No seat, more than [`SEATS_MAX`], or a key that is no point of the subgroup.
+    /// A key that is no point of the subgroup.
     pub fn of(committee: &Committee) -> Result<Self, Error> {
         let seats = committee.seats();
-        if seats.is_empty() || seats.len() > SEATS_MAX {
-            return Err(Error::Seats { got: seats.len(), expected: SEATS_MAX });
-        }
-        let check = |(rank, key): (usize, &[u8; KEY_SIZE])| {
-            PublicKey::key_validate(key).map_err(|_| Error::Key { rank })
-        };
+        let check =
+            |(rank, key): (usize, &[u8; KEY_SIZE])| PublicKey::key_validate(key).map_err(|_| Error::Key { rank });
         Ok(Self {
-            keys: seats.iter().map(|seat| &seat.ballot_key).enumerate().map(check).collect::<Result<_, _>>()?,
+            epoch: committee.epoch(),
+            keys: seats
+                .iter()
+                .map(|seat| &seat.ballot_key)
+                .enumerate()
+                .map(check)
+                .collect::<Result<_, _>>()?,
             quorum: committee.quorum(),
         })
+    }
+
+    /// The epoch whose ballots they check.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Number of seats.
@@ -231,10 +237,21 @@ impl BallotKeys {
         self.quorum
     }
 
+    fn of_epoch(&self, round: Round) -> Result<(), Error> {
+        if round.epoch == self.epoch {
+            Ok(())
+        } else {
+            Err(Error::OtherEpoch {
+                got: round.epoch,
+                expected: self.epoch,
+            })
+        }
+    }
+
     /// Checks one delegate's vote.
     ///
     /// # Errors
-    /// No such seat, or not that seat's signature.
+    /// Another epoch, no such seat, or not that seat's signature.
     pub fn check_vote(
         &self,
         rank: usize,
@@ -243,6 +260,7 @@ impl BallotKeys {
         vote: &Vote,
         bytes: &[u8; SIGNATURE_SIZE],
     ) -> Result<(), Error> {
+        self.of_epoch(round)?;
         let key = self.keys.get(rank).ok_or(Error::Seat { rank })?;
         check(key, &vote.signed_bytes(namespace, round), bytes)
     }
@@ -250,7 +268,7 @@ impl BallotKeys {
     /// Checks that every seat in `signers` (bit = rank) signed the vote, and that they are a quorum.
     ///
     /// # Errors
-    /// A bit beyond the last seat, too few, or not their aggregate signature.
+    /// Another epoch, a bit beyond the last seat, too few, or not their aggregate signature.
     pub fn check_quorum(
         &self,
         signers: u64,
@@ -259,16 +277,30 @@ impl BallotKeys {
         vote: &Vote,
         bytes: &[u8; SIGNATURE_SIZE],
     ) -> Result<(), Error> {
+        self.of_epoch(round)?;
         if self.keys.len() < SEATS_MAX && signers >> self.keys.len() != 0 {
-            return Err(Error::Seat { rank: SEATS_MAX - 1 - signers.leading_zeros() as usize });
+            return Err(Error::Seat {
+                rank: SEATS_MAX - 1 - signers.leading_zeros() as usize,
+            });
         }
         let count = signers.count_ones() as usize;
         if count < self.quorum {
-            return Err(Error::NoQuorum { got: count, quorum: self.quorum });
+            return Err(Error::NoQuorum {
+                got: count,
+                quorum: self.quorum,
+            });
         }
         let signed = |(rank, _): &(usize, &PublicKey)| signers >> rank & 1 == 1;
-        let keys: Vec<&PublicKey> = self.keys.iter().enumerate().filter(signed).map(|(_, key)| key).collect();
-        let sum = AggregatePublicKey::aggregate(&keys, false).map_err(|_| Error::Signature)?.to_public_key();
+        let keys: Vec<&PublicKey> = self
+            .keys
+            .iter()
+            .enumerate()
+            .filter(signed)
+            .map(|(_, key)| key)
+            .collect();
+        let sum = AggregatePublicKey::aggregate(&keys, false)
+            .map_err(|_| Error::Signature)?
+            .to_public_key();
         // Under a sum at infinity the empty signature would stand.
         if sum.compress()[0] & INFINITY != 0 {
             return Err(Error::Signature);

@@ -68,7 +68,10 @@ pub struct Evidence {
 }
 
 /// What stands for the proposal of a vote that has none.
-pub(crate) const NO_PROPOSAL: Proposal = Proposal { parent_view: 0, digest: Hash::ZERO };
+pub(crate) const NO_PROPOSAL: Proposal = Proposal {
+    parent_view: 0,
+    digest: Hash::ZERO,
+};
 
 impl Evidence {
     /// The 200 bytes of the evidence.
@@ -92,8 +95,10 @@ impl Evidence {
     /// # Errors
     /// Another length, version or kind than there is, reserved bytes in use, or votes that do not conflict.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let bytes: &[u8; EVIDENCE_SIZE] =
-            bytes.try_into().map_err(|_| Error::Length { got: bytes.len(), expected: EVIDENCE_SIZE })?;
+        let bytes: &[u8; EVIDENCE_SIZE] = bytes.try_into().map_err(|_| Error::Length {
+            got: bytes.len(),
+            expected: EVIDENCE_SIZE,
+        })?;
         let version = u16::from_le_bytes([bytes[0], bytes[1]]);
         if version != VERSION {
             return Err(Error::Version { got: version });
@@ -110,9 +115,15 @@ impl Evidence {
         let evidence = Self {
             offence,
             rank: bytes[3],
-            round: Round { epoch: u64_at(bytes, 8), view: u64_at(bytes, 16) },
+            round: Round {
+                epoch: u64_at(bytes, 8),
+                view: u64_at(bytes, 16),
+            },
             votes: VOTES.map(|at| Signed {
-                proposal: Proposal { parent_view: u64_at(bytes, at), digest: Hash(array_at(bytes, at + 8)) },
+                proposal: Proposal {
+                    parent_view: u64_at(bytes, at),
+                    digest: Hash(array_at(bytes, at + 8)),
+                },
                 signature: array_at(bytes, at + 40),
             }),
         };

@@ -6,12 +6,12 @@
 //! # Contents
 //! * [`ballot`]: the bytes that delegates sign, their keys, and checks with a BLS library alone.
 //! * [`proof`], [`evidence`]: certificates and equivocations as bytes that anybody can check.
-//! * [`block`]: what agreement sees of a block. [`schedule`]: epochs, terms, who leads and who missed.
+//! * [`block`]: what agreement sees of a block. Epochs and terms are [`wattbook_types::schedule`]'s.
 //! * [`seam`]: what a node implements ([`seam::Application`], [`seam::Store`]) and may call ([`seam::Agreement`]).
 //! * [`simplex`]: the engine behind the seam.
 //!
 //! # Invariants
-//! * What a light client needs ([`ballot`], [`proof`], [`evidence`], [`schedule`]) knows neither network nor engine.
+//! * What a light client needs ([`ballot`], [`proof`], [`evidence`]) knows neither network nor engine.
 //! * No block is delivered that is not final and durable; delivery is by height, without a gap, at least once.
 //! * Nobody's bytes end a process; a failed disk does.
 
@@ -20,6 +20,5 @@ pub mod block;
 pub mod error;
 pub mod evidence;
 pub mod proof;
-pub mod schedule;
 pub mod seam;
 pub mod simplex;

@@ -21,10 +21,10 @@
 //!   evidence that the delegate was down. A skipped term is.
 
 use crate::{
-    ballot::{BallotKeys, Namespace, Proposal, Round, SEATS_MAX, SIGNATURE_SIZE, Vote},
+    ballot::{BallotKeys, Namespace, Proposal, Round, SIGNATURE_SIZE, Vote},
     error::Error,
 };
-use wattbook_types::Hash;
+use wattbook_types::{Hash, committee::SEATS_MAX};
 
 /// Bytes of an encoded proof.
 pub const PROOF_SIZE: usize = 120;
@@ -66,44 +66,61 @@ impl FinalityProof {
     /// # Errors
     /// Another length, version or size of committee than there can be, or reserved bytes in use.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let bytes: &[u8; PROOF_SIZE] =
-            bytes.try_into().map_err(|_| Error::Length { got: bytes.len(), expected: PROOF_SIZE })?;
+        let bytes: &[u8; PROOF_SIZE] = bytes.try_into().map_err(|_| Error::Length {
+            got: bytes.len(),
+            expected: PROOF_SIZE,
+        })?;
         let version = u16::from_le_bytes([bytes[0], bytes[1]]);
         if version != VERSION {
             return Err(Error::Version { got: version });
         }
         let seats = u16::from_le_bytes([bytes[2], bytes[3]]);
         if seats == 0 || usize::from(seats) > SEATS_MAX {
-            return Err(Error::Seats { got: seats.into(), expected: SEATS_MAX });
+            return Err(Error::Seats {
+                got: seats.into(),
+                expected: SEATS_MAX,
+            });
         }
         if bytes[4..8] != [0; 4] {
             return Err(Error::Reserved);
         }
         let proof = Self {
             seats,
-            round: Round { epoch: u64_at(bytes, 8), view: u64_at(bytes, 16) },
-            proposal: Proposal { parent_view: u64_at(bytes, 24), digest: Hash(array_at(bytes, 32)) },
+            round: Round {
+                epoch: u64_at(bytes, 8),
+                view: u64_at(bytes, 16),
+            },
+            proposal: Proposal {
+                parent_view: u64_at(bytes, 24),
+                digest: Hash(array_at(bytes, 32)),
+            },
             signers: u64_at(bytes, 64),
             signature: array_at(bytes, 72),
         };
         Ok(proof)
     }
 
-    /// Checks that this proof makes the block `digest` final in `epoch`, under the keys of that epoch's committee.
+    /// Checks that this proof makes the block `digest` final, under the keys of its epoch's committee.
     ///
     /// # Errors
     /// What is wrong with it: another block, epoch or committee, too few signers, a signature that does not hold.
-    pub fn verify(&self, keys: &BallotKeys, namespace: &Namespace, epoch: u64, digest: Hash) -> Result<(), Error> {
+    pub fn verify(&self, keys: &BallotKeys, namespace: &Namespace, digest: Hash) -> Result<(), Error> {
         if self.proposal.digest != digest {
             return Err(Error::OtherBlock);
         }
-        if self.round.epoch != epoch {
-            return Err(Error::OtherEpoch { got: self.round.epoch, expected: epoch });
-        }
         if usize::from(self.seats) != keys.seats() {
-            return Err(Error::Seats { got: self.seats.into(), expected: keys.seats() });
+            return Err(Error::Seats {
+                got: self.seats.into(),
+                expected: keys.seats(),
+            });
         }
-        keys.check_quorum(self.signers, namespace, self.round, &Vote::Finalize(self.proposal), &self.signature)
+        keys.check_quorum(
+            self.signers,
+            namespace,
+            self.round,
+            &Vote::Finalize(self.proposal),
+            &self.signature,
+        )
     }
 }
 

@@ -8,11 +8,10 @@ use crate::{
     block::{Candidate, Format},
     evidence::Evidence,
     proof::FinalityProof,
-    schedule::Schedule,
 };
 use core::{fmt, time::Duration};
 use std::{io, net::SocketAddr, sync::Arc};
-use wattbook_types::{ChainId, Hash, ParticipantId, committee::Committee};
+use wattbook_types::{ChainId, Hash, ParticipantId, committee::Committee, schedule::Schedule};
 
 /// A right to answer once, from any thread. Dropped unused, it never answers: agreement goes on without.
 pub struct Answer<T>(Box<dyn FnOnce(T) + Send>);

@@ -16,7 +16,7 @@
 //! 4. The engine truncates a damaged journal of its votes with a warning and goes on signing: `journal` reads it first,
 //!    and a delegate whose votes were damaged or lost is barred until the next epoch, across restarts.
 //! 5. A certificate holds a quorum only: absence from it is no evidence ([`crate::proof`]); lost terms are counted from
-//!    views ([`crate::schedule`]).
+//!    views ([`wattbook_types::schedule`]).
 //! 6. Certificates do not check proofs of possession: registration does ([`crate::ballot::check_possession`]).
 //! 7. No view is entered before the one below it is certified (`optimistic_views = 0`), and a peer that was lost is dialled again soon.
 //! 8. A lost term skips all its views, so nothing here counts views to measure progress; heights do.

@@ -4,17 +4,17 @@ use super::{
     Digest, PeerKey, Scheme,
     door::{Door, Request},
     seats::{Committees, Seats},
-    wire::Shape,
+    wire::{Carried, Shape, digest},
 };
 use crate::{
     block::{Candidate, Head},
     seam::{Settings, Slot},
 };
 use commonware_consensus::{Application, marshal::ancestry::Ancestry, simplex::types::Context};
-use commonware_cryptography::{Digested, Digestible};
+use commonware_cryptography::Digested;
 use commonware_runtime::Clock;
-use futures::StreamExt;
 use core::{future::pending, time::Duration};
+use futures::StreamExt;
 use std::{
     sync::{
         Arc,
@@ -89,11 +89,11 @@ pub(super) fn misfit(slot: &Slot, parent: &Head, head: &Head) -> Option<&'static
 impl Hosted {
     /// The blocks that the application may not have, oldest first, with at least the parent; `None` where an ancestor cannot
     /// be had.
-    async fn chain(&self, mut ancestry: impl Ancestry<Candidate>) -> Option<Vec<Candidate>> {
+    async fn chain(&self, mut ancestry: impl Ancestry<Carried>) -> Option<Vec<Candidate>> {
         let delivered = self.delivered.load(Ordering::Acquire);
         let mut chain = Vec::new();
         loop {
-            let block = ancestry.next().await?.inner().clone();
+            let block = ancestry.next().await?.inner().0.clone();
             let height = block.head().height;
             chain.push(block);
             if height <= delivered + 1 {
@@ -109,17 +109,33 @@ impl Hosted {
         Some(slot(&self.settings, &seats, parent, epoch, context.round.view().get()))
     }
 
-    async fn build(&self, clock: &impl Clock, context: &Context<Digest, PeerKey>, ancestry: impl Ancestry<Candidate>) -> Option<Digested<Candidate>> {
+    async fn build(
+        &self,
+        clock: &impl Clock,
+        context: &Context<Digest, PeerKey>,
+        ancestry: impl Ancestry<Carried>,
+    ) -> Option<Digested<Carried>> {
         let chain = self.chain(ancestry).await?;
         let parent = chain.last()?.clone();
         let slot = self.slot(context, parent.head())?;
-        let mut due = parent.head().time.get().saturating_add(self.settings.pace.as_nanos() as u64);
+        let mut due = parent
+            .head()
+            .time
+            .get()
+            .saturating_add(self.settings.pace.as_nanos() as u64);
         if parent.head().height != 0 && parent.head().epoch != slot.epoch {
             due = due.max(now_ns(clock).saturating_add(self.settings.border_pause.as_nanos() as u64));
         }
         sleep_until(clock, due).await;
         let asked = slot.clone();
-        let bytes = self.door.ask(|answer| Request::Propose { slot: asked, chain, answer }).await??;
+        let bytes = self
+            .door
+            .ask(|answer| Request::Propose {
+                slot: asked,
+                chain,
+                answer,
+            })
+            .await??;
         let block = match self.shape.read(bytes) {
             Ok(block) => block,
             Err(reason) => {
@@ -128,21 +144,34 @@ impl Hosted {
             }
         };
         if let Some(what) = misfit(&slot, parent.head(), block.head()) {
-            error!(height = slot.height, what, "the application proposed a block that nobody would take");
+            error!(
+                height = slot.height,
+                what, "the application proposed a block that nobody would take"
+            );
             return None;
         }
-        let digest = block.digest();
-        Some(Digested::precomputed(block, digest))
+        let digest = digest(block.head().digest);
+        Some(Digested::precomputed(Carried(block), digest))
     }
 
     /// `None`: cannot be judged yet.
-    async fn judge(&self, clock: &impl Clock, context: &Context<Digest, PeerKey>, mut ancestry: impl Ancestry<Candidate>) -> Option<bool> {
-        let block = ancestry.next().await?.inner().clone();
+    async fn judge(
+        &self,
+        clock: &impl Clock,
+        context: &Context<Digest, PeerKey>,
+        mut ancestry: impl Ancestry<Carried>,
+    ) -> Option<bool> {
+        let block = ancestry.next().await?.inner().0.clone();
         let chain = self.chain(ancestry).await?;
         let parent = chain.last()?;
         let slot = self.slot(context, parent.head())?;
         if let Some(what) = misfit(&slot, parent.head(), block.head()) {
-            warn!(height = slot.height, view = slot.view, what, "refused a block for its head");
+            warn!(
+                height = slot.height,
+                view = slot.view,
+                what,
+                "refused a block for its head"
+            );
             return Some(false);
         }
         let time = block.head().time.get();
@@ -151,7 +180,14 @@ impl Hosted {
             return Some(false);
         }
         sleep_until(clock, time.saturating_sub(FUTURE_NS)).await;
-        self.door.ask(|answer| Request::Verify { slot, chain, block, answer }).await
+        self.door
+            .ask(|answer| Request::Verify {
+                slot,
+                chain,
+                block,
+                answer,
+            })
+            .await
     }
 }
 
@@ -166,19 +202,19 @@ async fn sleep_until(clock: &impl Clock, due: u64) {
 impl<E: Clock + Send + Sync + 'static> Application<E> for Hosted {
     type SigningScheme = Scheme;
     type Context = Context<Digest, PeerKey>;
-    type Block = Candidate;
+    type Block = Carried;
     type Input = ();
 
     async fn propose(
         &mut self,
         (clock, context): (E, Self::Context),
-        ancestry: impl Ancestry<Candidate>,
+        ancestry: impl Ancestry<Carried>,
         (): (),
-    ) -> Option<Digested<Candidate>> {
+    ) -> Option<Digested<Carried>> {
         self.build(&clock, &context, ancestry).await
     }
 
-    async fn verify(&mut self, (clock, context): (E, Self::Context), ancestry: impl Ancestry<Candidate>) -> bool {
+    async fn verify(&mut self, (clock, context): (E, Self::Context), ancestry: impl Ancestry<Carried>) -> bool {
         match self.judge(&clock, &context, ancestry).await {
             Some(valid) => valid,
             // The engine drops the question when the view is over.

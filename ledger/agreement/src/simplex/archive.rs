@@ -5,7 +5,7 @@
 
 use super::{
     Digest,
-    wire::{Shape, hash},
+    wire::{Carried, Shape, hash},
 };
 use crate::{block::Candidate, seam::Store};
 use commonware_consensus::{Heightable, marshal::store::Blocks, types::Height};
@@ -62,10 +62,10 @@ impl<S: Store> Archive<S> {
 }
 
 impl<S: Store> Blocks for Archive<S> {
-    type Block = Candidate;
+    type Block = Arc<Carried>;
     type Error = io::Error;
 
-    async fn put(mut self, _: Digest, block: &Candidate) -> io::Result<Self> {
+    async fn put(mut self, _: Digest, block: &Arc<Carried>) -> io::Result<Self> {
         let height = block.height().get();
         {
             let mut store = self.store.lock();
@@ -74,7 +74,7 @@ impl<S: Store> Blocks for Archive<S> {
                 return Ok(self);
             }
             if height == store.tip() + 1 {
-                store.append(block)?;
+                store.append(&block.0)?;
                 while let Some(next) = self.ahead.remove(&(store.tip() + 1)) {
                     store.append(&next)?;
                 }
@@ -82,7 +82,7 @@ impl<S: Store> Blocks for Archive<S> {
                 return Ok(self);
             }
         }
-        self.ahead.insert(height, block.clone());
+        self.ahead.insert(height, block.0.clone());
         Ok(self)
     }
 
@@ -91,25 +91,27 @@ impl<S: Store> Blocks for Archive<S> {
         Ok(self)
     }
 
-    async fn get(&self, id: Identifier<'_, Digest>) -> io::Result<Option<Candidate>> {
+    async fn get(&self, id: Identifier<'_, Digest>) -> io::Result<Option<Arc<Carried>>> {
         let bytes = match id {
-            Identifier::Index(0) => return Ok(Some(self.genesis.clone())),
+            Identifier::Index(0) => return Ok(Some(Arc::new(Carried(self.genesis.clone())))),
             Identifier::Index(height) => {
                 if let Some(block) = self.ahead.get(&height) {
-                    return Ok(Some(block.clone()));
+                    return Ok(Some(Arc::new(Carried(block.clone()))));
                 }
                 self.store.lock().by_height(height)?
             }
             Identifier::Key(key) => {
                 let key = hash(key);
                 if let Some(block) = self.ahead.values().find(|block| block.head().digest == key) {
-                    return Ok(Some(block.clone()));
+                    return Ok(Some(Arc::new(Carried(block.clone()))));
                 }
                 self.store.lock().by_digest(&key)?
             }
         };
         // Damaged bytes are as good as absent: repair brings them back.
-        Ok(bytes.and_then(|bytes| self.shape.read(bytes).ok()))
+        Ok(bytes
+            .and_then(|bytes| self.shape.read(bytes).ok())
+            .map(|block| Arc::new(Carried(block))))
     }
 
     async fn prune(self, _: Height) -> io::Result<Self> {
@@ -133,8 +135,14 @@ impl<S: Store> Blocks for Archive<S> {
     fn next_gap(&self, value: Height) -> (Option<Height>, Option<Height>) {
         let ranges = self.ranges();
         let value = value.get();
-        let end = ranges.iter().find(|(first, last)| (*first..=*last).contains(&value)).map(|(_, last)| Height::new(*last));
-        let next = ranges.iter().find(|(first, _)| *first > value).map(|(first, _)| Height::new(*first));
+        let end = ranges
+            .iter()
+            .find(|(first, last)| (*first..=*last).contains(&value))
+            .map(|(_, last)| Height::new(*last));
+        let next = ranges
+            .iter()
+            .find(|(first, _)| *first > value)
+            .map(|(first, _)| Height::new(*first));
         (end, next)
     }
 

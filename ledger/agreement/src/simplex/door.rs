@@ -7,17 +7,35 @@ use crate::{
 };
 use futures::channel::oneshot;
 use std::{
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread,
 };
 
 /// One call of [`Application`].
 pub(super) enum Request {
-    Seating { epoch: u64, answer: Answer<Option<Seating>> },
-    Seated { epoch: u64, role: Role },
-    Propose { slot: Slot, chain: Vec<Candidate>, answer: Answer<Option<Vec<u8>>> },
-    Verify { slot: Slot, chain: Vec<Candidate>, block: Candidate, answer: Answer<bool> },
-    Deliver { block: Final, done: Answer<()> },
+    Seating {
+        epoch: u64,
+        answer: Answer<Option<Seating>>,
+    },
+    Seated {
+        epoch: u64,
+        role: Role,
+    },
+    Propose {
+        slot: Slot,
+        chain: Vec<Candidate>,
+        answer: Answer<Option<Vec<u8>>>,
+    },
+    Verify {
+        slot: Slot,
+        chain: Vec<Candidate>,
+        block: Candidate,
+        answer: Answer<bool>,
+    },
+    Deliver {
+        block: Final,
+        done: Answer<()>,
+    },
     Lost(LostTerm),
     Accuse(Evidence),
 }
@@ -44,9 +62,10 @@ impl Door {
 
     /// A door that calls at once, on the caller's thread: what a deterministic run needs.
     #[cfg(any(test, feature = "simulation"))]
-    pub(super) fn inline(application: Arc<Mutex<impl Application>>) -> Self {
+    pub(super) fn inline(application: impl Application) -> Self {
+        let application = std::sync::Mutex::new(application);
         Self(Arc::new(move |request| {
-            let mut application = application.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut application = application.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             serve(&mut *application, request);
         }))
     }
@@ -71,7 +90,12 @@ fn serve(application: &mut impl Application, request: Request) {
         Request::Seating { epoch, answer } => answer.give(application.seating(epoch)),
         Request::Seated { epoch, role } => application.seated(epoch, role),
         Request::Propose { slot, chain, answer } => application.propose(slot, chain, answer),
-        Request::Verify { slot, chain, block, answer } => application.verify(slot, chain, block, answer),
+        Request::Verify {
+            slot,
+            chain,
+            block,
+            answer,
+        } => application.verify(slot, chain, block, answer),
         Request::Deliver { block, done } => application.deliver(block, done),
         Request::Lost(term) => application.lost(term),
         Request::Accuse(evidence) => application.accuse(evidence),

@@ -9,23 +9,26 @@ use super::{
     repair,
     seats::{Committees, Seats},
     watch::Watch,
-    wire::Shape,
+    wire::{Carried, Shape, digest},
 };
 use crate::{
     ballot::Namespace,
-    block::Candidate,
     seam::{Answer, Final, Genesis, Settings, Status, Store},
 };
 use commonware_actor::Feedback;
 use commonware_broadcast::buffered;
 use commonware_consensus::{
     Reporter, Reporters,
-    marshal::{self, Start, Update, core::Actor as Marshal, standard::{Inline, Standard}},
+    marshal::{
+        self, Start, Update,
+        core::Actor as Marshal,
+        standard::{Inline, Standard},
+    },
     simplex::{
         self, Floor,
         config::{ForwardPolicy, SkipBudget, SkipPolicy},
     },
-    types::{Epoch, FixedEpocher, Height, ViewDelta},
+    types::{Epoch, EpochInfo, Epocher, Height, ViewDelta},
 };
 use commonware_cryptography::{Digested, Digestible};
 use commonware_macros::select;
@@ -34,14 +37,14 @@ use commonware_p2p::{
     utils::mux::{Builder as _, Muxer},
 };
 use commonware_parallel::Sequential;
-use commonware_runtime::{BufferPooler, Clock, Metrics, Spawner, Storage, buffer::paged::CacheRef};
+use commonware_runtime::{Clock, Metrics, Spawner, Storage, buffer::paged::CacheRef};
 use commonware_storage::{archive::prunable, translator::EightCap};
 use commonware_utils::{
     NZDuration, NZU16, NZU64, NZUsize,
     acknowledgement::{Acknowledgement as _, Exact},
     vec::NonEmptyVec,
 };
-use core::{num::NonZeroU64, time::Duration};
+use core::time::Duration;
 use futures::{StreamExt, channel::mpsc};
 use rand_core::CryptoRng;
 use std::{
@@ -52,9 +55,34 @@ use std::{
     },
 };
 use tracing::info;
+use wattbook_types::schedule::Schedule;
+
+/// Where epochs begin and end. Genesis is counted to epoch 0, which it precedes.
+#[derive(Clone)]
+struct Epochs(Schedule);
+
+impl Epocher for Epochs {
+    fn containing(&self, height: Height) -> Option<EpochInfo> {
+        let epoch = Epoch::new(self.0.epoch_of(height.get()));
+        Some(EpochInfo::new(epoch, height, self.first(epoch)?, self.last(epoch)?))
+    }
+
+    fn first(&self, epoch: Epoch) -> Option<Height> {
+        match epoch.get() {
+            0 => Some(Height::zero()),
+            epoch => Some(Height::new(epoch.checked_mul(self.0.epoch_blocks)?.checked_add(1)?)),
+        }
+    }
+
+    fn last(&self, epoch: Epoch) -> Option<Height> {
+        Some(Height::new(
+            epoch.get().checked_add(1)?.checked_mul(self.0.epoch_blocks)?,
+        ))
+    }
+}
 
 /// How to ask the engine for blocks and certificates.
-pub(super) type Mailbox = marshal::core::Mailbox<Scheme, Standard<Candidate>>;
+pub(super) type Mailbox = marshal::core::Mailbox<Scheme, Standard<Carried>>;
 
 /// The network's channels, by number, and how many messages a peer may send on each in a second.
 pub(super) const CHANNELS: [(u64, u32); 6] = [(0, 4096), (1, 4096), (2, 4096), (3, 512), (4, 512), (5, 64)];
@@ -63,7 +91,7 @@ pub(super) const CHANNELS: [(u64, u32); 6] = [(0, 4096), (1, 4096), (2, 4096), (
 pub(super) fn message_size_max(settings: &Settings, shape: &Shape, seats: u32) -> u32 {
     let engine = commonware_p2p::max_message_size(&[
         commonware_p2p::utils::mux::prefixed(simplex::max_payload_size::<Scheme, Digest>(seats)),
-        marshal::max_payload_size::<Standard<Candidate>, Scheme>(seats, shape),
+        marshal::max_payload_size::<Standard<Carried>, Scheme>(seats, shape),
     ]);
     // A repaired block comes with its kind and height.
     engine.max(u32::try_from(settings.block_size_max + 64).unwrap_or(u32::MAX))
@@ -96,10 +124,10 @@ pub(super) struct Parts<S> {
 
 /// Final blocks on their way to the application.
 #[derive(Clone)]
-struct Delivery(mpsc::UnboundedSender<(Digested<Candidate>, Exact)>);
+struct Delivery(mpsc::UnboundedSender<(Digested<Carried>, Exact)>);
 
 impl Reporter for Delivery {
-    type Activity = Update<Candidate>;
+    type Activity = Update<Carried>;
 
     fn report(&mut self, update: Self::Activity) -> Feedback {
         if let Update::Block(block, ack) = update {
@@ -116,21 +144,38 @@ impl Reporter for Delivery {
 /// If the storage fails, or the application has no committee for the epoch that its blocks lead to.
 pub(super) async fn run<E, S, B, M, Tx, Rx>(context: E, parts: Parts<S>, blocker: B, peers: M, network: Network<Tx, Rx>)
 where
-    E: Spawner + Metrics + Clock + Storage + BufferPooler + CryptoRng,
+    E: Spawner + Metrics + Clock + Storage + CryptoRng,
     S: Store,
     B: Blocker<PublicKey = PeerKey> + Sync,
     M: Provider<PublicKey = PeerKey> + Sync,
     Tx: Sender<PublicKey = PeerKey>,
     Rx: Receiver<PublicKey = PeerKey>,
 {
-    let Parts { me, prefix, settings, genesis, door, store, committees, status, mailbox } = parts;
+    let Parts {
+        me,
+        prefix,
+        settings,
+        genesis,
+        door,
+        store,
+        committees,
+        status,
+        mailbox,
+    } = parts;
     let schedule = settings.schedule;
     let namespace = Namespace::of(settings.chain);
-    let shape = Shape { format: genesis.format.clone(), size_max: settings.block_size_max };
+    let shape = Shape {
+        format: genesis.format.clone(),
+        size_max: settings.block_size_max,
+    };
     let store = Shared::new(store);
     let page_cache = CacheRef::new(NZU16!(4084), NZUsize!(1024));
-    let place = Place { prefix: prefix.clone(), page_cache: page_cache.clone(), buffer: NZUsize!(1 << 20) };
-    let epocher = FixedEpocher::new(NonZeroU64::new(schedule.epoch_blocks).unwrap_or(NonZeroU64::MIN));
+    let place = Place {
+        prefix: prefix.clone(),
+        page_cache: page_cache.clone(),
+        buffer: NZUsize!(1 << 20),
+    };
+    let epocher = Epochs(schedule);
 
     let certificates = prunable::Archive::init(
         context.child("certificates"),
@@ -141,7 +186,7 @@ where
             value_partition: format!("{prefix}-certificates-value"),
             key_page_cache: page_cache.clone(),
             compression: None,
-            codec_config: crate::ballot::SEATS_MAX,
+            codec_config: wattbook_types::committee::SEATS_MAX,
             items_per_section: NZU64!(4096),
             key_write_buffer: NZUsize!(1 << 16),
             value_write_buffer: NZUsize!(1 << 16),
@@ -162,8 +207,13 @@ where
         }
     }
 
-    let archive = Archive { store: store.clone(), shape: shape.clone(), genesis: genesis.block.clone(), ahead: BTreeMap::new() };
-    let anchor = Digested::precomputed(genesis.block.clone(), genesis.block.digest());
+    let archive = Archive {
+        store: store.clone(),
+        shape: shape.clone(),
+        genesis: genesis.block.clone(),
+        ahead: BTreeMap::new(),
+    };
+    let anchor = Digested::precomputed(Carried(genesis.block.clone()), digest(genesis.block.head().digest));
     let (actor, marshal, floor) = Marshal::init(
         context.child("marshal"),
         certificates,
@@ -238,22 +288,31 @@ where
     }
 
     let (mux, mut votes, mut later_votes) =
-        Muxer::builder(context.child("votes_mux"), network.votes.0, network.votes.1).with_backup().build();
-    mux.start();
-    let (mux, mut certificates, mut later_certificates) =
-        Muxer::builder(context.child("certificates_mux"), network.certificates.0, network.certificates.1)
+        Muxer::builder(context.child("votes_mux"), network.votes.0, network.votes.1)
             .with_backup()
             .build();
+    mux.start();
+    let (mux, mut certificates, mut later_certificates) = Muxer::builder(
+        context.child("certificates_mux"),
+        network.certificates.0,
+        network.certificates.1,
+    )
+    .with_backup()
+    .build();
     mux.start();
     let (mux, mut resolver) = Muxer::new(context.child("resolver_mux"), network.resolver.0, network.resolver.1);
     mux.start();
 
     let mut epoch = schedule.epoch_of(processed + 1);
     let mut boundary = match epoch {
-        0 => genesis.block.digest(),
+        0 => digest(genesis.block.head().digest),
         _ => {
             let height = Height::new(epoch * schedule.epoch_blocks);
-            marshal.get_block(height).await.expect("the border block that was delivered is stored").digest()
+            marshal
+                .get_block(height)
+                .await
+                .expect("the border block that was delivered is stored")
+                .digest()
         }
     };
     loop {
@@ -269,7 +328,10 @@ where
             let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
             (status.epoch, status.role) = (epoch, seats.role);
         }
-        door.tell(Request::Seated { epoch, role: seats.role });
+        door.tell(Request::Seated {
+            epoch,
+            role: seats.role,
+        });
         let patience = settings.leader_timeout;
         let watch = Watch::new(door.clone(), schedule, namespace, epoch, seats.clone());
         let engine = simplex::Engine::new(
@@ -294,16 +356,28 @@ where
                 certification_timeout: patience * 2,
                 timeout_retry: patience * 2,
                 view_retention: ViewDelta::new(64),
-                skip: SkipPolicy::Enabled { timeout: patience * 4, budget: SkipBudget::Participants },
+                skip: SkipPolicy::Enabled {
+                    timeout: patience * 4,
+                    budget: SkipBudget::Participants,
+                },
                 fetch_timeout: NZDuration!(Duration::from_millis(500)),
                 fetch_retry_delay: Duration::from_millis(50),
                 forward: ForwardPolicy::SilentVoters,
             },
         );
         let handle = engine.start(
-            votes.register(epoch).await.expect("an epoch's channel is registered once"),
-            certificates.register(epoch).await.expect("an epoch's channel is registered once"),
-            resolver.register(epoch).await.expect("an epoch's channel is registered once"),
+            votes
+                .register(epoch)
+                .await
+                .expect("an epoch's channel is registered once"),
+            certificates
+                .register(epoch)
+                .await
+                .expect("an epoch's channel is registered once"),
+            resolver
+                .register(epoch)
+                .await
+                .expect("an epoch's channel is registered once"),
         );
         let last = Height::new((epoch + 1) * schedule.epoch_blocks);
         // Whoever speaks on a later epoch's channel has this epoch's border block and its certificate.
@@ -329,11 +403,15 @@ where
                     continue;
                 },
             };
-            let height = block.inner().head().height;
+            let height = block.inner().0.head().height;
             let proof = marshal
                 .get_finalization(Height::new(height))
                 .await
-                .and_then(|certificate| committees.get(certificate.proposal.round.epoch().get())?.proof(&certificate));
+                .and_then(|certificate| {
+                    committees
+                        .get(certificate.proposal.round.epoch().get())?
+                        .proof(&certificate)
+                });
             let digest_of = block.digest();
             let (heard, delivery) = (delivered.clone(), status.clone());
             let (border, crossed) = futures::channel::oneshot::channel();
@@ -344,7 +422,13 @@ where
                 // Only the border block is waited for.
                 let _ = border.send(());
             });
-            door.tell(Request::Deliver { block: Final { block: block.inner().clone(), proof }, done });
+            door.tell(Request::Deliver {
+                block: Final {
+                    block: block.inner().0.clone(),
+                    proof,
+                },
+                done,
+            });
             if height == last.get() {
                 if crossed.await.is_err() {
                     return;

@@ -15,12 +15,11 @@
 //!   ballot keys that lay on it.
 
 use super::{Digest, Scheme, seats::Seats};
-use commonware_cryptography::certificate::Verifier as _;
 use commonware_consensus::simplex::types::Artifact;
-use commonware_runtime::{BufferPooler, Clock, Metrics, ReadOptions, Storage, buffer::paged::CacheRef};
+use commonware_cryptography::certificate::Verifier as _;
+use commonware_runtime::{Blob as _, Metrics, ReadOptions, Storage, buffer::paged::CacheRef};
 use commonware_storage::journal::segmented::variable::{Config, Journal};
 use core::num::NonZeroUsize;
-use futures::StreamExt;
 use std::collections::BTreeMap;
 use tracing::error;
 
@@ -31,10 +30,45 @@ pub(super) struct Place {
     pub(super) buffer: NonZeroUsize,
 }
 
+/// The engine's partition of an epoch.
+pub(super) fn partition(prefix: &str, epoch: u64) -> String {
+    format!("{prefix}-votes-{epoch}")
+}
+
+/// Removes a partition of votes.
+pub(super) async fn remove<E: Storage>(context: &E, partition: &str) {
+    // What was never written cannot be removed.
+    let _ = context.remove(partition, None).await;
+}
+
+/// Flips a bit in the last file of a partition of votes, as a failing disk would.
+#[cfg(any(test, feature = "simulation"))]
+pub(super) async fn flip<E: Storage>(context: &E, partition: &str) {
+    let mut names = context.scan(partition).await.unwrap_or_default();
+    names.sort();
+    for name in names.iter().rev() {
+        let (file, size) = context.open(partition, name).await.expect("a file of votes opens");
+        if size > 0 {
+            let at = size / 2;
+            let byte = file
+                .read_at(at, 1, ReadOptions::default())
+                .await
+                .expect("a byte of a vote")
+                .coalesce();
+            let flipped = byte.as_ref()[0] ^ 1;
+            file.write_at(at, vec![flipped], commonware_runtime::WriteOptions::default())
+                .await
+                .expect("the disk takes a byte");
+            file.sync().await.expect("the disk keeps it");
+            return;
+        }
+    }
+}
+
 impl Place {
     /// The engine's partition of an epoch.
     pub(super) fn partition(&self, epoch: u64) -> String {
-        format!("{}-votes-{epoch}", self.prefix)
+        partition(&self.prefix, epoch)
     }
 
     fn marks(&self) -> String {
@@ -47,7 +81,7 @@ impl Place {
     /// If the storage fails.
     pub(super) async fn may_vote<E>(&self, context: &E, epoch: u64, seats: &Seats) -> bool
     where
-        E: Storage + Clock + Metrics + BufferPooler,
+        E: Storage + Metrics,
     {
         let marks = context.scan(&self.marks()).await.unwrap_or_default();
         let (votes, barred) = (format!("votes-{epoch}"), format!("barred-{epoch}"));
@@ -63,7 +97,10 @@ impl Place {
         };
         self.mark(context, if whole { &votes } else { &barred }).await;
         if !whole {
-            error!(epoch, "votes of this epoch are damaged or lost: not voting before the next");
+            error!(
+                epoch,
+                "votes of this epoch are damaged or lost: not voting before the next"
+            );
             self.forget(context, epoch).await;
         }
         whole
@@ -71,8 +108,7 @@ impl Place {
 
     /// Removes the votes of an epoch that is over, or cannot be trusted.
     pub(super) async fn forget<E: Storage>(&self, context: &E, epoch: u64) {
-        // What was never written cannot be removed.
-        let _ = context.remove(&self.partition(epoch), None).await;
+        remove(context, &self.partition(epoch)).await;
     }
 
     /// The sizes of the journal's files.
@@ -89,7 +125,7 @@ impl Place {
     /// Reads the journal to its end; false where an entry does not check.
     async fn read<E>(&self, context: &E, epoch: u64, seats: &Seats) -> bool
     where
-        E: Storage + Clock + Metrics + BufferPooler,
+        E: Storage + Metrics,
     {
         let config = Config {
             partition: self.partition(epoch),
@@ -101,17 +137,22 @@ impl Place {
         let Ok(journal) = Journal::<_, Artifact<Scheme, Digest>>::init(context.child("votes"), config).await else {
             return false;
         };
-        let Ok(mut entries) = journal.replay(0, 0, self.buffer, ReadOptions::DONT_CACHE).await else { return false };
+        let Ok(mut entries) = journal.replay(0, 0, self.buffer, ReadOptions::DONT_CACHE).await else {
+            return false;
+        };
         while let Some(entry) = entries.next().await {
             if entry.is_err() {
                 return false;
             }
         }
-        true
+        entries.finish().is_ok()
     }
 
     async fn mark<E: Storage>(&self, context: &E, name: &str) {
-        let (file, _) = context.open(&self.marks(), name.as_bytes()).await.expect("a mark can be made");
+        let (file, _) = context
+            .open(&self.marks(), name.as_bytes())
+            .await
+            .expect("a mark can be made");
         file.sync().await.expect("a mark is durable");
     }
 }

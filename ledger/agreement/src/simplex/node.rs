@@ -8,7 +8,7 @@ use super::{
     wire::Shape,
 };
 use crate::{
-    ballot::{Namespace, SEATS_MAX},
+    ballot::Namespace,
     proof::FinalityProof,
     seam::{Agreement, Application, Genesis, Peer, Role, Settings, Status, Store},
 };
@@ -32,6 +32,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, mpsc as blocking},
     thread,
 };
+use wattbook_types::committee::SEATS_MAX;
 
 /// What this node is to its peers, and where it keeps the engine's files.
 #[derive(Clone)]
@@ -99,14 +100,22 @@ pub fn start<S: Store>(
     store: S,
     application: impl Application,
 ) -> io::Result<Node> {
-    let signer = keys.signer().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let signer = keys
+        .signer()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let (door, application) = Door::threaded(application)?;
     let (calls, asked) = mpsc::unbounded();
-    let status = Arc::new(Mutex::new(Status { epoch: 0, role: Role::Observer, delivered: 0 }));
+    let status = Arc::new(Mutex::new(Status {
+        epoch: 0,
+        role: Role::Observer,
+        delivered: 0,
+    }));
     let shared = status.clone();
     let peers = peers.to_vec();
     let engine = thread::Builder::new().name("agreement".into()).spawn(move || {
-        let config = tokio::Config::new().with_storage_directory(&keys.folder).with_worker_threads(2);
+        let config = tokio::Config::new()
+            .with_storage_directory(&keys.folder)
+            .with_worker_threads(2);
         tokio::Runner::new(config).start(|context| {
             let settings = Arc::new(settings);
             let parts = Parts {
@@ -123,7 +132,11 @@ pub fn start<S: Store>(
             run(context, signer, keys.listen, peers, parts, asked)
         });
     })?;
-    Ok(Node { calls, status, threads: vec![engine, application] })
+    Ok(Node {
+        calls,
+        status,
+        threads: vec![engine, application],
+    })
 }
 
 /// Peers as the network lists them; whoever has no valid key is nobody's peer.
@@ -144,7 +157,10 @@ async fn run<S: Store>(
     asked: mpsc::UnboundedReceiver<Call>,
 ) {
     let settings = parts.settings.clone();
-    let shape = Shape { format: parts.genesis.format.clone(), size_max: settings.block_size_max };
+    let shape = Shape {
+        format: parts.genesis.format.clone(),
+        size_max: settings.block_size_max,
+    };
     let handshake = Cups::<_, ChaCha20Poly1305>::new(
         Sake {
             signer,
@@ -168,7 +184,10 @@ async fn run<S: Store>(
     oracle.track(0, listed(&peers));
     let mut channel = |place: usize| {
         let (number, rate) = CHANNELS[place];
-        network.register(number, Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN)))
+        network.register(
+            number,
+            Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN)),
+        )
     };
     let channels = Network {
         votes: channel(0),
@@ -204,7 +223,9 @@ async fn serve(
                     None => None,
                 };
                 let proof = certificate.and_then(|certificate| {
-                    committees.get(certificate.proposal.round.epoch().get())?.proof(&certificate)
+                    committees
+                        .get(certificate.proposal.round.epoch().get())?
+                        .proof(&certificate)
                 });
                 // Whoever asked may have gone.
                 let _ = answer.send(proof);

@@ -94,7 +94,11 @@ pub(super) async fn run<E, S, Tx, Rx>(
 fn mend<S: Store>(store: &Shared<S>, shape: &Shape, height: u64, bytes: Vec<u8>) -> bool {
     let Ok(block) = shape.read(bytes) else { return false };
     let mut store = store.lock();
-    let child = store.by_height(height + 1).ok().flatten().and_then(|bytes| shape.read(bytes).ok());
+    let child = store
+        .by_height(height + 1)
+        .ok()
+        .flatten()
+        .and_then(|bytes| shape.read(bytes).ok());
     if child.is_none_or(|child| child.head().parent != block.head().digest) {
         return false;
     }

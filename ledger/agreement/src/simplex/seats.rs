@@ -6,7 +6,6 @@ use crate::{
     error::Error,
     evidence::{Evidence, NO_PROPOSAL, Offence, Signed},
     proof::FinalityProof,
-    schedule::Schedule,
     seam::{Role, Seating},
 };
 use commonware_codec::{Copying, DecodeExt, Encode, ReadExt};
@@ -33,7 +32,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use wattbook_types::committee::Committee;
+use wattbook_types::{committee::Committee, schedule::Schedule};
 
 /// One epoch's committee.
 pub(super) struct Seats {
@@ -66,7 +65,10 @@ impl Seats {
             .cloned()
             .zip(publics)
             .try_collect()
-            .map_err(|_| Error::Seats { got: seats.len(), expected: seats.len() - 1 })?;
+            .map_err(|_| Error::Seats {
+                got: seats.len(),
+                expected: seats.len() - 1,
+            })?;
         let rank_of = |key: &PeerKey| peers.iter().position(|peer| peer == key).unwrap_or_default();
         let ranks = participants.keys().iter().map(rank_of).collect();
         let rank = ballot.as_ref().and_then(|key| {
@@ -85,7 +87,14 @@ impl Seats {
             }
             _ => Scheme::verifier(namespace.as_bytes(), participants),
         };
-        Ok(Self { committee, keys, role, scheme: Arc::new(scheme), peers, ranks })
+        Ok(Self {
+            committee,
+            keys,
+            role,
+            scheme: Arc::new(scheme),
+            peers,
+            ranks,
+        })
     }
 
     /// A certificate of this committee, as ours.
@@ -147,12 +156,17 @@ impl Seats {
         if offence != Offence::NullifiedAndFinalized {
             votes.sort();
         }
-        let [Some(first), Some(second)] = votes else { return None };
+        let [Some(first), Some(second)] = votes else {
+            return None;
+        };
         let rank = *self.ranks.get(usize::from(signer))?;
         let evidence = Evidence {
             offence,
             rank: u8::try_from(rank).ok()?,
-            round: Round { epoch: round.epoch().get(), view: round.view().get() },
+            round: Round {
+                epoch: round.epoch().get(),
+                view: round.view().get(),
+            },
             votes: [first, second],
         };
         evidence.verify(&self.keys, namespace).ok()?;
@@ -162,18 +176,28 @@ impl Seats {
     /// Who leads: the committee in rank order, a term each.
     pub(super) fn leaders(&self, schedule: &Schedule, stall: Duration) -> Leaders {
         let terms = Terms::stable(TermLength::new(schedule.term_views), stall, ViewDelta::zero());
-        Leaders { schedule: *schedule, by_rank: self.peers.clone(), terms }
+        Leaders {
+            schedule: *schedule,
+            by_rank: self.peers.clone(),
+            terms,
+        }
     }
 }
 
 /// A proposal, as ours.
 fn proposal(proposal: &commonware_consensus::simplex::types::Proposal<Digest>) -> Proposal {
-    Proposal { parent_view: proposal.parent.get(), digest: hash(&proposal.payload) }
+    Proposal {
+        parent_view: proposal.parent.get(),
+        digest: hash(&proposal.payload),
+    }
 }
 
 /// A vote, as ours.
 fn signed(proposal: Proposal, bytes: &impl Encode) -> Option<Signed> {
-    Some(Signed { proposal, signature: signature(bytes)? })
+    Some(Signed {
+        proposal,
+        signature: signature(bytes)?,
+    })
 }
 
 /// The 48 bytes of a signature.
@@ -197,7 +221,11 @@ impl Config<Scheme> for Leaders {
         // The participants are the committee's own peers, so each has its place.
         let by_rank: Vec<_> = self.by_rank.iter().filter_map(place).collect();
         assert_eq!(by_rank.len(), participants.len(), "every seat is a participant");
-        LeastCarbon { schedule: self.schedule, by_rank, terms: self.terms }
+        LeastCarbon {
+            schedule: self.schedule,
+            by_rank,
+            terms: self.terms,
+        }
     }
 }
 
@@ -236,7 +264,10 @@ impl Committees {
 
     /// Peers of the newest committee.
     pub(super) fn latest(&self) -> Vec<PeerKey> {
-        self.map().last_key_value().map(|(_, seats)| seats.peers.clone()).unwrap_or_default()
+        self.map()
+            .last_key_value()
+            .map(|(_, seats)| seats.peers.clone())
+            .unwrap_or_default()
     }
 
     pub(super) fn get(&self, epoch: u64) -> Option<Arc<Seats>> {

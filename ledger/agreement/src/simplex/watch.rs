@@ -5,17 +5,14 @@ use super::{
     door::{Door, Request},
     seats::Seats,
 };
-use crate::{
-    ballot::Namespace,
-    schedule::Schedule,
-    seam::LostTerm,
-};
+use crate::{ballot::Namespace, seam::LostTerm};
 use commonware_actor::Feedback;
 use commonware_consensus::{Reporter, Viewable, simplex::types::Activity};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
 };
+use wattbook_types::schedule::Schedule;
 
 /// Watches one epoch.
 #[derive(Clone)]
@@ -39,7 +36,14 @@ struct Told {
 
 impl Watch {
     pub(super) fn new(door: Door, schedule: Schedule, namespace: Namespace, epoch: u64, seats: Arc<Seats>) -> Self {
-        Self(Arc::new(Epoch { door, schedule, namespace, epoch, seats, told: Mutex::default() }))
+        Self(Arc::new(Epoch {
+            door,
+            schedule,
+            namespace,
+            epoch,
+            seats,
+            told: Mutex::default(),
+        }))
     }
 }
 
@@ -56,7 +60,12 @@ impl Reporter for Watch {
                 if told().lost.insert(term) {
                     let rank = watch.schedule.leader_of(view, watch.seats.peers.len());
                     let leader = watch.seats.committee.seats()[rank].participant;
-                    watch.door.tell(Request::Lost(LostTerm { epoch: watch.epoch, term, view, leader }));
+                    watch.door.tell(Request::Lost(LostTerm {
+                        epoch: watch.epoch,
+                        term,
+                        view,
+                        leader,
+                    }));
                 }
             }
             Activity::ConflictingNotarize(_) | Activity::ConflictingFinalize(_) | Activity::NullifyFinalize(_) => {

@@ -1,4 +1,4 @@
-//! A [`Candidate`] as the engine sends and stores it: its length as `u32`, big-endian, then its bytes.
+//! A block as the engine sends and stores it: its length as `u32`, big-endian, then its bytes.
 
 use super::Digest;
 use crate::block::{Candidate, Format};
@@ -25,6 +25,10 @@ impl Shape {
     }
 }
 
+/// A block in the engine's hands.
+#[derive(Clone, Debug)]
+pub(super) struct Carried(pub(super) Candidate);
+
 /// Our digest as the engine's.
 pub(super) const fn digest(hash: Hash) -> Digest {
     commonware_cryptography::sha256::Digest(hash.0)
@@ -35,21 +39,21 @@ pub(super) const fn hash(digest: &Digest) -> Hash {
     Hash(digest.0)
 }
 
-impl Write for Candidate {
+impl Write for Carried {
     fn write(&self, out: &mut impl BufMut) {
         // BOUND: at most `size_max`, which is a message's size and below 4 GiB.
-        out.put_u32(self.bytes().len() as u32);
-        out.put_slice(self.bytes());
+        out.put_u32(self.0.bytes().len() as u32);
+        out.put_slice(self.0.bytes());
     }
 }
 
-impl EncodeSize for Candidate {
+impl EncodeSize for Carried {
     fn encode_size(&self) -> usize {
-        PREFIX + self.bytes().len()
+        PREFIX + self.0.bytes().len()
     }
 }
 
-impl Read for Candidate {
+impl Read for Carried {
     type Cfg = Shape;
 
     fn read_cfg(from: &mut impl Buf, shape: &Shape) -> Result<Self, Error> {
@@ -65,31 +69,34 @@ impl Read for Candidate {
         }
         let mut bytes = vec![0; len];
         from.copy_to_slice(&mut bytes);
-        shape.read(bytes).map_err(|_| Error::Invalid("block", "not a well-formed block"))
+        shape
+            .read(bytes)
+            .map(Self)
+            .map_err(|_| Error::Invalid("block", "not a well-formed block"))
     }
 }
 
-impl Digestible for Candidate {
+impl Digestible for Carried {
     type Digest = Digest;
 
     fn digest(&self) -> Digest {
-        digest(self.head().digest)
+        digest(self.0.head().digest)
     }
 }
 
-impl Heightable for Candidate {
+impl Heightable for Carried {
     fn height(&self) -> Height {
-        Height::new(self.head().height)
+        Height::new(self.0.head().height)
     }
 }
 
-impl Block for Candidate {
+impl Block for Carried {
     fn parent(&self) -> Digest {
-        digest(self.head().parent)
+        digest(self.0.head().parent)
     }
 }
 
-impl BoundedBlock for Candidate {
+impl BoundedBlock for Carried {
     fn max_encode_size(shape: &Shape) -> usize {
         PREFIX + shape.size_max
     }
