@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use wattbook_feed::client::{Client, ClientError, StreamKind};
-use wattbook_feed::sbe::session::{BlockSealed, DealRecord};
+use wattbook_feed::sbe::session::{BlockSealed, DealRecord, EventEnd};
 use wattbook_feed::sbe::{Outbound, decode_outbound, encode_outbound, encode_private, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
 use wattbook_ledger::{COMMIT_SIZE, COMMITS_FILE, GENESIS_FILE, Reader};
 use wattbook_node::chain::{REGULATOR, participant_key, participant_key_file};
 use wattbook_node::execute::{Executor, decode_record};
 use wattbook_node::keys;
-use wattbook_types::{Event, Reject};
+use wattbook_types::{Event, Reject, Sequenced};
 use wire::{Desk, WAIT, reject, transcript};
 
 /// How long another process may take: only one that hangs takes so long.
@@ -266,6 +266,14 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_another_root() {
     restarted_streams_are_whole(&other);
 }
 
+/// Whether an event is told as a change of the books.
+const fn changes_books(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Opened { .. } | Event::Reduced { .. } | Event::Closed { .. } | Event::Executed { .. }
+    )
+}
+
 /// A node started on a finished ledger tells the regulator and the public everything, and from any number on.
 fn restarted_streams_are_whole(dir: &Path) {
     // What they must be told, from the records alone.
@@ -285,9 +293,16 @@ fn restarted_streams_are_whole(dir: &Path) {
             last = record.seq;
         }
         events.extend(executor.end_block(height, last).events);
-        for event in &events {
+        for (at, event) in events.iter().enumerate() {
             let mut message = Vec::new();
             if wattbook_feed::sbe::encode_public(event, &alias, &mut message) {
+                public.push(message);
+            }
+            let of_record = |other: &&Sequenced| other.seq == event.seq && changes_books(&other.event);
+            if changes_books(&event.event) && !events[at + 1..].iter().any(|later| of_record(&later)) {
+                let mut message = Vec::new();
+                let (seq, changes) = (event.seq, events.iter().filter(of_record).count() as u64);
+                encode_outbound(&EventEnd { seq, changes }, &mut message);
                 public.push(message);
             }
             let mut message = Vec::new();
