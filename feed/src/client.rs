@@ -34,6 +34,8 @@ pub enum StreamKind {
     Private,
     /// The public feed.
     Public,
+    /// A snapshot of the books, then the public feed from there on; the number asked for does not count.
+    Book,
 }
 
 impl StreamKind {
@@ -42,6 +44,7 @@ impl StreamKind {
         match self {
             Self::Private => soupbin::SESSION_PRIVATE,
             Self::Public => soupbin::SESSION_PUBLIC,
+            Self::Book => soupbin::SESSION_BOOK,
         }
     }
 }
@@ -318,9 +321,6 @@ impl Client {
                 return Ok(Some(heard));
             }
             let now = Instant::now();
-            if now.duration_since(self.last_heard) >= SERVER_SILENCE {
-                return Err(ClientError::Silent);
-            }
             if now >= self.last_sent + HEARTBEAT {
                 soupbin::put_client_heartbeat(&mut self.out);
                 self.flush()?;
@@ -335,12 +335,20 @@ impl Client {
                     self.last_heard = Instant::now();
                 }
                 Err(error) => match error.kind() {
+                    // Only a look that finds nothing makes a silence: what came while nobody looked lies in the socket.
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut if self.is_silent(now) => {
+                        return Err(ClientError::Silent);
+                    }
                     ErrorKind::WouldBlock | ErrorKind::TimedOut if now >= deadline => return Ok(None),
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
                     _ => return Err(error.into()),
                 },
             }
         }
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        now.duration_since(self.last_heard) >= SERVER_SILENCE
     }
 
     /// The next packet already received.
@@ -378,5 +386,68 @@ fn refusal_of(message: &[u8]) -> ClientError {
         },
         Ok(other) => ClientError::Unexpected(other.name()),
         Err(error) => ClientError::Decode(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A client whose server has been silent for long, as far as it has looked; and the server's end.
+    fn unread() -> (Client, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut decoder, mut packets) = (Decoder::new(Peer::Client, PACKET_MAX), Vec::new());
+            while decoder.next_packet().unwrap().is_none() {
+                let len = stream.read(decoder.spare()).unwrap();
+                decoder.filled(len);
+            }
+            let (session, sequence) = (soupbin::SESSION_PUBLIC.to_owned(), 1);
+            soupbin::put_login_accepted(&LoginAccepted { session, sequence }, &mut packets);
+            stream.write_all(&packets).unwrap();
+            stream
+        });
+        let mut client = Client::connect(addr, StreamKind::Public, 1).unwrap();
+        client.last_heard = Instant::now().checked_sub(2 * SERVER_SILENCE).unwrap();
+        (client, server.join().unwrap())
+    }
+
+    #[test]
+    fn what_came_while_nobody_looked_is_no_silence() {
+        let (mut client, mut server) = unread();
+        let mut packets = Vec::new();
+        soupbin::put_sequenced(b"one", &mut packets);
+        server.write_all(&packets).unwrap();
+        assert_eq!(
+            client.next_raw(Duration::ZERO).unwrap(),
+            Some((Some(1), b"one".to_vec()))
+        );
+        // The look has made the server one that was heard.
+        assert_eq!(client.next_raw(Duration::ZERO).unwrap(), None);
+    }
+
+    #[test]
+    fn a_look_that_finds_nothing_is() {
+        let (mut client, _server) = unread();
+        assert!(matches!(client.next_raw(Duration::ZERO), Err(ClientError::Silent)));
+    }
+
+    #[test]
+    fn an_end_of_session_is_no_drop() {
+        let (mut client, mut server) = unread();
+        let mut packets = Vec::new();
+        soupbin::put_sequenced(b"last", &mut packets);
+        soupbin::put_end_of_session(&mut packets);
+        server.write_all(&packets).unwrap();
+        drop(server);
+        assert_eq!(
+            client.next_raw(Duration::ZERO).unwrap(),
+            Some((Some(1), b"last".to_vec()))
+        );
+        assert!(matches!(client.next_raw(WAIT_MAX), Err(ClientError::EndOfSession)));
+        assert_eq!(client.next_seq(), 2);
     }
 }

@@ -306,6 +306,15 @@ const YOUNGER_REJECTS: &[(Reject, u16)] = &[
     (Reject::TimedOut, 3),
     (Reject::SlowConsumer, 3),
     (Reject::HeldTooMany, 3),
+    (Reject::ParamFixed, 5),
+    (Reject::WrongEpoch, 5),
+    (Reject::UnknownCandidate, 5),
+    (Reject::StakeForfeited, 5),
+    (Reject::StaleEmission, 5),
+    (Reject::OtherChain, 5),
+    (Reject::EvidenceOutOfTime, 5),
+    (Reject::NotSeated, 5),
+    (Reject::AlreadyJudged, 5),
 ];
 
 const fn since_of(reject: Reject) -> u16 {

@@ -6,6 +6,8 @@
 //! * [`sbe`]: the SBE schema and codec of the messages, inbound and outbound.
 //! * [`soupbin`]: SoupBinTCP 3.0 framing, without I/O.
 //! * [`moldudp`]: MoldUDP64 framing, without I/O.
+//! * [`arbiter`]: one stream out of lossy lines, without I/O; [`subscriber`]: the public stream over UDP.
+//! * [`book`]: the books that the public stream tells, from the beginning or from a snapshot.
 //! * [`client`]: a blocking client over TCP, with the feature `tls` under TLS 1.3 too (`tls`); [`recording`]: a session in a file.
 //! * [`layout`]: the tables from which structs, size proofs, checks and the schema are made.
 //!
@@ -17,6 +19,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("layouts are little-endian casts; a big-endian port needs conversions");
 
+pub mod arbiter;
+pub mod book;
 pub mod client;
 mod connection;
 pub mod keys;
@@ -27,5 +31,6 @@ pub mod recording;
 pub mod sbe;
 pub mod signed;
 pub mod soupbin;
+pub mod subscriber;
 #[cfg(feature = "tls")]
 pub mod tls;

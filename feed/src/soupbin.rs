@@ -17,6 +17,8 @@ pub const PACKET_MAX: usize = u16::MAX as usize;
 pub const SESSION_PRIVATE: &str = "PRIVATE";
 /// Session that carries the public feed.
 pub const SESSION_PUBLIC: &str = "PUBLIC";
+/// Session of the books: a snapshot in unsequenced messages, then the public stream from there on.
+pub const SESSION_BOOK: &str = "BOOK";
 /// Size of a login request's payload.
 const LOGIN_REQUEST: usize = 6 + 10 + 10 + 20;
 /// Size of a login acceptance's payload.

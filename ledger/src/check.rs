@@ -12,7 +12,7 @@ use thiserror::Error;
 use wattbook_types::{ChainId, Hash};
 
 use crate::block::BlockHeader;
-use crate::commits::{COMMIT_SIZE, RawCommit};
+use crate::commits::{COMMIT_SIZE, Entries, RawCommit};
 use crate::error::{Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, lock_shared, read_genesis, segment_path};
 use crate::log::{End, LOG_START, Log, recorded_segment_size};
@@ -82,7 +82,8 @@ pub fn check_in<E>(
     let _lock = lock_shared(dir)?;
     let (_, chain) = read_genesis(dir)?;
     let commits_path = dir.join(COMMITS_FILE);
-    let commits = std::fs::read(&commits_path).map_err(|source| Fault::unreadable(&commits_path, &source))?;
+    let unreadable = |source| Fault::unreadable(&commits_path, &source);
+    let mut entries = Entries::open(&commits_path, 0).map_err(unreadable)?;
     let segment_count = count_segments(dir)?;
     let mut log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
     log.archive(archive);
@@ -90,10 +91,14 @@ pub fn check_in<E>(
 
     let mut head = Head::new(chain);
     let mut tip = None;
-    for chunk in commits.chunks(COMMIT_SIZE as usize) {
+    loop {
         let (height, before) = (head.height_next, head.length);
         let fault = |kind| Fault::new(kind, &commits_path, height * COMMIT_SIZE).at_height(height);
-        let entry: RawCommit = bytemuck::try_pod_read_unaligned(chunk).map_err(|_| fault(FaultKind::FileSize))?;
+        let bytes = entries.next().map_err(unreadable)?;
+        if bytes.is_empty() {
+            break;
+        }
+        let entry: RawCommit = bytemuck::try_pod_read_unaligned(bytes).map_err(|_| fault(FaultKind::FileSize))?;
         let commit = entry.check(height, before, chain, log_key).map_err(fault)?;
         let block = head
             .next(&log, End::Published(commit.length))?

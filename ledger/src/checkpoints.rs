@@ -55,6 +55,14 @@ pub fn load(dir: &Path, size: u64) -> Result<Option<Note>, Error> {
 /// # Errors
 /// [`Error::Io`], [`Error::Note`].
 pub fn newest(dir: &Path) -> Result<Option<Note>, Error> {
+    newest_up_to(dir, u64::MAX)
+}
+
+/// The newest note kept of a tree of so many headers at most, if there is one. Its signatures are not checked.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Note`].
+pub fn newest_up_to(dir: &Path, size_max: u64) -> Result<Option<Note>, Error> {
     let folder = dir.join(CHECKPOINTS_DIR);
     let listing = match std::fs::read_dir(&folder) {
         Ok(listing) => listing,
@@ -66,7 +74,7 @@ pub fn newest(dir: &Path) -> Result<Option<Note>, Error> {
         let item = item.map_err(Error::io("list", &folder))?.path();
         let stem = item.file_stem().and_then(|stem| stem.to_str());
         let size = stem.and_then(|stem| stem.parse::<u64>().ok());
-        newest = newest.max(size.filter(|size| path(dir, *size) == item));
+        newest = newest.max(size.filter(|size| *size <= size_max && path(dir, *size) == item));
     }
     newest.map_or(Ok(None), |size| load(dir, size))
 }

@@ -11,6 +11,9 @@
 //! * Any byte of entry `h` on disk proves that block `h` was durable before.
 
 use core::mem::{offset_of, size_of};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use bytemuck::{Pod, Zeroable};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
@@ -96,9 +99,66 @@ impl RawCommit {
     }
 }
 
+/// Bytes of the commit file that are in memory at once.
+const READ_SIZE: usize = 64 << 10;
+
+/// The entries of a commit file from a height on, however many, read a piece at a time.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    file: BufReader<File>,
+    entry: [u8; COMMIT_SIZE as usize],
+}
+
+impl Entries {
+    pub(crate) fn open(path: &Path, height: u64) -> io::Result<Self> {
+        let mut file = BufReader::with_capacity(READ_SIZE, File::open(path)?);
+        file.seek(SeekFrom::Start(height * COMMIT_SIZE))?;
+        Ok(Self {
+            file,
+            entry: [0; COMMIT_SIZE as usize],
+        })
+    }
+
+    /// The bytes of the next entry: fewer where the file ends within one, none at its end.
+    pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
+        let mut len = 0;
+        while len < self.entry.len() {
+            match self.file.read(&mut self.entry[len..]) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(&self.entry[..len])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_are_read_from_any_height_to_a_part_of_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("entries");
+        let bytes: Vec<u8> = (0..READ_SIZE + 5_000)
+            .map(|at| (at / COMMIT_SIZE as usize) as u8)
+            .collect();
+        std::fs::write(&path, &bytes).unwrap();
+        for height in [0, 1, 584, 585, 586, 629, 630, 700] {
+            let from = bytes.len().min(height * COMMIT_SIZE as usize);
+            let (mut entries, mut found) = (Entries::open(&path, height as u64).unwrap(), Vec::new());
+            loop {
+                let entry = entries.next().unwrap();
+                found.extend_from_slice(entry);
+                if entry.len() < COMMIT_SIZE as usize {
+                    break;
+                }
+            }
+            assert_eq!(found, bytes[from..], "from {height}");
+        }
+    }
 
     #[test]
     fn every_flipped_byte_fails() {

@@ -91,6 +91,15 @@ pub(crate) fn lock_shared(dir: &Path) -> Result<Option<File>, Fault> {
     }
 }
 
+/// Whether a writer holds the directory. The lock is given back at once, so that no writer finds it taken for long.
+pub(crate) fn has_writer(dir: &Path) -> Result<bool, Fault> {
+    match lock_shared(dir) {
+        Ok(_) => Ok(false),
+        Err(fault) if fault.kind == FaultKind::Locked => Ok(true),
+        Err(fault) => Err(fault),
+    }
+}
+
 /// Makes the directory's entries durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir)

@@ -136,4 +136,4 @@ pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 pub use sigbus::{BusError, BusErrors};
 pub use snapshot::{SNAPSHOTS_DIR, Snapshot};
 pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};
-pub use tiles::{TilesExported, export_tiles};
+pub use tiles::{TilesExported, export_tiles, export_tiles_paced};

@@ -110,6 +110,11 @@ impl Log {
         self.archive = archive.map(Path::to_owned);
     }
 
+    /// Whether a folder of segments that were moved off is named.
+    pub(crate) const fn has_archive(&self) -> bool {
+        self.archive.is_some()
+    }
+
     /// Maps segments until there are `count`.
     pub(crate) fn map(&mut self, count: u64, writable: bool) -> Result<(), Fault> {
         for index in self.segments.len() as u64..count {
@@ -184,6 +189,14 @@ impl Log {
             let _ = slot.set(segment);
         }
         Ok(())
+    }
+
+    /// Says that the bytes `from..end` will be read; advice only, and only in the segment where they begin.
+    pub(crate) fn want(&self, from: u64, end: u64) {
+        let room = self.left(from).min(end.saturating_sub(from));
+        if room > 0 && from < self.capacity() && self.reach(from).is_ok() {
+            self.segment(from).want(from % self.segment_size, room);
+        }
     }
 
     /// The segment that holds a log offset, which has been reached.
@@ -284,6 +297,15 @@ impl Log {
             .iter()
             .position(|byte| *byte != 0)
             .map(|found| at + (start + found) as u64)
+    }
+
+    /// The first byte behind a log of length `at`, in its last segment, that is not zero.
+    pub(crate) fn nonzero_after(&self, at: u64) -> Result<Option<u64>, Fault> {
+        let left = self.left(at);
+        if left > 0 {
+            self.reach(at)?;
+        }
+        Ok(self.first_nonzero(at, left))
     }
 
     /// The frame that follows a log of length `from`; `None` at the end of the log.

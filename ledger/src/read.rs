@@ -5,18 +5,22 @@
 //!   held against its commit entry, and with it every block before.
 //! * Nothing is copied: records are the mapping's bytes, for as long as the reader lives.
 //! * What is given is committed. A live writer never changes it.
+//! * Where no writer is live, what stands behind the newest committed block is for [`Reader::left_over`] to name: readers
+//!   show the ledger before it, [`check`](crate::check()) refuses it, and opening the ledger for writing recovers it.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, fadvise};
 use wattbook_types::{ChainId, Hash};
 
 use crate::anchor::Anchor;
 use crate::block::BlockHeader;
 use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
 use crate::error::{Error, Fault, FaultKind};
-use crate::files::{COMMITS_FILE, count_segments, lock_shared, read_genesis};
+use crate::files::{COMMITS_FILE, count_segments, has_writer, lock_shared, read_genesis, segment_path};
 use crate::frame::RecordRef;
 use crate::log::{End, Frame, LOG_START, Log, recorded_segment_size};
 use crate::retention::{self, Retained};
@@ -78,10 +82,6 @@ impl Reader {
         let (genesis, chain) = read_genesis(dir)?;
         let mut log = Log::new(dir, chain, recorded_segment_size(dir, chain)?);
         log.archive(archive);
-        let headers_only = match archive {
-            Some(_) => 0,
-            None => Retained::read(dir)?.blocks(),
-        };
         let mut reader = Self {
             dir: dir.to_owned(),
             genesis,
@@ -90,7 +90,7 @@ impl Reader {
             commits: open_commits(dir)?,
             committed: None,
             end: End::Published(LOG_START),
-            headers_only,
+            headers_only: 0,
             _lock: None,
         };
         reader.refresh()?;
@@ -121,7 +121,8 @@ impl Reader {
         })
     }
 
-    /// Looks for blocks committed since; a reader of everything stays as it is. True if there are new blocks.
+    /// Looks for blocks committed, and segments moved off, since; a reader of everything stays as it is. True if there are
+    /// new blocks.
     ///
     /// # Errors
     /// [`Error::Damaged`].
@@ -132,12 +133,50 @@ impl Reader {
         let newest = newest_entry(&self.dir, &self.commits)?
             .ok_or_else(|| Fault::new(FaultKind::Unfinished, self.dir.join(COMMITS_FILE), 0))?;
         let newer = self.committed.is_none_or(|known| known.height < newest.height);
+        if !self.log.has_archive() {
+            self.headers_only = Retained::read(&self.dir)?.blocks();
+        }
         if newer {
             self.log.promise(self.log.segments_of(newest.length))?;
             self.committed = Some(newest);
             self.end = End::Published(newest.length);
         }
         Ok(newer)
+    }
+
+    /// What stands behind the newest committed block although no writer is live: part of an entry, or bytes of blocks
+    /// without one, as a crash leaves them or a file that was cut. `None` where nothing does, and beside a live writer.
+    ///
+    /// # Errors
+    /// What is wrong with the files otherwise.
+    pub fn left_over(&self) -> Result<Option<Fault>, Fault> {
+        let Some(newest) = self.committed else { return Ok(None) };
+        let found = self.behind(&newest)?;
+        if found.is_none() || has_writer(&self.dir)? {
+            return Ok(None);
+        }
+        // A writer that ended meanwhile has left what is there now.
+        match newest_entry(&self.dir, &self.commits)? {
+            Some(now) if now != newest => Ok(None),
+            _ => self.behind(&newest),
+        }
+    }
+
+    fn behind(&self, newest: &Commit) -> Result<Option<Fault>, Fault> {
+        let (path, height) = (self.dir.join(COMMITS_FILE), newest.height + 1);
+        let size = (self.commits.metadata())
+            .map_err(|source| Fault::unreadable(&path, &source))?
+            .len();
+        if size > height * COMMIT_SIZE {
+            let cut = Fault::new(FaultKind::FileSize, path, height * COMMIT_SIZE);
+            return Ok(Some(cut.at_height(height)));
+        }
+        if let Some(at) = self.log.nonzero_after(newest.length)? {
+            return Ok(Some(self.log.fault(FaultKind::Beyond, at, height)));
+        }
+        let needed = self.log.segments_of(newest.length);
+        let is_more = count_segments(&self.dir)? > needed;
+        Ok(is_more.then(|| Fault::new(FaultKind::StraySegment, segment_path(&self.dir, needed), 0)))
     }
 
     /// The chain.
@@ -201,6 +240,21 @@ impl Reader {
         } else {
             Err(Fault::new(FaultKind::CommitMismatch, path, at).at_height(height))
         }
+    }
+
+    /// Says that bytes of the log will be read, so that reads of several places run side by side; advice only.
+    pub(crate) fn want(&self, from: u64, end: u64) {
+        self.log.want(from, end);
+    }
+
+    /// Says that a block's commit entry will be read.
+    pub(crate) fn want_entry(&self, height: u64) {
+        let _ = fadvise(
+            &self.commits,
+            height * COMMIT_SIZE,
+            NonZeroU64::new(COMMIT_SIZE),
+            Advice::WillNeed,
+        );
     }
 
     /// The frame that follows a log of length `from`.

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use wattbook_types::ChainId;
 
 use crate::anchor::Anchor;
 use crate::block::BlockHeader;
-use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
+use crate::commits::{COMMIT_SIZE, Commit, Entries, RawCommit};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, read_genesis, segment_path, sync_dir};
 use crate::group::ENTRIES_UNSYNCED_MAX;
@@ -101,58 +100,49 @@ pub(crate) struct Recovered {
     pub(crate) recovery: Recovery,
 }
 
-/// Valid entries of the commit file from a height on, and the bytes after them: entries that were not durable yet, torn
-/// in any way.
-struct Entries {
-    from: u64,
-    valid: Vec<Commit>,
+/// Where the valid entries of the commit file end, and the bytes after them: entries that were not durable yet, torn in
+/// any way.
+struct Ending {
     last: Commit,
     torn: Vec<u8>,
 }
 
-/// The bytes of a file from an offset on.
-fn read_from(path: &Path, at: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(at))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// The bytes of a file from an offset on; none of one that holds more than `max`.
+fn read_from(path: &Path, at: u64, max: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len().saturating_sub(at);
+    if size > max {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; size as usize];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(Some(bytes))
 }
 
-fn read_entries(dir: &Path, chain: ChainId, key: &SigningKey, from: u64) -> Result<Entries, Fault> {
+fn read_entries(dir: &Path, chain: ChainId, key: &SigningKey, from: u64) -> Result<Ending, Fault> {
     let path = dir.join(COMMITS_FILE);
-    let bytes = read_from(&path, from * COMMIT_SIZE).map_err(|source| Fault::unreadable(&path, &source))?;
+    let unreadable = |source| Fault::unreadable(&path, &source);
+    let mut entries = Entries::open(&path, from).map_err(unreadable)?;
     let public = key.verifying_key();
-    let (mut valid, mut last, mut wrong) = (Vec::new(), None, FaultKind::Unfinished);
-    for (height, chunk) in (from..).zip(bytes.chunks_exact(COMMIT_SIZE as usize)) {
-        let entry: RawCommit = bytemuck::pod_read_unaligned(chunk);
-        let before = last.map_or(LOG_START, |commit: Commit| commit.length);
-        match entry.check(height, before, chain, &public) {
-            Ok(commit) => {
-                valid.push(commit);
-                last = Some(commit);
-            }
+    let (mut last, mut wrong): (Option<Commit>, _) = (None, FaultKind::Unfinished);
+    let mut next = from;
+    while let Ok(entry) = bytemuck::try_pod_read_unaligned::<RawCommit>(entries.next().map_err(unreadable)?) {
+        let before = last.map_or(LOG_START, |commit| commit.length);
+        match entry.check(next, before, chain, &public) {
+            Ok(commit) => last = Some(commit),
             Err(kind) => {
                 wrong = kind;
                 break;
             }
         }
+        next += 1;
     }
-    let next = from + valid.len() as u64;
     let at = next * COMMIT_SIZE;
-    let torn = bytes[valid.len() * COMMIT_SIZE as usize..].to_vec();
-    match last {
-        // No more entries are ever not durable: whatever is damaged before them was not torn.
-        Some(_) if torn.len() as u64 > ENTRIES_UNSYNCED_MAX * COMMIT_SIZE => {
-            Err(Fault::new(wrong, path, at).at_height(next))
-        }
-        Some(last) => Ok(Entries {
-            from,
-            valid,
-            last,
-            torn,
-        }),
-        None => Err(Fault::new(wrong, path, at).at_height(next)),
+    // No more entries are ever not durable: whatever is damaged before them was not torn.
+    let torn = read_from(&path, at, ENTRIES_UNSYNCED_MAX * COMMIT_SIZE).map_err(unreadable)?;
+    match (last, torn) {
+        (Some(last), Some(torn)) => Ok(Ending { last, torn }),
+        _ => Err(Fault::new(wrong, path, at).at_height(next)),
     }
 }
 
@@ -192,8 +182,8 @@ fn usable_segments(
 }
 
 /// Refuses torn bytes that the writer could not have left: each is zero or what the entry of its block says.
-fn prove_torn(dir: &Path, entries: &Entries, kept: &[Commit], chain: ChainId, key: &SigningKey) -> Result<(), Fault> {
-    let height = entries.from + entries.valid.len() as u64;
+fn prove_torn(dir: &Path, entries: &Ending, kept: &[Commit], chain: ChainId, key: &SigningKey) -> Result<(), Fault> {
+    let height = entries.last.height + 1;
     let fault = |kind, byte: usize| {
         let place = height * COMMIT_SIZE + byte as u64;
         Fault::new(kind, dir.join(COMMITS_FILE), place).at_height(place / COMMIT_SIZE)
@@ -244,7 +234,15 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> 
     };
     let mut head = anchor.map_or_else(|| Head::new(chain), |anchor| anchor.head.clone());
     let mut tip = anchor.map(|anchor| anchor.tip);
-    for commit in &entries.valid {
+    let path = dir.join(COMMITS_FILE);
+    let unreadable = |source| Fault::unreadable(&path, &source);
+    let mut valid = Entries::open(&path, from).map_err(unreadable)?;
+    for _ in from..=committed.height {
+        // Its signature was checked above, and nobody else writes: the lock is held.
+        let Ok(entry) = bytemuck::try_pod_read_unaligned::<RawCommit>(valid.next().map_err(unreadable)?) else {
+            return Err(mismatch(head.height_next).into());
+        };
+        let commit = entry.commit();
         if tip.is_some_and(|tip| tip.height == commit.height) {
             // The block of the anchor: its bytes have been read, and the log key stands behind them here.
             if (head.parent, head.length) != (commit.digest, commit.length) {
@@ -289,7 +287,6 @@ pub(crate) fn recover(dir: &Path, key: &SigningKey, anchor: Option<&Anchor>) -> 
     }
     log.remove_beyond(needed, on_disk)?;
     log.sync(committed.length, head.length)?;
-    let path = dir.join(COMMITS_FILE);
     let commits = File::options()
         .read(true)
         .write(true)

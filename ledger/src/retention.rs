@@ -22,7 +22,7 @@ use thiserror::Error;
 use wattbook_types::ChainId;
 
 use crate::block::{HEADER_SIZE, RawBlockHeader, block_digest};
-use crate::commits::{COMMIT_SIZE, Commit, RawCommit};
+use crate::commits::{COMMIT_SIZE, Commit, Entries, RawCommit};
 use crate::error::{Error, Fault, FaultKind};
 use crate::files::{COMMITS_FILE, count_segments, lock_exclusive, read_genesis, segment_path, sync_dir};
 use crate::log::{End, Log, recorded_segment_size};
@@ -351,17 +351,18 @@ fn headers(
     key: &VerifyingKey,
 ) -> Result<(u64, Vec<u8>), RetainError> {
     let path = dir.join(COMMITS_FILE);
-    let entries = std::fs::read(&path).map_err(|error| Fault::unreadable(&path, &error))?;
+    let unreadable = |error| Fault::unreadable(&path, &error);
+    let mut entries = Entries::open(&path, 0).map_err(unreadable)?;
     let mut log = Log::new(dir, chain, size);
     log.promise(count_segments(dir)?)?;
     let (mut head, mut raw) = (Head::new(chain), Vec::new());
-    for chunk in entries.chunks_exact(COMMIT_SIZE as usize) {
-        if head.length >= first * size {
+    while head.length < first * size {
+        // What follows the last whole entry is not committed.
+        let Ok(entry) = bytemuck::try_pod_read_unaligned::<RawCommit>(entries.next().map_err(unreadable)?) else {
             break;
-        }
+        };
         let (height, at) = (head.height_next, head.length);
         let fault = |kind| Fault::new(kind, &path, height * COMMIT_SIZE).at_height(height);
-        let entry: RawCommit = bytemuck::pod_read_unaligned(chunk);
         let commit = entry.check(height, at, chain, key).map_err(fault)?;
         if height < before.blocks {
             let bytes = kept(dir, chain, &commit)?;

@@ -7,11 +7,12 @@
 //! # Invariants
 //! * The checkpoint is replaced last, when every tile is durable, so whoever reads it finds every tile it needs.
 //! * Whoever writes holds the folder's lock.
-//! * A run writes what the folder lacks. It refuses a folder whose checkpoint is of another log.
+//! * A run writes what the folder lacks, also where the run before was ended within. It refuses a folder whose checkpoint is of another log.
 //! * A partial tile goes only when the full one stands in its place.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoints::{lock, read, replace, write};
@@ -57,12 +58,31 @@ fn tile_path(dir: &Path, kind: &str, number: u64, width: u64) -> PathBuf {
     path.join(last)
 }
 
+/// What reading a header costs at most, bytes: a page of the log, which it shares with nothing else that is read.
+const HEADER_READ_SIZE: u64 = 4_096;
+
 /// Writes the tiles of a checkpoint below `dir`, or those that an earlier run did not.
 ///
 /// # Errors
 /// [`Error::Note`] if the folder's checkpoint or `note` is of another log, [`Error::NoBlock`] if `note` is beyond the
 /// ledger, [`Error::Damaged`], [`Error::Io`].
 pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: &Path) -> Result<TilesExported, Error> {
+    let exported = export_tiles_paced(index, reader, note, dir, |_| ControlFlow::Continue(()))?;
+    Ok(exported.unwrap_or_default())
+}
+
+/// Writes tiles as [`export_tiles`] does, and tells `pace` how many bytes each step has read or written at most; it may
+/// wait, or end the run: then the folder is as served as before, and the answer is `None`.
+///
+/// # Errors
+/// As [`export_tiles`].
+pub fn export_tiles_paced(
+    index: &mut HeaderIndex,
+    reader: &Reader,
+    note: &Note,
+    dir: &Path,
+    mut pace: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<TilesExported>, Error> {
     let size = note.checkpoint().size;
     index.sound(reader, |index| index.owns(reader, note.checkpoint(), reader.dir()))?;
     let _lock = lock(dir)?;
@@ -86,7 +106,13 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
             fresh.merge(&older);
         }
     }
-    index.sound(reader, |index| index.nodes_hold(reader, from, size))?;
+    for start in (from..size).step_by(TILE_WIDTH as usize) {
+        let end = size.min(start + TILE_WIDTH);
+        index.sound(reader, |index| index.nodes_hold(reader, start, end))?;
+        if pace((end - start) * HEADER_READ_SIZE).is_break() {
+            return Ok(None);
+        }
+    }
     let index = &*index;
     let mut done = TilesExported {
         from,
@@ -97,7 +123,7 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
     let mut put = |kind: &str, level: u32, item: &PutItem<'_>| {
         let (from, size) = (from >> (8 * level), size >> (8 * level));
         if from == size {
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         for number in from / TILE_WIDTH..size.div_ceil(TILE_WIDTH) {
             let start = number * TILE_WIDTH;
@@ -106,6 +132,9 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
             (start..start + width).try_for_each(|at| item(at, &mut bytes))?;
             let path = tile_path(dir, kind, number, width);
             replace(&path, &bytes)?;
+            if pace(bytes.len() as u64).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
             let above = path.ancestors().skip(1).take_while(|folder| folder.starts_with(dir));
             folders.extend(above.map(Path::to_owned));
             done.files += 1;
@@ -113,25 +142,31 @@ pub fn export_tiles(index: &mut HeaderIndex, reader: &Reader, note: &Note, dir: 
                 superseded.push(tile_path(dir, kind, number, 0));
             }
         }
-        Ok::<(), Error>(())
+        Ok::<_, Error>(ControlFlow::Continue(()))
     };
-    put("entries", 0, &|height, bytes| {
+    let entries = put("entries", 0, &|height, bytes| {
         let (_, raw) = index.header(reader, height)?;
         bytes.extend_from_slice(&(raw.len() as u16).to_be_bytes());
         bytes.extend_from_slice(&raw);
         Ok(())
     })?;
+    if entries.is_break() {
+        return Ok(None);
+    }
     for level in 0..TILE_LEVELS {
-        put(&level.to_string(), level, &|n, bytes| {
+        let hashes = put(&level.to_string(), level, &|n, bytes| {
             bytes.extend_from_slice(&index.node(8 * level, n)?.0);
             Ok(())
         })?;
+        if hashes.is_break() {
+            return Ok(None);
+        }
     }
     folders.iter().try_for_each(|folder| sync_dir(folder))?;
     write(&checkpoint_path, fresh.to_string().as_bytes())?;
     // Under the checkpoint before, these were still asked for.
     superseded.iter().try_for_each(|partial| drop_partial(partial))?;
-    Ok(done)
+    Ok(Some(done))
 }
 
 /// Removes the folder of a tile's partial versions; `partial` is any of them.

@@ -70,6 +70,28 @@ fn a_second_process_reads_while_the_writer_writes() {
 }
 
 #[test]
+fn an_index_that_is_ahead_of_a_reader_is_used_up_to_what_it_reads() {
+    let dir = TempDir::new().unwrap();
+    let mut store = build(dir.path(), 20);
+    let before = Reader::open(dir.path()).unwrap();
+    for height in 21..=40 {
+        append(&mut store, &payloads(height));
+    }
+    store.commit().unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    let ahead = HeaderIndex::open(&reader).unwrap();
+    assert!(ahead.is_writer() && ahead.size() == 41);
+    assert_eq!(ahead.length().unwrap(), reader.committed().unwrap().length);
+    let mut index = HeaderIndex::begin(&before);
+    assert!(!index.is_writer() && index.size() == 21);
+    assert!(!index.extend(&before).unwrap(), "nothing is missing");
+    assert_eq!(index.blocks(&before, 0).unwrap().count(), 21);
+    // Whoever came second writes once the first has gone.
+    drop(ahead);
+    assert!(HeaderIndex::begin(&reader).is_writer());
+}
+
+#[test]
 fn records_are_found_by_sequence_and_by_key() {
     let dir = TempDir::new().unwrap();
     drop(build(dir.path(), 60));

@@ -2,20 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it has nothing to unwrap")]
 
 mod support;
+#[path = "foreign/tiles.rs"]
+mod tiles;
 
-use std::path::Path;
+use std::ops::ControlFlow;
 
 use ed25519_dalek::SigningKey;
-use signed_note::{StandardVerifier, VerifierList};
 use tempfile::TempDir;
-use tlog_tiles::{Tile, TileHashReader, TileReader};
 use wattbook_ledger::{
     COMMIT_SIZE, COMMITS_FILE, Error, FaultKind, HeaderIndex, INDEX_DIR, KeyIndex, KeyKind, Note, NoteError, NoteKey,
-    Reader, RecordProof, Store, check_consistency, checkpoints, export_tiles, origin,
+    Reader, RecordProof, Store, check_consistency, checkpoints, export_tiles, export_tiles_paced, origin,
 };
 use wattbook_types::tree::leaf_hash;
 
 use support::{append, build, key, payloads};
+use tiles::audit;
 
 fn log_key(reader: &Reader) -> NoteKey {
     NoteKey::log(origin("10YTEST", reader.chain()), key().verifying_key())
@@ -243,59 +244,6 @@ fn cosignatures_are_checked_and_kept() {
     );
 }
 
-/// Tiles of a folder, for the foreign reader.
-struct Folder<'a>(&'a Path);
-
-impl TileReader for Folder<'_> {
-    fn height(&self) -> u8 {
-        8
-    }
-
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::tlog::Error> {
-        let read = |tile: &Tile| {
-            // The crate writes paths of the older Go form, `tile/8/<level>/...`.
-            let path = tile.path().replacen("tile/8/", "tile/", 1);
-            std::fs::read(self.0.join(path)).map_err(|_| tlog_tiles::tlog::Error::InvalidTile)
-        };
-        tiles.iter().map(read).collect()
-    }
-
-    fn save_tiles(&self, _: &[Tile], _: &[Vec<u8>]) {}
-}
-
-/// Verifies a folder of tiles as `tlog_tiles` and `signed_note` understand it; headers of some blocks.
-fn audit(dir: &Path, vkey: &str, some: &[u64]) -> Result<Vec<Vec<u8>>, String> {
-    let text = std::fs::read(dir.join("checkpoint")).map_err(|error| error.to_string())?;
-    let note = signed_note::Note::from_bytes(&text).map_err(|error| error.to_string())?;
-    let verifier = StandardVerifier::new(vkey).map_err(|error| error.to_string())?;
-    let (by, _) = note
-        .verify(&VerifierList::new(vec![Box::new(verifier)]))
-        .map_err(|error| error.to_string())?;
-    assert_eq!(by.len(), 1);
-    let checkpoint = tlog_tiles::Checkpoint::from_bytes(note.text()).map_err(|error| error.to_string())?;
-    let tiles = Folder(dir);
-    let reader = TileHashReader::new(checkpoint.size(), *checkpoint.hash(), &tiles);
-    let mut entries = Vec::new();
-    for &height in some {
-        let path = tlog_tiles::prove_record(checkpoint.size(), height, &reader).map_err(|error| error.to_string())?;
-        let bundle = height / 256;
-        let whole = dir.join(format!("tile/entries/{bundle:03}"));
-        let partial = dir.join(format!("tile/entries/{bundle:03}.p/{}", checkpoint.size() % 256));
-        let bytes = std::fs::read(whole)
-            .or_else(|_| std::fs::read(partial))
-            .map_err(|error| error.to_string())?;
-        let entry = bytes.chunks(354).nth((height % 256) as usize).unwrap();
-        if entry[..2] != 352u16.to_be_bytes() {
-            return Err("the length of an entry".to_owned());
-        }
-        let leaf = tlog_tiles::record_hash(&entry[2..]);
-        tlog_tiles::check_record(&path, checkpoint.size(), *checkpoint.hash(), height, leaf)
-            .map_err(|error| error.to_string())?;
-        entries.push(entry[2..].to_vec());
-    }
-    Ok(entries)
-}
-
 #[test]
 fn foreign_crates_verify_tiles_as_they_grow_and_refuse_a_flipped_byte() {
     let dir = TempDir::new().unwrap();
@@ -316,7 +264,7 @@ fn foreign_crates_verify_tiles_as_they_grow_and_refuse_a_flipped_byte() {
         assert_eq!(done.files == 0, blocks == 0);
         exported = size;
         let some = [0, 1, size / 2, size - 1];
-        let entries = audit(out.path(), &vkey, &some).unwrap();
+        let entries = audit(out.path(), &vkey, |_| some.to_vec()).unwrap();
         for (height, entry) in some.into_iter().zip(entries) {
             assert_eq!(index.header(&reader, height).unwrap().1, entry);
         }
@@ -345,9 +293,53 @@ fn foreign_crates_verify_tiles_as_they_grow_and_refuse_a_flipped_byte() {
             let every: Vec<u64> = (0..256)
                 .step_by(if name == "tile/entries/000" { 1 } else { 51 })
                 .collect();
-            assert!(audit(out.path(), &vkey, &every).is_err(), "{name}, byte {at}");
+            assert!(
+                audit(out.path(), &vkey, |_| every.clone()).is_err(),
+                "{name}, byte {at}"
+            );
         }
         std::fs::write(&path, &sound).unwrap();
+    }
+}
+
+#[test]
+fn a_run_of_tiles_that_was_ended_is_gone_on_with() {
+    let (dir, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut store = build(dir.path(), 1);
+    grow(&mut store, 100);
+    let mut reader = Reader::open(dir.path()).unwrap();
+    let mut index = HeaderIndex::open(&reader).unwrap();
+    let vkey = log_key(&reader).to_string();
+    let first = checkpoint(&mut index, &reader, 102);
+    export_tiles(&mut index, &reader, &first, out.path()).unwrap();
+    grow(&mut store, 500);
+    reader.refresh().unwrap();
+    index.extend(&reader).unwrap();
+    let second = checkpoint(&mut index, &reader, 602);
+    let every = |size| (0..size).collect();
+    for steps in 1.. {
+        let mut left = steps;
+        let done = export_tiles_paced(&mut index, &reader, &second, out.path(), |size| {
+            assert!(size > 0 && size <= 1 << 20);
+            left -= 1;
+            if left == 0 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        // What is served is what was, until all is there.
+        let size = if let Some(done) = done.unwrap() {
+            assert_eq!((done.from, done.to), (102, 602));
+            assert!(steps > 5, "{steps}");
+            602
+        } else {
+            102
+        };
+        assert_eq!(audit(out.path(), &vkey, every).unwrap().len(), size);
+        if size == 602 {
+            return;
+        }
     }
 }
 
@@ -446,7 +438,7 @@ fn records_follow_from_any_number_on() {
     assert!(!by_kind.extend(&reader, &index).unwrap());
     grow(&mut store, 20);
     reader.refresh().unwrap();
-    while index.extend_by(&reader, 7).unwrap() {}
+    while index.extend_by(&reader, 700).unwrap() {}
     assert!(by_kind.extend(&reader, &index).unwrap());
     let last = store.next_seq() - 1;
     let all: Vec<_> = (reader.blocks().map(Result::unwrap).flat_map(|block| block.records)).collect();

@@ -63,6 +63,10 @@ fn what_is_left_starts_proves_and_says_what_is_missing() {
         )
     };
 
+    // Readers that look while segments move: one whose index is whole, one whose index is being made.
+    let mut looked = Reader::open(&dir).unwrap();
+    let whole_index = HeaderIndex::open(&Reader::open(&dir).unwrap()).unwrap();
+
     // Too few kept: as far as the snapshot allows, and it is said.
     let moved = retain(&dir, archive.path(), 1, &public).unwrap();
     let first = (at - 1) / 4096;
@@ -73,6 +77,18 @@ fn what_is_left_starts_proves_and_says_what_is_missing() {
     );
     assert!(moved.to_string().contains("the snapshot of block 45 needs"), "{moved}");
     assert!(!dir.join("00000000.seg").exists() && archive.path().join("00000000.seg").exists());
+    assert_eq!(whole_index.header(&looked, 0).unwrap().0.height, 0);
+    drop(whole_index);
+    std::fs::remove_dir_all(dir.join(INDEX_DIR)).unwrap();
+    let mut young = HeaderIndex::begin(&looked);
+    assert_eq!(
+        fault(young.extend_by(&looked, 1).unwrap_err()).kind,
+        FaultKind::MovedOff
+    );
+    assert!(!looked.refresh().unwrap());
+    while young.extend_by(&looked, 1_000).unwrap() {}
+    assert_eq!(young.size(), BLOCKS + 1);
+    drop(young);
     let again = retain(&dir, archive.path(), 1, &public).unwrap();
     assert_eq!((again.segments, again.first, again.blocks), (0, first, moved.blocks));
 

@@ -14,8 +14,8 @@ use crate::{Error, cpu, nanos};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 use wattbook_feed::keys::{BlsSecret, KeyRole};
@@ -195,6 +195,7 @@ fn measure(backend: Backend, shape: Shape, packet: &[u8], leaves: u32, args: &Ar
         listener,
         jobs: jobs_in,
         outbound,
+        drained: Weak::new(),
         bell: Bell::new().map_err(Error::io("event of the ingest stage"))?,
         settings,
         tls: None,

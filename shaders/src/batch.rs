@@ -76,17 +76,20 @@ pub(crate) fn check_alone(item: &Item<'_>, dst: &[u8], stats: &mut Stats) -> Res
 }
 
 fn check_batch(items: &[Item<'_>], dst: &[u8], path: &mut Path, stats: &mut Stats) -> Vec<Result<(), SignatureError>> {
-    let points = path.prepare(items, dst);
-    check_points(items, dst, points, false, path, stats)
+    let pool = path.pool().clone();
+    pool.run(|| {
+        let points = path.prepare(items, dst);
+        check_points(items, dst, points, None, path, stats)
+    })
 }
 
-/// blst's verdict on every item, whose points are known as far as their signatures have any; whether it is known that
-/// not all hold.
+/// blst's verdict on every item, whose points are known as far as their signatures have any; what a check of all points
+/// has found, where there was one that does not hold.
 pub(crate) fn check_points(
     items: &[Item<'_>],
     dst: &[u8],
     points: Vec<Option<Points>>,
-    is_suspect: bool,
+    found: Option<Found>,
     path: &mut Path,
     stats: &mut Stats,
 ) -> Vec<Result<(), SignatureError>> {
@@ -124,7 +127,7 @@ pub(crate) fn check_points(
         path,
     };
     prepared.sort_by_key(|item| item.source);
-    batch.resolve(&prepared, is_suspect, &mut verdicts, stats);
+    batch.resolve(&prepared, found, &mut verdicts, stats);
     verdicts
 }
 
@@ -142,15 +145,15 @@ impl Batch<'_> {
     fn resolve(
         &mut self,
         prepared: &[Prepared],
-        is_suspect: bool,
+        found: Option<Found>,
         verdicts: &mut [Result<(), SignatureError>],
         stats: &mut Stats,
     ) {
         // BOUND: a part is at most split at every second level off the middle, so the stack stays logarithmic.
         let mut parts = vec![Part {
             range: 0..prepared.len(),
-            is_suspect,
-            are_in_g1: false,
+            is_suspect: found.is_some(),
+            are_in_g1: found == Some(Found::Fails),
         }];
         while let Some(Part {
             range,
@@ -317,19 +320,20 @@ mod tests {
             path: &mut path,
         };
         let [good, exchanged] = prepared;
-        let mut holds = |part: &[Prepared], top: [i32; 2]| {
+        let mut holds = |part: &[Prepared], second: [i32; 2]| {
             let part: Vec<&Prepared> = part.iter().collect();
             let trit = |item: usize, j: usize| match j {
-                0 => 1,
-                89 => top[item],
-                _ => j as i32 % 3 - 1,
+                0 => second[0] * item as i32,
+                89 => second[1] * item as i32,
+                _ => 0,
             };
             let coefficients = Coefficients::from_trits(2, trit);
             batch.holds_under(&part, false, &coefficients, &mut Stats::default()) == Found::Holds
         };
-        assert!(holds(&good, [1, 1]) && holds(&good, [1, -1]) && holds(&good, [0, -1]));
-        assert!(holds(&exchanged, [1, 1]) && holds(&exchanged, [-1, -1]));
-        assert!(!holds(&exchanged, [1, 0]) && !holds(&exchanged, [0, -1]));
+        // The first item's coefficient is one; the second's is this, or has lambda 3^44 beside it.
+        assert!(holds(&good, [1, 0]) && holds(&good, [1, -1]) && holds(&good, [0, 0]) && holds(&good, [-1, 1]));
+        assert!(holds(&exchanged, [1, 0]));
+        assert!(!holds(&exchanged, [0, 0]) && !holds(&exchanged, [-1, 0]) && !holds(&exchanged, [1, 1]));
         for are_in_g1 in [false, true] {
             let mut found = |part: &[Prepared]| batch.holds(part, are_in_g1, &mut Stats::default());
             assert_eq!((found(&exchanged), found(&good)), (Found::Fails, Found::Holds));

@@ -6,7 +6,7 @@
 //!   formula used here holds on a curve of odd order, and a component outside the subgroup is invisible to the pairing.
 #![allow(unsafe_code)]
 
-use blst::{blst_p1, blst_p1_affine, blst_p2_affine};
+use blst::{blst_p1, blst_p1_affine, blst_p2, blst_p2_affine};
 use core::ptr;
 
 /// Size of a scalar of [`msm`].
@@ -93,6 +93,14 @@ pub(crate) fn add(a: &blst_p1, b: &blst_p1) -> blst_p1 {
     out
 }
 
+/// `a + b`, as [`add`] does it.
+pub(crate) fn add_affine(a: &blst_p1, b: &blst_p1_affine) -> blst_p1 {
+    let mut out = blst_p1::default();
+    // SAFETY: as in `add`.
+    unsafe { blst::blst_p1_add_or_double_affine(&mut out, a, b) };
+    out
+}
+
 /// `2 * a`.
 pub(crate) fn double(a: &blst_p1) -> blst_p1 {
     let mut out = blst_p1::default();
@@ -102,6 +110,7 @@ pub(crate) fn double(a: &blst_p1) -> blst_p1 {
 }
 
 /// Sign and magnitude of a two's complement number, least significant limb first.
+#[cfg(test)]
 pub(crate) fn magnitude(value: [u64; 3]) -> (bool, [u64; 3]) {
     let is_negative = (value[2] as i64) < 0;
     let mut carry = is_negative;
@@ -114,21 +123,23 @@ pub(crate) fn magnitude(value: [u64; 3]) -> (bool, [u64; 3]) {
 }
 
 /// The low bytes of a number below 2^144.
+#[cfg(test)]
 pub(crate) fn scalar_bytes(magnitude: [u64; 3]) -> [u8; SCALAR_SIZE] {
     let bytes = magnitude.map(u64::to_le_bytes);
     core::array::from_fn(|at| bytes[at / 8][at % 8])
 }
 
-/// `h^-1 * a` for a point of the subgroup, h = 0xd201000000010001 being the effective cofactor of RFC 9380 8.8.1.
+/// The inverse modulo r of the effective cofactor h = 0xd201000000010001 of RFC 9380 8.8.1, little-endian.
+const COFACTOR_INVERSE: [u8; 32] = [
+    0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00, 0x00, 0xfd, 0x89, 0x01, 0x48, 0x00, 0x14, 0x35, 0xd3, 0x9e,
+    0x93, 0x39, 0x0b, 0xe8, 0xa5, 0x47, 0x7d, 0x9d, 0x29, 0x53, 0xa7, 0xed, 0x73,
+];
+
+/// `h^-1 * a` for a point of the subgroup.
 pub(crate) fn divide_by_cofactor(a: &blst_p1) -> blst_p1 {
-    /// The inverse of h modulo r, little-endian.
-    const INVERSE: [u8; 32] = [
-        0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0x00, 0x00, 0xfd, 0x89, 0x01, 0x48, 0x00, 0x14, 0x35, 0xd3,
-        0x9e, 0x93, 0x39, 0x0b, 0xe8, 0xa5, 0x47, 0x7d, 0x9d, 0x29, 0x53, 0xa7, 0xed, 0x73,
-    ];
     let mut out = blst_p1::default();
     // SAFETY: the pointers are those of live values; 255 bits are read of 256.
-    unsafe { blst::blst_p1_mult(&mut out, a, INVERSE.as_ptr(), 255) };
+    unsafe { blst::blst_p1_mult(&mut out, a, COFACTOR_INVERSE.as_ptr(), 255) };
     out
 }
 
@@ -142,6 +153,18 @@ pub(crate) fn is_in_g1(a: &blst_p1) -> bool {
 pub(crate) fn g2_generator() -> blst_p2_affine {
     // SAFETY: blst returns the address of a constant that lives as long as the program.
     unsafe { *blst::blst_p2_affine_generator() }
+}
+
+/// `h^-1` times the generator of G2: who pairs with it need not divide the other point.
+pub(crate) fn g2_generator_by_cofactor() -> blst_p2_affine {
+    let (mut point, mut product, mut out) = (blst_p2::default(), blst_p2::default(), blst_p2_affine::default());
+    // SAFETY: the pointers are those of live values; 255 bits are read of 256.
+    unsafe {
+        blst::blst_p2_from_affine(&mut point, &g2_generator());
+        blst::blst_p2_mult(&mut product, &point, COFACTOR_INVERSE.as_ptr(), 255);
+        blst::blst_p2_to_affine(&mut out, &product);
+    }
+    out
 }
 
 #[cfg(test)]

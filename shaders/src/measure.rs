@@ -200,7 +200,7 @@ impl Rivals<'_> {
     pub fn grouped(&self) -> Option<Duration> {
         let (len, keys) = (self.digests.len(), self.inputs.keys.len());
         let start = Instant::now();
-        let prepared = self.pool.map_runs(len, RUN_MAX, |run| {
+        let prepared = self.pool.map_runs(len, (1, RUN_MAX), |run| {
             let points = |i: usize| -> Option<(blst_p1_affine, blst_p1)> {
                 let signature = Signature::sig_validate(&self.inputs.signatures[i], true).ok()?;
                 Some((signature.into(), curve::hash_to_g1(&self.digests[i].0, SIGNATURE_DST)))
@@ -218,11 +218,11 @@ impl Rivals<'_> {
             })
             .collect();
         let share = len.div_ceil(self.pool.threads());
-        let sums = self
-            .pool
-            .map_runs(len, share, |run| curve::msm(&signatures[run.clone()], &scalars[run]));
+        let sums = self.pool.map_runs(len, (1, share), |run| {
+            curve::msm(&signatures[run.clone()], &scalars[run])
+        });
         let total = sums.into_iter().reduce(|a, b| curve::add(&a, &b))?;
-        let parts = self.pool.map_runs(keys, RUN_MAX, |run| {
+        let parts = self.pool.map_runs(keys, (1, RUN_MAX), |run| {
             let mut pairing = Pairing::new(true, SIGNATURE_DST);
             for k in run {
                 let own: Vec<usize> = (k..len).step_by(keys).collect();
@@ -251,7 +251,7 @@ impl Rivals<'_> {
         let len = self.digests.len();
         let all = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
         let start = Instant::now();
-        let decompressed = self.pool.map_runs(len, RUN_MAX, |run| {
+        let decompressed = self.pool.map_runs(len, (1, RUN_MAX), |run| {
             let signature = |bytes: &[u8; SIGNATURE_SIZE]| Signature::uncompress(bytes).ok();
             self.inputs.signatures[run]
                 .iter()
@@ -298,7 +298,7 @@ impl Rivals<'_> {
 
     fn batch_parts(&self, signatures: &[Signature]) -> bool {
         let share = signatures.len().div_ceil(self.pool.threads());
-        let parts = self.pool.map_runs(signatures.len(), share, |run| {
+        let parts = self.pool.map_runs(signatures.len(), (1, share), |run| {
             let mut pairing = Pairing::new(true, SIGNATURE_DST);
             for i in run {
                 let (key, point) = (self.key(i).point(), blst_p1_affine::from(signatures[i]));

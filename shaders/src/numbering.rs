@@ -12,6 +12,8 @@ use std::collections::hash_map::Entry;
 
 /// Items that one thread numbers before runs are joined.
 const RUN_MAX: usize = 1 << 14;
+/// Fewest items that a thread is woken for.
+const RUN_MIN: usize = 1 << 9;
 
 /// A batch's keys.
 #[derive(Debug, Default)]
@@ -53,7 +55,7 @@ impl<'a> Numbers<'a> {
 impl<'a> Numbering<'a> {
     /// The numbering of the items' keys.
     pub(crate) fn new(pool: &Pool, items: &[Item<'a>]) -> Self {
-        let runs = pool.map_runs(items.len(), RUN_MAX, |run| {
+        let runs = pool.map_runs(items.len(), (RUN_MIN, RUN_MAX), |run| {
             let mut numbers = Numbers::default();
             let of_item: Vec<u32> = items[run].iter().map(|item| numbers.number(item.key)).collect();
             (numbers.keys, of_item)

@@ -1,16 +1,19 @@
 //! Which path the signatures of a batch take. Verdicts do not depend on it, only time does.
 //!
 //! # Method
-//! A path costs a fixed time, a time per signature and a time per key ([`Cost`]); [`Rates::measure`] finds them out in
-//! a moment, and every batch corrects them by how long it took. The cheapest path by these figures is taken.
+//! A path costs a fixed time, a time per signature and a time per key ([`Cost`]), a short batch on the CPU others than a
+//! long one; [`Verifier::calibrate`](crate::Verifier::calibrate) finds them out in a moment, and every batch corrects them
+//! by how long it took. The cheapest path by these figures is taken, at any length.
 
+use crate::batch::ALONE_MAX;
+use crate::rlc;
 use core::fmt;
 use core::time::Duration;
 
 /// Which path signatures take.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Policy {
-    /// One by one up to two signatures; from three the cheapest by measured rates, in a batch where nothing was measured.
+    /// The cheapest by measured rates; where nothing was measured, one by one up to two signatures and else in a batch.
     #[default]
     Auto,
     /// Always one by one.
@@ -103,31 +106,39 @@ pub struct Rates {
     pub batch: Option<Cost>,
     /// In a batch on the device.
     pub gpu: Option<Cost>,
-    /// Corrections by what batches took, in the order of the paths; zero stands for none.
-    scales: [u64; 3],
+    /// In a batch on the CPU of at most [`Self::SHORT_MAX`] signatures; as a longer one where it is not known.
+    pub short: Option<Cost>,
+    /// Corrections by what batches took, in the order of the paths, then of short batches; zero stands for none.
+    scales: [u64; 4],
 }
 
 impl Rates {
+    /// Signatures of a short batch at most: each is tested for its subgroup by itself.
+    pub const SHORT_MAX: usize = rlc::TRITS;
+
     /// Rates without corrections.
     pub const fn new(one_by_one: Option<Cost>, batch: Option<Cost>, gpu: Option<Cost>) -> Self {
         Self {
             one_by_one,
             batch,
             gpu,
-            scales: [0; 3],
+            short: None,
+            scales: [0; 4],
         }
     }
 
-    const fn cost(&self, route: Route) -> Option<Cost> {
+    /// What a path costs for `len` signatures, and the place of its correction.
+    const fn cost(&self, route: Route, len: usize) -> (Option<Cost>, usize) {
         match route {
-            Route::OneByOne => self.one_by_one,
-            Route::Batch => self.batch,
-            Route::Gpu => self.gpu,
+            Route::Batch if len <= Self::SHORT_MAX && self.short.is_some() => (self.short, 3),
+            Route::OneByOne => (self.one_by_one, 0),
+            Route::Batch => (self.batch, 1),
+            Route::Gpu => (self.gpu, 2),
         }
     }
 
-    fn scale(&self, route: Route) -> u64 {
-        match self.scales[route as usize] {
+    const fn scale(&self, place: usize) -> u64 {
+        match self.scales[place] {
             0 => SCALE_ONE,
             scale => scale,
         }
@@ -135,11 +146,11 @@ impl Rates {
 
     /// The time that `len` signatures of `keys` keys are expected to take, ns.
     pub fn expect_ns(&self, route: Route, len: usize, keys: usize) -> Option<u64> {
-        let plain = self.cost(route)?.of(len, keys);
-        Some(plain.saturating_mul(self.scale(route)) / SCALE_ONE)
+        let (cost, place) = self.cost(route, len);
+        Some(cost?.of(len, keys).saturating_mul(self.scale(place)) / SCALE_ONE)
     }
 
-    /// The cheapest path; in a batch on the CPU if nothing is known.
+    /// The cheapest path; if nothing is known one by one up to two signatures, else in a batch on the CPU.
     pub fn cheapest(&self, len: usize, keys: usize) -> Route {
         let known = |route| Some((self.expect_ns(route, len, keys)?, route));
         let routes = [Route::Batch, Route::Gpu, Route::OneByOne];
@@ -147,30 +158,39 @@ impl Rates {
             .into_iter()
             .filter_map(known)
             .min_by_key(|(expected, _)| *expected);
-        best.map_or(Route::Batch, |(_, route)| route)
+        match best {
+            Some((_, route)) => route,
+            None if len <= ALONE_MAX => Route::OneByOne,
+            None => Route::Batch,
+        }
     }
 
     /// Learns from a batch that took `time`; what is not taken for long is slowly believed again.
     pub fn learn(&mut self, route: Route, len: usize, keys: usize, time: Duration) {
-        for other in [Route::OneByOne, Route::Batch, Route::Gpu] {
-            let scale = self.scale(other);
-            self.scales[other as usize] = (scale * 63 + SCALE_ONE) / 64;
+        for place in 0..self.scales.len() {
+            self.scales[place] = (self.scale(place) * 63 + SCALE_ONE) / 64;
         }
-        let Some(expected) = self.cost(route).map(|cost| cost.of(len, keys).max(1)) else {
+        let (Some(cost), place) = self.cost(route, len) else {
             return;
         };
+        let expected = cost.of(len, keys).max(1);
         let found = time.as_nanos().saturating_mul(u128::from(SCALE_ONE)) / u128::from(expected);
         let found = u64::try_from(found).unwrap_or(u64::MAX).clamp(SCALES.0, SCALES.1);
-        self.scales[route as usize] = (self.scale(route) * 7 + found) / 8;
+        self.scales[place] = (self.scale(place) * 7 + found) / 8;
     }
 }
 
 impl fmt::Display for Rates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut before = "";
-        for route in [Route::OneByOne, Route::Batch, Route::Gpu] {
-            if let Some(cost) = self.cost(route) {
-                write!(f, "{before}{}: {cost}", route.name())?;
+        for (name, cost) in [
+            (Route::OneByOne.name(), self.one_by_one),
+            ("short batch", self.short),
+            (Route::Batch.name(), self.batch),
+            (Route::Gpu.name(), self.gpu),
+        ] {
+            if let Some(cost) = cost {
+                write!(f, "{before}{name}: {cost}")?;
                 before = "; ";
             }
         }
@@ -205,7 +225,28 @@ mod tests {
         assert_eq!(cpu.cheapest(4_096, 16), Route::Batch);
         let slow = Rates::new(RATES.one_by_one, RATES.batch, Some(cost(40_000, 500, 150)));
         assert_eq!(slow.cheapest(1 << 20, 1), Route::Batch);
-        assert_eq!(Rates::default().cheapest(1 << 20, 1), Route::Batch);
+        let unknown = [1, 2, 3, 1 << 20].map(|len| Rates::default().cheapest(len, 1));
+        assert_eq!(unknown, [Route::OneByOne, Route::OneByOne, Route::Batch, Route::Batch]);
+    }
+
+    /// A short batch has a cost of its own, learned apart from that of a long one.
+    #[test]
+    fn short_batches_have_their_own_cost() {
+        let mut rates = RATES;
+        rates.short = Some(cost(600, 80, 60));
+        let routes = [1, 2, 90, 91].map(|len| rates.cheapest(len, len));
+        assert_eq!(routes, [Route::Batch; 4]);
+        for _ in 0..40 {
+            rates.learn(Route::Batch, 2, 2, Duration::from_millis(4));
+        }
+        assert_eq!(
+            (rates.cheapest(2, 2), rates.cheapest(91, 91)),
+            (Route::OneByOne, Route::Batch)
+        );
+        assert_eq!(
+            rates.expect_ns(Route::Batch, 91, 1),
+            RATES.expect_ns(Route::Batch, 91, 1)
+        );
     }
 
     #[test]

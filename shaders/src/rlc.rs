@@ -4,11 +4,14 @@
 //! serves two purposes: the *combinations* `C_j = sum_i t_ij S_i`, each tested for its subgroup, and the *total*
 //! `sum_i r_i S_i = sum_j 3^j C_j`, which enters the pairing equation.
 //!
+//! A *short* part, whose signatures are tested one by one, needs no combinations. Its coefficients are
+//! `s_i = sum_j<45 3^j (t_ij + lambda t_i(j+45))`, lambda being the eigenvalue of the curve's endomorphism, but for the
+//! first item's, which is one ([`Coefficients::factor`]).
+//!
 //! # Layout
 //! The trits of an item fall into [`Width::windows`] windows of [`Width::trits`] each. The digit of a window is the
 //! integer its trits spell, `-half..=half`; of its value only the magnitude chooses a bucket, so a window has
-//! [`Width::half`] buckets and an item of a negative digit enters with its point negated. Whoever keeps a bucket per
-//! unsigned digit `digit + half` gets the same sums by [`fold`].
+//! [`Width::half`] buckets and an item of a negative digit enters with its point negated.
 //!
 //! # Invariants
 //! * `r_i = PRF(fresh OS key || transcript, i)` (PROTOCOL 5). A key is drawn from the operating system for every single
@@ -23,6 +26,11 @@
 //! all ninety combinations are in the subgroup with probability at most 3^-90. If all `T_i` are zero and some item does
 //! not hold, at most one value of its `r_i` modulo r satisfies the equation, and the 3^90 < r values of `r_i` differ
 //! modulo r: again at most 3^-90. A batch that is not good has one of the two faults, so no independence is needed.
+//!
+//! In a short part all `T_i` are known to be zero. If an item but the first does not hold, at most one value of its `s_i`
+//! satisfies the equation, and again the 3^90 values differ: from `a + b lambda = 0` modulo r follows
+//! `a^2 - a b + b^2 = 0` modulo r, as `lambda^2 + lambda + 1 = 0`, and for differences of halves, below 2^72, it is an
+//! equation of integers, which only a = b = 0 solves. If only the first does not hold, the equation never does.
 
 use crate::batch::Item;
 use crate::cpu::Pool;
@@ -33,6 +41,8 @@ use wattbook_types::{Hash, sha256};
 
 /// Items that a thread hashes at a time.
 const RUN_MAX: usize = 1 << 12;
+/// Fewest items that a thread is woken for.
+const RUN_MIN: usize = 1 << 7;
 /// Trits of a coefficient.
 pub(crate) const TRITS: usize = 90;
 /// Trits of a digit as drawn.
@@ -84,6 +94,31 @@ impl Width {
     }
 }
 
+/// Whole digits in each half of a coefficient; the one between is shared.
+const HALF_DIGITS: usize = WIDE_DIGITS / 2;
+
+/// `a + b lambda`, lambda being what the endomorphism of E1 is on the subgroup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Factor([i128; 2]);
+
+impl Factor {
+    /// One.
+    pub(crate) const ONE: Self = Self([1, 0]);
+    /// Bits of a half's magnitude, which is at most `(3^45 - 1) / 2`.
+    pub(crate) const BITS: usize = 71;
+
+    /// `a` and `b`.
+    pub(crate) const fn halves(&self) -> [i128; 2] {
+        self.0
+    }
+
+    /// The factor of these halves.
+    #[cfg(test)]
+    pub(crate) const fn of(halves: [i128; 2]) -> Self {
+        Self(halves)
+    }
+}
+
 /// The coefficients of one check.
 pub(crate) struct Coefficients {
     /// Digits base 3^10, the first the least, trits 0, 1, 2 for -1, 0, 1.
@@ -104,7 +139,7 @@ impl Coefficients {
         let keyed = Sha256::new().chain_update(key).chain_update(transcript.0);
         Some(Self {
             wide: pool
-                .map_runs(indices.len(), RUN_MAX, |run| {
+                .map_runs(indices.len(), (RUN_MIN, RUN_MAX), |run| {
                     indices[run].iter().map(|index| prf(&keyed, *index)).collect::<Vec<_>>()
                 })
                 .concat(),
@@ -125,6 +160,27 @@ impl Coefficients {
             Width::Two => u32::from(self.wide[item][window / 5]) / [1, 9, 81, 729, 6561][window % 5] % 9,
         };
         unsigned as i32 - width.half() as i32
+    }
+
+    /// The halves of `s_i`, the coefficient of a short part.
+    pub(crate) fn factor(&self, item: usize) -> Factor {
+        let base = i128::from(WIDE_BASE);
+        let (low, high) = self.wide[item].split_at(HALF_DIGITS);
+        let spell = |digits: &[u16]| {
+            let signed = digits
+                .iter()
+                .map(|digit| i128::from(*digit) - Width::Ten.half() as i128);
+            signed.rev().fold(0, |value, digit| value * base + digit)
+        };
+        // The middle digit is shared: its five lower trits end the first half, the upper ones begin the second.
+        let (split, half) = (Width::Five.half() as u16 * 2 + 1, Width::Five.half() as i128);
+        let (middle, high) = (high[0], &high[1..]);
+        let lower = i128::from(middle % split) - half;
+        let upper = i128::from(middle / split) - half;
+        Factor([
+            spell(low) + lower * base.pow(HALF_DIGITS as u32),
+            upper + i128::from(split) * spell(high),
+        ])
     }
 
     /// `r_i`, two's complement, least significant limb first; its magnitude is below 2^142.
@@ -212,19 +268,6 @@ fn prf(keyed: &Sha256, index: usize) -> [u16; WIDE_DIGITS] {
         }
     }
     digits
-}
-
-/// Sums per magnitude from sums per unsigned digit: `out[m - 1] = sums[half + m] - sums[half - m]`.
-///
-/// # Panics
-/// If there is not one sum per unsigned digit.
-#[allow(dead_code, reason = "for paths that keep a bucket per unsigned digit")]
-pub(crate) fn fold(width: Width, sums: &[blst_p1]) -> Vec<blst_p1> {
-    let half = width.half();
-    assert_eq!(sums.len(), 2 * half + 1, "one sum per unsigned digit");
-    (1..=half)
-        .map(|m| curve::add(&sums[half + m], &curve::negate(sums[half - m])))
-        .collect()
 }
 
 /// The combinations of one window's trits, the least significant first, from its bucket sums: `sums[m - 1]` is the sum
@@ -367,6 +410,12 @@ mod tests {
         fn digits_of_every_width_spell_the_scalar(trits in trits()) {
             let coefficients = Coefficients::from_trits(trits.len(), |item, j| trits[item][j]);
             prop_assert_eq!(coefficients.len(), trits.len());
+            for (item, trits) in trits.iter().enumerate() {
+                let spell = |trits: &[i32]| trits.iter().rev().fold(0i128, |value, trit| 3 * value + i128::from(*trit));
+                let halves = coefficients.factor(item).halves();
+                prop_assert_eq!(halves, [spell(&trits[..TRITS / 2]), spell(&trits[TRITS / 2..])]);
+                prop_assert!(halves.iter().all(|half| half.unsigned_abs() < 1 << Factor::BITS));
+            }
             // Modulo 2^128, by wrapping arithmetic.
             let spell = |digits: &mut dyn Iterator<Item = i32>, base: i128| {
                 let digits: Vec<i32> = digits.collect();
@@ -406,7 +455,11 @@ mod tests {
                     let slot = &mut unsigned[(coefficients.digit(item, window, width) + half) as usize];
                     *slot = curve::add(slot, point);
                 }
-                let out = combinations(width, fold(width, &unsigned));
+                let signed = (1..=half as usize).map(|m| {
+                    let (plus, minus) = (unsigned[half as usize + m], unsigned[half as usize - m]);
+                    curve::add(&plus, &curve::negate(minus))
+                });
+                let out = combinations(width, signed.collect());
                 for (trit, combination) in out.iter().enumerate() {
                     let expected = points
                         .iter()

@@ -1,6 +1,6 @@
 //! Envelopes in, verdicts out.
 
-use crate::batch::{self, ALONE_MAX, Item};
+use crate::batch::{self, Item};
 use crate::calibration;
 use crate::cpu::Path;
 use crate::gpu::pairing::Pairings;
@@ -20,6 +20,8 @@ use wattbook_types::{ChainId, Hash};
 pub const DEVICE_KEYS_MAX: usize = 1 << 17;
 /// Headers that a thread hashes at a time.
 const RUN_MAX: usize = 1 << 10;
+/// Fewest headers that a thread is woken for.
+const RUN_MIN: usize = 1 << 7;
 /// Leaves of a batch from which hashing them on a device is worth the way there.
 const LEAVES_FOR_DEVICE: usize = 1 << 15;
 
@@ -221,13 +223,16 @@ impl Verifier {
     pub fn calibrate(&mut self) -> &Rates {
         let mut rates = Rates::default();
         for route in [Route::OneByOne, Route::Batch, Route::Gpu] {
-            let cost = calibration::measure(|items, stats| self.check_by(route, items, stats), route);
+            let sizes = calibration::sizes(route);
+            let cost = calibration::measure(|items, stats| self.check_by(route, items, stats), sizes);
             match route {
                 Route::OneByOne => rates.one_by_one = cost,
                 Route::Batch => rates.batch = cost,
                 Route::Gpu => rates.gpu = cost,
             }
         }
+        let check = |items: &[Item<'_>], stats: &mut Stats| self.check_by(Route::Batch, items, stats);
+        rates.short = calibration::measure(check, calibration::SHORT);
         self.rates = rates;
         &self.rates
     }
@@ -272,7 +277,7 @@ impl Verifier {
         // Hashing a leaf costs a thousandth of checking a signature, so trees go first.
         let faults = self.faults_of_trees(&batch);
         let pool = self.path.pool();
-        let digests = pool.map_runs(batch.len(), RUN_MAX, |run| {
+        let digests = pool.map_runs(batch.len(), (RUN_MIN, RUN_MAX), |run| {
             let digest = |envelope: &E| envelope.candidate().header.digest(chain);
             batch[run].iter().map(digest).collect::<Vec<Hash>>()
         });
@@ -348,7 +353,6 @@ impl Verifier {
     /// The path that `len` signatures of `keys` keys would take now.
     pub fn route_of(&self, len: usize, keys: usize) -> Route {
         match self.policy {
-            Policy::Auto if len <= ALONE_MAX => Route::OneByOne,
             Policy::Auto => self.rates.cheapest(len, keys),
             Policy::OneByOne => Route::OneByOne,
             Policy::Gpu if self.gpu.is_some() => Route::Gpu,

@@ -166,9 +166,10 @@ fn rates_choose_the_path() {
             .with_rates(Rates::new(alone, batch, gpu));
         assert_eq!(verdicts(&mut verifier, &envelopes), expected, "{route:?}");
         assert_eq!(verifier.stats().routed[route as usize], 22);
-        // Two are never worth a batch.
-        verdicts(&mut verifier, &envelopes[..2]);
-        assert!(verifier.stats().routed[0] >= 2);
+        // Of two both are sound, or their signatures would not be looked at.
+        let two: Vec<Envelope> = (1..=2).map(|seed| Signer::new(seed).envelope(1, 1, 0)).collect();
+        assert_eq!(verdicts(&mut verifier, &two), [Verdict::Valid; 2]);
+        assert_eq!(verifier.stats().routed[route as usize], 24, "two go by the rates, too");
     }
 }
 
@@ -176,9 +177,12 @@ fn rates_choose_the_path() {
 fn calibration_finds_what_is_there() {
     let mut verifier = Verifier::new(Policy::Auto);
     let rates = *verifier.calibrate();
-    assert!(rates.one_by_one.is_some() && rates.batch.is_some() && rates.gpu.is_none());
+    assert!(rates.one_by_one.is_some() && rates.batch.is_some() && rates.short.is_some() && rates.gpu.is_none());
     for route in [Route::OneByOne, Route::Batch] {
-        assert!(rates.expect_ns(route, 4_096, 16) > Some(0), "{route:?}");
+        assert!(
+            [1, 64, 4_096].map(|len| rates.expect_ns(route, len, 1) > Some(0)) == [true; 3],
+            "{route:?}"
+        );
     }
     assert_eq!(
         verifier.stats().signatures_checked,

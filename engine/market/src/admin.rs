@@ -25,7 +25,9 @@ impl Market {
         if self.state.accounts.get(id).is_some() {
             return Err(Reject::AlreadyRegistered);
         }
-        if self.state.keys.contains(&registration.public_key) {
+        let dpos = self.state.dpos.as_deref();
+        let is_ballot_key = dpos.is_some_and(|dpos| dpos.has_ballot_key(&registration.public_key));
+        if is_ballot_key || self.state.keys.contains(&registration.public_key) {
             return Err(Reject::KeyTaken);
         }
         if (registration.meters.iter()).any(|meter| self.state.meters.get(meter.meter).is_some()) {
@@ -102,6 +104,9 @@ impl Market {
         pending.insert(param, configure.value);
         let candidate = with_pending(&self.state.params, &pending).ok_or(Reject::ParamOutOfBounds)?;
         candidate.check().map_err(|_| Reject::ParamOutOfBounds)?;
+        if param.is_fixed() {
+            return Err(Reject::ParamFixed);
+        }
         self.state.pending_params = pending;
         self.out.push(Event::Configured {
             param,

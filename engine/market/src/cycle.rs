@@ -5,6 +5,7 @@ use crate::cep;
 use crate::contract::{Border, Contract};
 use crate::market::{Market, Refusal};
 use crate::reputation::{percentiles, reputation};
+use crate::state::MINTS;
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::params::FloorRule;
 use wattbook_types::units::{NS_PER_S, PPM_ONE};
@@ -64,7 +65,7 @@ impl Market {
         let epoch = (time.get() - self.state.genesis_time.get()) / epoch_ns;
         if epoch != self.state.supply.epoch {
             self.state.supply.epoch = epoch;
-            self.state.supply.minted_in_epoch = [0; 3];
+            self.state.supply.minted_in_epoch = [0; MINTS];
         }
     }
 

@@ -10,7 +10,7 @@
 //! magic 8 "wattimg1" | page...      page = len u32 | beside_len u32 | page [len] | beside [beside_len]
 //! ```
 //! Pages are those of the root (module `state`), in the order globals, params, profiles, accounts, groups, meters, lows,
-//! then contract by contract. What stands beside a page is what the page binds by a digest or leaves to the log:
+//! turns, seats, electors, then contract by contract. What stands beside a page is what the page binds by a digest or leaves to the log:
 //!
 //! | beside | what |
 //! |---|---|
@@ -20,6 +20,7 @@
 
 use crate::accounts::AccountIndex;
 use crate::contract::Contract;
+use crate::dpos::page::{electors_page, seats_page as delegate_seats_page, turns_page};
 use crate::market::Market;
 use crate::page::{
     ACCOUNTS_PER_PAGE, Marks, Page, accounts_page, book_page, deals_page, groups_page, header_page, meters_page, pages,
@@ -53,6 +54,9 @@ enum Section {
     Groups,
     Meters,
     Lows,
+    Turns,
+    DelegateSeats,
+    Electors,
     Header,
     Standing,
     Stakes,
@@ -64,7 +68,7 @@ enum Section {
 }
 
 /// The sections outside contracts, and those of a contract.
-const COMMON: [Section; 7] = [
+const COMMON: [Section; 10] = [
     Section::Globals,
     Section::Params,
     Section::Profiles,
@@ -72,6 +76,9 @@ const COMMON: [Section; 7] = [
     Section::Groups,
     Section::Meters,
     Section::Lows,
+    Section::Turns,
+    Section::DelegateSeats,
+    Section::Electors,
 ];
 const OF_CONTRACT: [Section; 8] = [
     Section::Header,
@@ -146,7 +153,8 @@ impl Capture {
             };
             match marks(state, contract, section) {
                 Some(marks) => marks.list().iter().for_each(|number| again(*number as usize)),
-                None => again(0),
+                None if section_len(state, contract, section) != 0 => again(0),
+                None => {}
             }
         }
         let mut size = 0;
@@ -230,6 +238,8 @@ fn section_len(state: &State, contract: Option<&Contract>, section: Section) -> 
         (Section::Accounts, _) => state.accounts.len().div_ceil(ACCOUNTS_PER_PAGE),
         (Section::Groups, _) => pages(state.groups.len()),
         (Section::Meters, _) => pages(state.meters.list().len()),
+        (Section::Turns | Section::DelegateSeats, _) => usize::from(state.dpos.is_some()),
+        (Section::Electors, _) => state.dpos.as_deref().map_or(0, |dpos| pages(dpos.electors.len())),
         (Section::Standing, Some(c)) => pages(c.standing_by_account().len()),
         (Section::Stakes, Some(c)) => pages(c.stakes().len()),
         (Section::Deals, Some(c)) => pages(c.deals.len()),
@@ -245,6 +255,7 @@ fn marks<'a>(state: &'a State, contract: Option<&'a Contract>, section: Section)
         (Section::Accounts, _) => &state.accounts.changed,
         (Section::Groups, _) => &state.groups.changed,
         (Section::Meters, _) => &state.meters.changed,
+        (Section::Electors, _) => return state.dpos.as_deref().map(|dpos| &dpos.changed),
         (Section::Standing, Some(c)) => &c.changed.standing,
         (Section::Stakes, Some(c)) => &c.changed.stakes,
         (Section::Deals, Some(c)) => &c.changed.deals,
@@ -256,7 +267,16 @@ fn marks<'a>(state: &'a State, contract: Option<&'a Contract>, section: Section)
 /// A page and what stands beside it.
 fn encode(state: &State, contract: Option<&Contract>, section: Section, number: usize) -> Box<[u8]> {
     let (mut page, mut beside) = (Page(Vec::new()), Page(Vec::new()));
+    if let Some(dpos) = state.dpos.as_deref() {
+        match section {
+            Section::Turns => page = turns_page(dpos, &state.supply),
+            Section::DelegateSeats => page = delegate_seats_page(dpos),
+            Section::Electors => electors_page(page.begin(13, 0, number), rows(&dpos.electors, number)),
+            _ => {}
+        }
+    }
     match (section, contract) {
+        (Section::Turns | Section::DelegateSeats | Section::Electors, _) => {}
         (Section::Params, _) => page = state.params_page(),
         (Section::Profiles, _) => profile_page(&mut page, number, &state.accounts),
         (Section::Accounts, _) => {

@@ -2,7 +2,7 @@
 //!
 //! # Contract
 //! [`Market::apply`] is the only door: a command either changes the state and yields events, or is refused and changes
-//! nothing. [`Market::end_block`] closes a block. The same commands give the same events and the same root, on every
+//! nothing. [`Market::end_block`] closes a block, [`Market::end_block_by`] one of a committee. The same commands give the same events and the same root, on every
 //! machine.
 //!
 //! # Invariants
@@ -16,7 +16,7 @@
 //! `cycle` the timetable · `sealed` seals, reveals, rounds · `settle` meters, settlement, ratings · `round` one sealed round,
 //! `snapshot` one about to be matched ·
 //! `book` the continuous book · `reputation` Eq 4 · `cep` the equilibrium price · `account`, `accounts`, `nonce` who
-//! takes part · `contract`, `contracts` what is traded · `state`, `page` the root · `image` every page at one block, `restore` the state from one · `lookup` places by key · `names` orders by name.
+//! takes part · `dpos` stake, votes, seats, failures · `contract`, `contracts` what is traded · `state`, `page` the root · `image` every page at one block, `restore` the state from one · `lookup` places by key · `names` orders by name.
 
 pub mod account;
 pub mod accounts;
@@ -26,6 +26,7 @@ pub mod cep;
 pub mod contract;
 pub mod contracts;
 mod cycle;
+pub mod dpos;
 pub mod image;
 mod lookup;
 mod market;
@@ -42,6 +43,7 @@ pub mod state;
 mod trade;
 
 pub use cycle::TICK_MAX_NS;
+pub use dpos::{BadTurn, BlockEnd};
 pub use image::Image;
 pub use market::{Genesis, Market, Refusal};
 pub use restore::Unfit;

@@ -8,7 +8,7 @@ use wattbook_types::command::Cancel;
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::{
     ChainId, Command, ContractId, Envelope, Event, Hash, Item, OrderId, Param, Params, Registration, Reject, TimeNs,
-    digest, tree,
+    Turn, digest, tree,
 };
 
 /// What a chain starts from.
@@ -59,6 +59,8 @@ pub struct Market {
     pub(crate) ticked: TimeNs,
     /// Ends of blocks so far: tells the items of the block under way from earlier ones.
     block: u32,
+    /// Whether the block under way carries more than Ticks.
+    pub(crate) carries: bool,
 }
 
 impl Market {
@@ -92,6 +94,7 @@ impl Market {
             records: Vec::new(),
             ticked,
             block: 0,
+            carries: false,
         }
     }
 
@@ -135,18 +138,27 @@ impl Market {
             Command::Envelope(envelope) => self.envelope(envelope),
             Command::Reveal(reveal) => self.reveal(reveal),
             Command::Tick(time) => self.tick(*time),
+            Command::Evidence(evidence) => self.convict(evidence),
         };
+        self.carries |= done.is_ok() && !matches!(command, Command::Tick(_));
         core::mem::swap(&mut self.out, events);
         debug_assert!(done.is_ok() || events.len() == before, "a refusal says nothing");
         self.assert_conserved_by_touched(supply_before);
         done
     }
 
-    /// Ends the block `height`: names the deals to countersign and returns those events.
+    /// Ends the block `height` of a node that runs alone: names the deals to countersign and returns those events.
     ///
     /// # Panics
-    /// If money or energy is not conserved over the whole state.
+    /// If money or energy is not conserved over the whole state, or a committee sits: then the header says whose turn
+    /// it was ([`Self::end_block_by`]).
     pub fn end_block(&mut self, height: u64) -> Vec<Event> {
+        let ended = self.end_block_by(&Turn::alone(height));
+        ended.expect("INVARIANT: a committee's blocks end by turn").events
+    }
+
+    /// Closes a block once its turn has been taken.
+    pub(crate) fn close_block(&mut self, height: u64) -> Vec<Event> {
         self.state.height = height;
         self.block = self.block.wrapping_add(1);
         let with_deals = self
@@ -200,7 +212,7 @@ impl Market {
         });
     }
 
-    fn assert_conserved_by_touched(&mut self, supply_before: i128) {
+    pub(crate) fn assert_conserved_by_touched(&mut self, supply_before: i128) {
         let money = self.state.accounts.settle_touched();
         let supply = self.state.supply.outstanding() - supply_before;
         assert_eq!(
@@ -283,6 +295,9 @@ impl Market {
             Item::Meter(reading) => self.read_meter(who, reading),
             Item::Configure(configure) => self.configure(who, configure),
             Item::Order(order) => self.market_order(who, order),
+            Item::Vote(vote) => self.vote(who, vote),
+            Item::Emission(statement) => self.state_emission(who, statement),
+            Item::Candidacy(candidacy) => self.stand(who, candidacy),
             Item::Refused(reject) => Err(*reject),
         }
     }

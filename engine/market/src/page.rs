@@ -3,7 +3,8 @@
 use crate::accounts::{AccountIndex, Accounts};
 use crate::book::{Book, Standing};
 use crate::contract::{Contract, DealState, Stake};
-use crate::state::{MeterState, State};
+use crate::dpos::page::{electors_page, seats_page as seats_page_of, turns_page};
+use crate::state::{MINTS, MINTS_ALWAYS, MeterState, State};
 use std::collections::BTreeMap;
 use wattbook_book::Handle;
 use wattbook_types::tree::{self, CachedTree};
@@ -100,6 +101,8 @@ pub(crate) struct Trees {
     meters: Section,
     groups: Section,
     lows: Option<Hash>,
+    seats: Option<Hash>,
+    electors: Section,
     contracts: BTreeMap<ContractId, ContractTrees>,
 }
 
@@ -125,6 +128,8 @@ impl Trees {
             meters: section(),
             groups: section(),
             lows: None,
+            seats: None,
+            electors: section(),
             contracts: BTreeMap::new(),
         }
     }
@@ -182,7 +187,7 @@ fn alone(kept: &mut Option<Hash>, changed: bool, leaf: impl FnOnce() -> Hash) ->
 pub(crate) struct Page(pub(crate) Vec<u8>);
 
 impl Page {
-    fn new(tag: u8, key: u64, number: usize) -> Self {
+    pub(crate) fn new(tag: u8, key: u64, number: usize) -> Self {
         let mut page = Self(Vec::new());
         page.begin(tag, key, number);
         page
@@ -211,7 +216,7 @@ impl Page {
     pub(crate) fn i64(&mut self, value: i64) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
-    fn i128(&mut self, value: i128) -> &mut Self {
+    pub(crate) fn i128(&mut self, value: i128) -> &mut Self {
         self.bytes(&value.to_le_bytes())
     }
     pub(crate) fn hash(&mut self, value: &Hash) -> &mut Self {
@@ -260,7 +265,18 @@ impl State {
                 contract_root(contract, trees.or_insert_with(|| ContractTrees::new(kept)))
             })
             .collect();
-        tree::root_of_hashes([
+        let delegates = self.dpos.as_deref().map(|dpos| {
+            let of_electors =
+                |page: &mut Page, number| electors_page(page.begin(13, 0, number), rows(&dpos.electors, number));
+            tree::root_of_hashes([
+                turns_page(dpos, &self.supply).leaf(),
+                alone(&mut trees.seats, dpos.seats_changed, || seats_page_of(dpos).leaf()),
+                trees
+                    .electors
+                    .root(pages(dpos.electors.len()), &dpos.changed, of_electors),
+            ])
+        });
+        let sections = [
             self.globals_page().leaf(),
             self.params_page().leaf(),
             trees.accounts.root(
@@ -277,7 +293,8 @@ impl State {
             trees
                 .groups
                 .root(pages(self.groups.len()), &self.groups.changed, of_groups),
-        ])
+        ];
+        tree::root_of_hashes(sections.into_iter().chain(delegates))
     }
 
     /// Takes every mark off.
@@ -287,6 +304,10 @@ impl State {
         self.meters.changed.clear();
         self.groups.changed.clear();
         self.lows_changed = false;
+        if let Some(dpos) = self.dpos.as_deref_mut() {
+            dpos.changed.clear();
+            dpos.seats_changed = false;
+        }
         for contract in self.contracts.iter_mut() {
             contract.changed.clear();
             contract.book.changed.clear();
@@ -305,7 +326,8 @@ impl State {
             .u64(self.height);
         page.flag(self.grid.is_some()).u64(self.grid.map_or(0, |id| id.get()));
         let supply = &self.supply;
-        for minted in supply.minted.iter().chain(&supply.minted_in_epoch) {
+        let always = |sums: &[i128; MINTS]| sums.iter().take(MINTS_ALWAYS).copied().collect::<Vec<_>>();
+        for minted in &[always(&supply.minted), always(&supply.minted_in_epoch)].concat() {
             page.i128(*minted);
         }
         page.i128(supply.burned).u64(supply.epoch);
@@ -314,13 +336,12 @@ impl State {
 
     pub(crate) fn params_page(&self) -> Page {
         let mut page = Page::new(2, 0, 0);
-        for param in Param::ALL {
-            page.u32(*param as u32).i64(self.params.get(*param));
-        }
+        let put = |page: &mut Page, (param, value)| _ = page.u32(param as u32).i64(value);
+        let mut listed = self.params.listed();
+        (listed.by_ref().take(Param::LISTED_ALWAYS)).for_each(|set| put(&mut page, set));
         page.len(self.pending_params.len());
-        for (param, value) in &self.pending_params {
-            page.u32(*param as u32).i64(*value);
-        }
+        (self.pending_params.iter()).for_each(|(param, value)| put(&mut page, (*param, *value)));
+        listed.for_each(|set| put(&mut page, set));
         page
     }
 
@@ -433,7 +454,8 @@ fn contract_root(c: &Contract, trees: &mut ContractTrees) -> Hash {
 pub(crate) fn header_page(c: &Contract) -> Page {
     let mut page = Page::new(16, c.id.get(), 0);
     page.u8(c.phase as u8).u16(c.round).flag(c.halted);
-    for param in Param::ALL {
+    // What came later is no matter of a contract.
+    for param in &Param::ALL[..Param::LISTED_ALWAYS] {
         page.i64(c.params.get(*param));
     }
     page.option(c.floor.map(|p| p.get()))

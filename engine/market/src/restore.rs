@@ -10,13 +10,14 @@ use crate::account::{Account, Profile};
 use crate::accounts::{AccountIndex, Accounts};
 use crate::book::{Order, Standing};
 use crate::contract::{Batch, Contract, DealState, DealStatus, Mark, Position, SealState, Stake};
+use crate::dpos;
 use crate::image::{MAGIC, unzigzag};
 use crate::market::Market;
 use crate::nonce::{NONCE_WINDOW, Nonces};
 use crate::page::{ACCOUNTS_PER_PAGE, ROWS_PER_PAGE};
 use crate::reputation::{CycleRecord, Traded, Window};
 use crate::round::Place;
-use crate::state::{MeterState, State, Supply};
+use crate::state::{MINTS_ALWAYS, MeterState, State, Supply};
 use core::fmt;
 use std::collections::BTreeMap;
 use wattbook_types::command::Reading;
@@ -46,7 +47,7 @@ impl fmt::Display for Unfit {
 impl std::error::Error for Unfit {}
 
 /// Takes little-endian fields off the front; `None` where the bytes run out or say what cannot be.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
@@ -54,13 +55,13 @@ impl<'a> Fields<'a> {
         self.0 = rest;
         Some(field)
     }
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
     }
-    fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         self.array().map(u8::from_le_bytes)
     }
-    fn flag(&mut self) -> Option<bool> {
+    pub(crate) fn flag(&mut self) -> Option<bool> {
         match self.u8()? {
             0 => Some(false),
             1 => Some(true),
@@ -70,19 +71,19 @@ impl<'a> Fields<'a> {
     fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
     }
-    fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
     fn i32(&mut self) -> Option<i32> {
         self.array().map(i32::from_le_bytes)
     }
-    fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
     fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_le_bytes)
     }
-    fn i128(&mut self) -> Option<i128> {
+    pub(crate) fn i128(&mut self) -> Option<i128> {
         self.array().map(i128::from_le_bytes)
     }
     fn hash(&mut self) -> Option<Hash> {
@@ -100,7 +101,7 @@ impl<'a> Fields<'a> {
     fn price(&mut self) -> Option<Price> {
         self.i32().map(Price::new)
     }
-    fn participant(&mut self) -> Option<ParticipantId> {
+    pub(crate) fn participant(&mut self) -> Option<ParticipantId> {
         self.u64().map(ParticipantId::new)
     }
     fn option(&mut self) -> Option<Option<i64>> {
@@ -108,7 +109,7 @@ impl<'a> Fields<'a> {
         Some(is_some.then_some(value))
     }
     /// A number of things that take at least `size` bytes each.
-    fn len(&mut self, size: usize) -> Option<usize> {
+    pub(crate) fn len(&mut self, size: usize) -> Option<usize> {
         let len = usize::try_from(self.u64()?).ok()?;
         (len.checked_mul(size)? <= self.0.len()).then_some(len)
     }
@@ -136,11 +137,11 @@ impl<'a> Fields<'a> {
     fn self_trade(&mut self) -> Option<SelfTrade> {
         SelfTrade::ALL.get(usize::from(self.u8()?)).copied()
     }
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
     /// As many as there are, to the last byte.
-    fn all<T>(&mut self, mut one: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(crate) fn all<T>(&mut self, mut one: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let mut list = Vec::new();
         while !self.is_empty() {
             list.push(one(self)?);
@@ -280,13 +281,20 @@ impl Market {
 fn state(pages: &mut Pages<'_>) -> Option<State> {
     let mut state = pages.single(1, 0, |page| globals(&mut page.body))?;
     pages.single(2, 0, |page| {
-        for param in Param::ALL {
+        for param in &Param::ALL[..Param::LISTED_ALWAYS] {
             let (id, value) = (page.body.u32()?, page.body.i64()?);
             (id == *param as u32 && state.params.set(*param, value)).then_some(())?;
         }
         for _ in 0..page.body.len(12)? {
             let param = Param::from_id(page.body.u32()?)?;
             state.pending_params.insert(param, page.body.i64()?);
+        }
+        let mut last = Param::LISTED_ALWAYS as u32;
+        while !page.body.is_empty() {
+            let (id, value) = (page.body.u32()?, page.body.i64()?);
+            let param = Param::from_id(id).filter(|param| id > last && param.default_value() != value)?;
+            state.params.set(param, value).then_some(())?;
+            last = id;
         }
         Some(())
     })?;
@@ -333,6 +341,22 @@ fn state(pages: &mut Pages<'_>) -> Option<State> {
         }
         Some(())
     })?;
+    if pages.peek() == Some((11, 0)) {
+        let mut sums = [0; 4];
+        let turns = pages.single(11, 0, |page| dpos::page::turns(&mut page.body, &mut sums))?;
+        let [packing, verifying, packing_in_epoch, verifying_in_epoch] = sums;
+        let (supply, work) = (&mut state.supply, MINTS_ALWAYS..);
+        supply.minted[work.clone()].copy_from_slice(&[packing, verifying]);
+        supply.minted_in_epoch[work].copy_from_slice(&[packing_in_epoch, verifying_in_epoch]);
+        let accounts = &state.accounts;
+        let mut dpos = pages.single(12, 0, |page| dpos::page::seats(&mut page.body, turns, accounts))?;
+        dpos.electors = pages.section(13, 0, ROWS_PER_PAGE, |page, _| {
+            dpos::page::elector(&mut page.body, accounts)
+        })?;
+        (dpos.electors.len() <= accounts.len()).then_some(())?;
+        (0..dpos.electors.len()).for_each(|slot| dpos.changed.mark_row(slot));
+        state.dpos = Some(Box::new(dpos));
+    }
     while let Some((16, id)) = pages.peek() {
         let above = state.contracts.keys().next_back().is_none_or(|last| last.get() < id);
         above.then_some(())?;
@@ -351,8 +375,10 @@ fn globals(body: &mut Fields<'_>) -> Option<State> {
     let (has_grid, grid) = (body.flag()?, body.participant()?);
     state.grid = has_grid.then_some(grid);
     let mut supply = Supply::default();
-    for minted in supply.minted.iter_mut().chain(&mut supply.minted_in_epoch) {
-        *minted = body.i128()?;
+    for sums in [&mut supply.minted, &mut supply.minted_in_epoch] {
+        for minted in &mut sums[..MINTS_ALWAYS] {
+            *minted = body.i128()?;
+        }
     }
     (supply.burned, supply.epoch) = (body.i128()?, body.u64()?);
     state.supply = supply;
@@ -500,7 +526,7 @@ fn header(page: &mut RawPage<'_>) -> Option<(Contract, Option<u32>, u64, usize)>
     let body = &mut page.body;
     let (phase, round, halted) = (phase(body.u8()?)?, body.u16()?, body.flag()?);
     let mut params = Params::default();
-    for param in Param::ALL {
+    for param in &Param::ALL[..Param::LISTED_ALWAYS] {
         params.set(*param, body.i64()?).then_some(())?;
     }
     params.check().ok()?;

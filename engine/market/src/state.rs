@@ -1,8 +1,8 @@
 //! The state: everything the core knows, and its root (PROTOCOL 1.5).
 //!
 //! # Format
-//! The root is the RFC 9162 root over the roots of eight sections, in this order; all but the first two and `lows` are
-//! trees of their own. A page is `tag u8 || key u64 || number u64 || value`, little-endian, hashed as a leaf.
+//! The root is the RFC 9162 root over the roots of eight sections, in this order, and of a ninth from the first vote,
+//! candidacy, emission or committee on; all but the first two and `lows` are trees of their own. A page is `tag u8 || key u64 || number u64 || value`, little-endian, hashed as a leaf.
 //!
 //! | section | tag | key, number | pages |
 //! |---|---|---|---|
@@ -14,6 +14,13 @@
 //! | contracts | | | a tree over contracts by id, each the root over the eight below |
 //! | lows | 7 | 0, 0 | one: lowest prices of past contracts |
 //! | groups | 8 | 0, page | 64 affiliation groups in order of appearance |
+//! | delegates | | | the root over the three below |
+//!
+//! | below delegates | tag | key, number | pages |
+//! |---|---|---|---|
+//! | turns | 11 | 0, 0 | one: view, terms missed and blocks packed by rank, mints for work |
+//! | seats | 12 | 0, 0 | one: candidates, committee, standbys, past committees, offences |
+//! | electors | 13 | 0, page | 64 accounts: stated emission, vote |
 //!
 //! `account` counts registrations from 0. Below a contract, with its id as key:
 //!
@@ -37,6 +44,7 @@
 
 use crate::accounts::Accounts;
 use crate::contracts::Contracts;
+use crate::dpos::Dpos;
 use crate::image::{Capture, Image};
 use crate::page::{Marks, Trees};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,19 +60,28 @@ pub enum MintAccount {
     Registration = 1,
     /// Settled clean energy.
     Clean = 2,
+    /// Blocks packed.
+    Packing = 3,
+    /// Blocks verified.
+    Verifying = 4,
 }
+
+/// Mint accounts.
+pub const MINTS: usize = 5;
+/// Mint accounts whose sums stand in the page of globals; those of delegates stand in theirs.
+pub(crate) const MINTS_ALWAYS: usize = 3;
 
 /// Supply of points.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Supply {
     /// Minted since genesis, by mint account.
-    pub minted: [i128; 3],
+    pub minted: [i128; MINTS],
     /// Burned bonds since genesis.
     pub burned: i128,
     /// The epoch under way.
     pub epoch: u64,
     /// Minted in it, by mint account.
-    pub minted_in_epoch: [i128; 3],
+    pub minted_in_epoch: [i128; MINTS],
 }
 
 impl Supply {
@@ -213,6 +230,8 @@ pub struct State {
     pub supply: Supply,
     /// Height of the last ended block.
     pub height: u64,
+    /// Delegates, stake and votes; nothing until the first of them.
+    pub dpos: Option<Box<Dpos>>,
     /// The grid company that balances: the first account with that role.
     pub grid: Option<ParticipantId>,
     /// What every deal's id begins with.
@@ -246,6 +265,7 @@ impl State {
             halted: false,
             supply: Supply::default(),
             height: 0,
+            dpos: None,
             grid: None,
             deal_prefix: Prefix::of_digest(chain, "deal"),
             lows_changed: false,

@@ -9,6 +9,7 @@ use support::{
     AMPLE, GRID, METERS, POINT, REGULATOR, Rig, TRADER, account, ask, at, bid, cancel_all, contract, order_of, reading,
     replay, time,
 };
+use wattbook_market::state::MINTS;
 use wattbook_types::command::MarketAction;
 use wattbook_types::{
     CloseReason, Command, DealPrice, Energy, Event, Hash, Item, Param, Phase, Price, Quote, Side, TimeInForce, TimeNs,
@@ -255,7 +256,7 @@ fn clean_mint_stops_at_its_cap_and_begins_again_with_the_epoch() {
     let minted_before = rig.market.state().supply.minted_in_epoch;
     assert_eq!(minted_before[2], 14_000_000);
     rig.tick(at::SETTLE + 900);
-    assert_eq!(rig.market.state().supply.minted_in_epoch, [0; 3]);
+    assert_eq!(rig.market.state().supply.minted_in_epoch, [0; MINTS]);
 }
 
 #[test]

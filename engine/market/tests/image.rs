@@ -26,6 +26,7 @@ fn go_on(market: &mut Market, journal: &[Done]) -> (Vec<Event>, Vec<Hash>) {
                 events.extend(market.end_block(*height));
                 roots.push(market.root());
             }
+            Done::Turn(_) => unreachable!("a storm's node runs alone"),
         }
     }
     (events, roots)
@@ -47,6 +48,7 @@ fn image_of(market: &mut Market, journal: &[Done], from: usize, part_size: usize
                     return Some((image, at + 1, root));
                 }
             }
+            Done::Turn(_) => unreachable!("a storm's node runs alone"),
         }
     }
     None

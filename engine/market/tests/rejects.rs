@@ -10,9 +10,10 @@ use support::{
 };
 use wattbook_market::{Genesis, Market};
 use wattbook_types::command::{Configure, GridSignature, MarketAction, Rate, Replace, Seal};
+use wattbook_types::delegate::{Candidacy, DelegateKeys, EmissionStatement, Evidence, Offence, Vote};
 use wattbook_types::{
-    Command, ContractId, Energy, Envelope, Event, Hash, Item, Meter, MeterKind, Param, ParticipantId, Price, Quote,
-    Registration, Reject, Reveal, Roles, Side, TimeInForce, TimeNs,
+    ChainId, Command, ContractId, Energy, Envelope, Event, Hash, Item, Meter, MeterKind, Param, ParticipantId, Price,
+    Quote, Registration, Reject, Reveal, Roles, Side, TimeInForce, TimeNs, Turn,
 };
 
 /// Answers the core never gives: of sessions, codecs and signatures, or of features that are not there yet.
@@ -111,6 +112,15 @@ const REACHED: &[Reject] = &[
     Reject::MeterFrozen,
     Reject::UnknownParam,
     Reject::ParamOutOfBounds,
+    Reject::ParamFixed,
+    Reject::WrongEpoch,
+    Reject::UnknownCandidate,
+    Reject::StakeForfeited,
+    Reject::StaleEmission,
+    Reject::OtherChain,
+    Reject::EvidenceOutOfTime,
+    Reject::NotSeated,
+    Reject::AlreadyJudged,
 ];
 
 #[test]
@@ -1217,4 +1227,191 @@ fn parameters() {
     rig.ok(REGULATOR, set(Param::SealS as u32, 150));
     rig.refuse(REGULATOR, set(Param::RevealS as u32, 150), Reject::ParamOutOfBounds);
     rig.refuse(REGULATOR, set(Param::Rounds as u32, 4), Reject::ParamOutOfBounds);
+    rig.refuse(REGULATOR, set(Param::SuspectTerms as u32, 4), Reject::ParamOutOfBounds);
+    for param in [Param::EpochBlocks, Param::TermViews] {
+        let (min, max) = param.bounds();
+        for value in [param.default_value(), min, max] {
+            rig.refuse(REGULATOR, set(param as u32, value), Reject::ParamFixed);
+        }
+    }
+}
+
+/// Keys of a delegate, by number.
+fn delegate_keys(number: u8) -> DelegateKeys {
+    DelegateKeys {
+        peer_key: [number; 32],
+        ballot_key: [number; 96],
+    }
+}
+
+fn stands(number: u8) -> Item {
+    Item::Candidacy(Candidacy {
+        keys: Some(delegate_keys(number)),
+    })
+}
+
+fn votes(epoch: u64, candidate: Option<u64>) -> Item {
+    Item::Vote(Vote {
+        epoch,
+        candidate: candidate.map(id),
+    })
+}
+
+/// Five delegates, 21 to 25, of whom the first four sit.
+fn committee(set: &[(Param, i64)]) -> Rig {
+    let accounts = (21..26).map(|serial| account(serial, 64, 0));
+    let seats = (21..25).map(|serial| (id(serial), delegate_keys(serial as u8)));
+    Rig::new(set, 0).with_committee(accounts.collect(), seats.collect())
+}
+
+#[test]
+fn votes_and_candidacies() {
+    let mut rig = open();
+    let mut alone = rig.clone();
+    // Alone there is no candidate until one stands, and the next epoch is the first.
+    rig.refuse(11, votes(1, Some(12)), Reject::UnknownCandidate);
+    rig.refuse(11, votes(1, Some(999)), Reject::UnknownCandidate);
+    for epoch in [0, 2, u64::MAX] {
+        rig.refuse(11, votes(epoch, Some(12)), Reject::WrongEpoch);
+    }
+    rig.refuse(11, stands(1), Reject::RoleMissing);
+    rig.ok(11, votes(1, None));
+
+    rig.register(account(21, 64, 0));
+    rig.register(account(22, 64, 0));
+    let withdraws = Item::Candidacy(Candidacy { keys: None });
+    rig.refuse(21, withdraws.clone(), Reject::UnknownCandidate);
+    rig.ok(21, stands(1));
+    rig.refuse(22, stands(1), Reject::KeyTaken);
+    let only = |peer: u8, ballot: u8| {
+        let keys = DelegateKeys {
+            peer_key: [peer; 32],
+            ballot_key: [ballot; 96],
+        };
+        Item::Candidacy(Candidacy { keys: Some(keys) })
+    };
+    rig.refuse(22, only(1, 2), Reject::KeyTaken);
+    rig.refuse(22, only(2, 1), Reject::KeyTaken);
+    let mut of_account = delegate_keys(2);
+    of_account.ballot_key = account(11, 0, 0).public_key;
+    let taken = Item::Candidacy(Candidacy { keys: Some(of_account) });
+    rig.refuse(22, taken, Reject::KeyTaken);
+    let mut with_ballot_key = account(30, 1, 10);
+    with_ballot_key.public_key = [1; 96];
+    rig.refuse_command(Command::Register(with_ballot_key), Reject::KeyTaken);
+    rig.ok(11, votes(1, Some(21)));
+    rig.ok(21, withdraws.clone());
+    rig.refuse(21, withdraws, Reject::UnknownCandidate);
+    rig.refuse(12, votes(1, Some(21)), Reject::UnknownCandidate);
+    rig.end_block();
+
+    // Who is refused leaves no trace: the chain has no page of delegates.
+    alone.refuse(11, votes(1, Some(12)), Reject::UnknownCandidate);
+    alone.refuse(11, stands(1), Reject::RoleMissing);
+    assert!(alone.market.state().dpos.is_none());
+}
+
+#[test]
+fn emissions() {
+    let mut rig = open();
+    let states = |participant, period| {
+        Item::Emission(EmissionStatement {
+            participant: id(participant),
+            period,
+            grams: 5,
+        })
+    };
+    let now = contract(0).period() - 2;
+    rig.refuse(11, states(11, now), Reject::RoleMissing);
+    rig.refuse(REGULATOR, states(999, now), Reject::UnknownParticipant);
+    rig.refuse(REGULATOR, states(11, now + 1), Reject::StaleEmission);
+    rig.refuse(REGULATOR, states(11, u32::MAX), Reject::StaleEmission);
+    rig.ok(REGULATOR, states(11, now - 1));
+    rig.ok(REGULATOR, states(11, now));
+    rig.ok(REGULATOR, states(11, now));
+    rig.refuse(REGULATOR, states(11, now - 1), Reject::StaleEmission);
+}
+
+#[test]
+fn evidence() {
+    let mut rig = committee(&[(Param::EpochBlocks, 1), (Param::EvidenceEpochs, 2)]);
+    let chain = rig.genesis.chain;
+    let found = |epoch, rank, offender, offence| {
+        Command::Evidence(Evidence {
+            chain,
+            epoch,
+            view: 1,
+            rank,
+            offender: id(offender),
+            offence,
+        })
+    };
+    let (twice, invalid) = (Offence::Equivocation, Offence::InvalidBlock);
+    let Command::Evidence(of_another) = found(0, 0, 21, twice) else {
+        unreachable!("evidence");
+    };
+    let of_another = Command::Evidence(Evidence {
+        chain: ChainId::default(),
+        ..of_another
+    });
+    rig.refuse_command(of_another, Reject::OtherChain);
+    rig.refuse_command(found(1, 0, 21, twice), Reject::EvidenceOutOfTime);
+    rig.refuse_command(found(u64::MAX, 0, 21, twice), Reject::EvidenceOutOfTime);
+    for (rank, offender) in [(1, 21), (0, 22), (4, 25), (u32::MAX, 21), (0, 999), (0, 11)] {
+        rig.refuse_command(found(0, rank, offender, twice), Reject::NotSeated);
+    }
+    rig.apply(found(0, 1, 22, invalid)).expect("the first time");
+    rig.refuse_command(found(0, 1, 22, invalid), Reject::AlreadyJudged);
+    rig.apply(found(0, 0, 21, twice)).expect("the first time");
+    rig.refuse_command(found(0, 0, 21, twice), Reject::AlreadyJudged);
+    rig.refuse_command(found(0, 0, 21, invalid), Reject::AlreadyJudged);
+    // Its stake is gone: it neither votes nor stands, and nobody votes for it.
+    rig.refuse(21, votes(1, Some(22)), Reject::StakeForfeited);
+    rig.refuse(21, stands(90), Reject::StakeForfeited);
+    rig.refuse(22, votes(1, Some(21)), Reject::UnknownCandidate);
+    // Nobody has a stated emission, so the committee stays; evidence against epoch 0 holds until epoch 2 is over.
+    for height in 1..=3 {
+        let turn = Turn {
+            height,
+            epoch: height - 1,
+            view: 1,
+            producer: id(21),
+        };
+        rig.apply(found(0, 3, 24, invalid)).map_or_else(
+            |refusal| assert_eq!((height > 1, refusal.reject), (true, Reject::AlreadyJudged)),
+            |_| assert_eq!(height, 1),
+        );
+        rig.end_turn(&turn).expect("the first rank's turn");
+    }
+    rig.refuse_command(found(0, 2, 23, twice), Reject::EvidenceOutOfTime);
+    rig.apply(found(1, 2, 23, twice)).expect("epoch 1 still answers");
+
+    let mut alone = open();
+    alone.refuse_command(found(0, 0, 21, twice), Reject::NotSeated);
+}
+
+#[test]
+fn committees_of_genesis() {
+    let rig = committee(&[]);
+    let (genesis, seats) = (rig.genesis.clone(), rig.seats.clone());
+    type Seats = Vec<(ParticipantId, DelegateKeys)>;
+    let start = |change: &dyn Fn(&mut Genesis, &mut Seats)| {
+        let (mut genesis, mut seats) = (genesis.clone(), seats.clone());
+        change(&mut genesis, &mut seats);
+        Market::with_committee(genesis, &seats).err()
+    };
+    assert_eq!(start(&|_, _| ()), None);
+    assert_eq!(start(&|_, seats| seats.truncate(3)), Some(Reject::BadCount));
+    assert_eq!(
+        start(&|_, seats| seats[0].0 = id(999)),
+        Some(Reject::UnknownParticipant)
+    );
+    assert_eq!(start(&|_, seats| seats[0].0 = id(GRID)), Some(Reject::RoleMissing));
+    assert_eq!(start(&|_, seats| seats[0].0 = id(22)), Some(Reject::BadRoles));
+    assert_eq!(start(&|_, seats| seats[0].1 = seats[1].1), Some(Reject::KeyTaken));
+    let group = |genesis: &mut Genesis, from: usize| {
+        (genesis.accounts.iter_mut().skip(from)).for_each(|account| account.group = Hash([7; 32]));
+    };
+    assert_eq!(start(&|genesis, _| group(genesis, 5)), Some(Reject::BadRoles));
+    assert_eq!(start(&|genesis, _| group(genesis, 6)), None);
 }

@@ -443,6 +443,7 @@ impl Run {
                 self.totals.leaves += envelope.items.len() as u64;
             }
             Command::Reveal(_) => self.totals.reveals += 1,
+            Command::Evidence(_) => {}
         }
         let events =
             (self.executor.apply(seq, command)).map_err(|refusal| refused(ChainFault::Refused, refusal.reject))?;

@@ -2,7 +2,7 @@
 //! can is a parameter of the state. Unknown keys are refused by name.
 
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -77,8 +77,12 @@ pub struct Config {
     pub seal: Seal,
     /// The publish stage.
     pub publish: Publish,
+    /// The public stream over UDP.
+    pub fanout: Fanout,
     /// What becomes of old segments.
     pub retention: Retention,
+    /// The log of block headers as files for outsiders.
+    pub tiles: Tiles,
     /// Where the node's metrics are read.
     pub metrics: Metrics,
 }
@@ -141,6 +145,16 @@ pub struct Limits {
     pub burst_ms: u64,
 }
 
+impl Ingest {
+    /// Bytes of a stream that are handed over to a session at a time.
+    pub fn page_size(&self) -> usize {
+        (self.session_buffer_max / 2).clamp(1, PAGE_SIZE)
+    }
+}
+
+/// Most bytes of a stream that are handed over to a session at a time.
+const PAGE_SIZE: usize = 128 << 10;
+
 /// The verify stage.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -182,6 +196,10 @@ pub struct Seal {
     pub block_min_us: u64,
     /// Longest time between Ticks of an idle node, ms (live clock).
     pub idle_tick_ms: u64,
+    /// Most messages that wait for the next Step (lockstep clock).
+    pub held_max: usize,
+    /// Most bytes that they take as records, together.
+    pub held_size_max: usize,
     /// Size of a ledger segment, bytes; an existing ledger keeps its own.
     pub segment_size: u64,
     /// Most bytes that one sync makes durable, where there is more than one block.
@@ -198,7 +216,8 @@ pub struct Seal {
     pub snapshot_records: u64,
     /// Snapshots kept.
     pub snapshots_kept: usize,
-    /// Mebibytes a second that the scrubber reads of a ledger opened from a snapshot; 0: it does not.
+    /// Mebibytes a second that the scrubber reads of a ledger opened from a snapshot; 0: it does not. An index or tiles that
+    /// have to be made anew are read for no faster; 0: without a limit.
     pub scrub_mib_s: u64,
     /// Least time from one signed checkpoint to the next, ms; 0: the node signs none.
     pub checkpoint_ms: u64,
@@ -218,6 +237,45 @@ pub struct Publish {
     pub ring_len: usize,
 }
 
+/// The public stream over UDP; without addresses there is none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fanout {
+    /// Addresses of the first line, unicast or multicast.
+    pub a: Vec<SocketAddr>,
+    /// Addresses of the second line, which carries the same.
+    pub b: Vec<SocketAddr>,
+    /// Address that the first line is sent from; none: the system's choice.
+    pub a_from: Option<IpAddr>,
+    /// Address that the second line is sent from.
+    pub b_from: Option<IpAddr>,
+    /// Where messages are asked for again; none: over the session port only.
+    pub requests: Option<SocketAddr>,
+    /// Whether messages wait for their block to be on disk; otherwise they are as revocable as a matched answer.
+    pub durable_only: bool,
+    /// Greatest packet, bytes of UDP payload.
+    pub packet_size_max: usize,
+    /// Silence after which a heartbeat is sent.
+    pub heartbeat_ms: u64,
+    /// Most packets that answer one request.
+    pub answer_packets_max: u32,
+    /// Most packets a second that answer one address.
+    pub answer_packets_per_s: u64,
+    /// Most packets a second that answer all addresses together.
+    pub total_answer_packets_per_s: u64,
+    /// How long the end of the session is said, and requests are answered, once the node stops.
+    pub end_ms: u64,
+    /// Routers that a multicast packet may pass.
+    pub multicast_ttl: u32,
+}
+
+impl Fanout {
+    /// Whether anything is to be sent or answered.
+    pub fn is_on(&self) -> bool {
+        !self.a.is_empty() || !self.b.is_empty() || self.requests.is_some()
+    }
+}
+
 /// Old segments of the ledger, looked at whenever a snapshot has been written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -226,6 +284,14 @@ pub struct Retention {
     pub segments_kept: u64,
     /// Folder to which the others are moved.
     pub archive: Option<PathBuf>,
+}
+
+/// The log of block headers as static tlog-tiles, kept up to the newest checkpoint for any web server to serve.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tiles {
+    /// Folder in which they are kept, with a checkpoint every `seal.checkpoint_ms`; none: `wattbook tiles` writes them.
+    pub dir: Option<PathBuf>,
 }
 
 /// The metrics' endpoint.
@@ -246,7 +312,9 @@ impl Default for Config {
             verify: Verify::default(),
             seal: Seal::default(),
             publish: Publish::default(),
+            fanout: Fanout::default(),
             retention: Retention::default(),
+            tiles: Tiles::default(),
             metrics: Metrics::default(),
         }
     }
@@ -308,6 +376,8 @@ impl Default for Seal {
             block_ms: 100,
             block_min_us: 1_000,
             idle_tick_ms: 10_000,
+            held_max: 1_000_000,
+            held_size_max: 1 << 30,
             segment_size: 64 << 20,
             group_size_max: 8 << 20,
             group_blocks_max: 64,
@@ -318,6 +388,26 @@ impl Default for Seal {
             snapshots_kept: 3,
             scrub_mib_s: 32,
             checkpoint_ms: 60_000,
+        }
+    }
+}
+
+impl Default for Fanout {
+    fn default() -> Self {
+        Self {
+            a: Vec::new(),
+            b: Vec::new(),
+            a_from: None,
+            b_from: None,
+            requests: None,
+            durable_only: false,
+            packet_size_max: wattbook_feed::moldudp::PACKET_MAX,
+            heartbeat_ms: 1_000,
+            answer_packets_max: 8,
+            answer_packets_per_s: 2_000,
+            total_answer_packets_per_s: 50_000,
+            end_ms: 1_000,
+            multicast_ttl: 1,
         }
     }
 }
@@ -402,6 +492,8 @@ impl Config {
             ("verify.ring_len", self.verify.ring_len),
             ("verify.suspect_len_max", self.verify.suspect_len_max),
             ("seal.block_records_max", self.seal.block_records_max),
+            ("seal.held_max", self.seal.held_max),
+            ("seal.held_size_max", self.seal.held_size_max),
             ("seal.group_blocks_max", self.seal.group_blocks_max),
             ("seal.ring_len", self.seal.ring_len),
             ("seal.snapshots_kept", self.seal.snapshots_kept),
@@ -421,6 +513,12 @@ impl Config {
                 problem: "goes with retention.segments_kept: a folder to move to, and how many segments stay",
             });
         }
+        if self.tiles.dir.is_some() && self.seal.checkpoint_ms == 0 {
+            return Err(ConfigError::Value {
+                key: "tiles.dir",
+                problem: "needs checkpoints: tiles are kept up to the newest; set seal.checkpoint_ms",
+            });
+        }
         if !(512..=65_535).contains(&self.ingest.packet_size_max) {
             let problem = "must lie between 512 and 65535, the bounds of a SoupBinTCP packet";
             return Err(ConfigError::Value {
@@ -428,9 +526,25 @@ impl Config {
                 problem,
             });
         }
+        if !(FANOUT_PACKET_MIN..=65_507).contains(&self.fanout.packet_size_max) {
+            return Err(ConfigError::Value {
+                key: "fanout.packet_size_max",
+                problem: "must lie between 1422, the size that any one message needs, and 65507, that of a datagram",
+            });
+        }
+        if self.fanout.heartbeat_ms == 0 {
+            return Err(ConfigError::Value {
+                key: "fanout.heartbeat_ms",
+                problem: "must be at least 1",
+            });
+        }
         Ok(())
     }
 }
+
+/// A packet with one message of the greatest size.
+const FANOUT_PACKET_MIN: usize =
+    wattbook_feed::moldudp::HEADER_SIZE + wattbook_feed::moldudp::LENGTH_SIZE + wattbook_feed::sbe::OUTBOUND_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -456,6 +570,9 @@ mod tests {
         std::fs::write(&path, "[retention]\nsegments_kept = 4\n").unwrap();
         let error = Config::load(None, dir.path()).unwrap_err().to_string();
         assert!(error.contains("retention.archive"), "{error}");
+        std::fs::write(&path, "[seal]\ncheckpoint_ms = 0\n[tiles]\ndir = \"tiles\"\n").unwrap();
+        let error = Config::load(None, dir.path()).unwrap_err().to_string();
+        assert!(error.contains("tiles.dir"), "{error}");
         std::fs::write(&path, "clock = \"lockstep\"\n").unwrap();
         assert_eq!(Config::load(None, dir.path()).unwrap().clock, Clock::Lockstep);
     }

@@ -4,19 +4,24 @@
 //! * A running node keeps the index of its ledger as blocks become durable, and signs a checkpoint of them no more often
 //!   than `seal.checkpoint_ms` says, and one when it stops ([`attend`]). Trading never waits for either, and nothing is lost
 //!   with them: the index is made from the log again, checkpoints by whoever holds the log key.
+//! * Where `tiles.dir` names a folder, every checkpoint's tiles are in it once it was signed, ready to be served as files.
+//! * What stood in the log before the node started is read no faster than the scrubber reads (`seal.scrub_mib_s`), for the
+//!   index and for the tiles.
 //! * A checkpoint that was kept is given out only if it holds under the log's key.
 
 use crate::keys::{self, KeyFileError};
+use crate::pace::Pace;
 use crate::stage::{DurableHeight, Moved};
 use ed25519_dalek::VerifyingKey;
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use wattbook_feed::signed::{Genesis, GenesisError};
-use wattbook_ledger::{HeaderIndex, Note, NoteKey, Reader, checkpoints, origin};
+use wattbook_ledger::{FaultKind, HeaderIndex, Note, NoteKey, Reader, checkpoints, export_tiles_paced, origin};
 
-/// Blocks added to the index at once.
-const EXTENT_LEN: u64 = 1_024;
+/// Bytes of the log that are read for the index at once.
+const EXTENT_SIZE: u64 = 4 << 20;
 
 /// Why there is no checkpoint.
 #[derive(Debug, Error)]
@@ -74,26 +79,44 @@ pub fn publish(reader: &Reader, index: &mut HeaderIndex) -> Result<Option<Note>,
     Ok(Some(checkpoints::keep(reader.dir(), &Note::sign(checkpoint, &secret))?))
 }
 
-/// A checkpoint that covers block `height`: the newest one kept, or a fresh one.
+/// A checkpoint that covers block `height` and nothing beyond the index: the newest such one kept, or a fresh one.
 ///
 /// # Errors
 /// [`NotaryError`].
 pub fn covering(reader: &Reader, index: &mut HeaderIndex, height: u64) -> Result<Note, NotaryError> {
     let key = log_key(reader.genesis())?;
-    match checkpoints::newest(reader.dir())? {
+    // A node that runs beside this may have signed one of blocks that came after the reader looked.
+    match checkpoints::newest_up_to(reader.dir(), index.size())? {
         Some(note) if note.checkpoint().size > height && note.verify(&key).is_ok() => Ok(note),
         _ => publish(reader, index)?.ok_or(NotaryError::NoCheckpoint { height }),
     }
 }
 
-/// Keeps the index of a running node's ledger and signs its checkpoints, until no block will come any more.
-pub fn attend(dir: &Path, durable: &DurableHeight, every: Duration) {
-    if let Err(error) = follow(dir, durable, every) {
+/// What the notary of a running node does, and how fast.
+#[derive(Clone, Debug)]
+pub struct Office {
+    /// The ledger.
+    pub dir: PathBuf,
+    /// Least time from one checkpoint to the next; zero: none are signed.
+    pub every: Duration,
+    /// Folder of the tiles, if they are kept.
+    pub tiles: Option<PathBuf>,
+    /// The last block when the node started.
+    pub height: u64,
+    /// Bytes of the blocks up to that one that are read a second, at most; zero: no limit.
+    pub rate: u64,
+}
+
+/// Keeps the index of a running node's ledger, signs its checkpoints and writes their tiles, until no block will come any
+/// more.
+pub fn attend(office: &Office, durable: &DurableHeight) {
+    if let Err(error) = follow(office, durable) {
         tracing::error!(%error, "the node goes on without an index of its ledger and without fresh checkpoints");
     }
 }
 
-fn follow(dir: &Path, durable: &DurableHeight, every: Duration) -> Result<(), NotaryError> {
+fn follow(office: &Office, durable: &DurableHeight) -> Result<(), NotaryError> {
+    let (dir, every) = (office.dir.as_path(), office.every);
     let mut reader = Reader::open(dir)?;
     let mut index = HeaderIndex::begin(&reader);
     let mut height = 0;
@@ -103,16 +126,9 @@ fn follow(dir: &Path, durable: &DurableHeight, every: Duration) -> Result<(), No
         let moved = durable.wait_past(height, (unsigned && !every.is_zero()).then_some(due));
         if let Moved::To(newest) = moved {
             height = newest;
-            reader.refresh()?;
-            while index.extend_by(&reader, EXTENT_LEN)? {
-                if durable.is_over()
-                    && reader
-                        .committed()
-                        .is_some_and(|tip| tip.height > index.size() + EXTENT_LEN)
-                {
-                    // A stop waits for no index that has to be made anew; the next start goes on with it.
-                    return Ok(());
-                }
+            if !catch_up(office, &mut reader, &mut index, durable)? {
+                // A stop waits for no index that has to be made anew; the next start goes on with it.
+                return Ok(());
             }
             unsigned = true;
         }
@@ -121,13 +137,83 @@ fn follow(dir: &Path, durable: &DurableHeight, every: Duration) -> Result<(), No
             signed_at = Some(Instant::now());
             unsigned = false;
             match publish(&reader, &mut index) {
-                Ok(_) => {}
+                Ok(note) => {
+                    if let (Some(folder), Some(note)) = (&office.tiles, note) {
+                        write_tiles(office, &reader, &mut index, &note, folder, durable);
+                    }
+                }
                 // The disk may be full; the next one covers this one's blocks.
                 Err(error) => tracing::warn!(%error, "a checkpoint cannot be kept"),
+            }
+            if !index.is_writer() {
+                // A command may have held its files when the node started, or the disk was full.
+                index = HeaderIndex::begin(&reader);
+                index.extend(&reader)?;
             }
         }
         if stopping {
             return Ok(());
         }
+    }
+}
+
+/// Brings the index up to the newest committed block; false if the node stops while it is far behind.
+fn catch_up(
+    office: &Office,
+    reader: &mut Reader,
+    index: &mut HeaderIndex,
+    durable: &DurableHeight,
+) -> Result<bool, wattbook_ledger::Error> {
+    let mut pace = Pace::new(office.rate);
+    loop {
+        let before = index.length()?;
+        reader.refresh()?;
+        let more = match index.extend_by(reader, EXTENT_SIZE) {
+            // Moved off between the two; now its headers are known to stand elsewhere.
+            Err(wattbook_ledger::Error::Damaged(fault)) if fault.kind == FaultKind::MovedOff => {
+                reader.refresh()?;
+                index.extend_by(reader, EXTENT_SIZE)?
+            }
+            extended => extended?,
+        };
+        if !more {
+            return Ok(true);
+        }
+        let end = index.length()?;
+        let left = reader.committed().map_or(0, |newest| newest.length.saturating_sub(end));
+        if durable.is_over() && left > EXTENT_SIZE {
+            return Ok(false);
+        }
+        if index.size() <= office.height {
+            pace.took(end.saturating_sub(before));
+            pace.wait(|| durable.is_over());
+        }
+    }
+}
+
+/// Writes what the folder of tiles lacks. Whoever serves it goes on with what was there where this fails.
+fn write_tiles(
+    office: &Office,
+    reader: &Reader,
+    index: &mut HeaderIndex,
+    note: &Note,
+    folder: &Path,
+    durable: &DurableHeight,
+) {
+    let (mut pace, mut size) = (Pace::new(office.rate), 0);
+    let written = export_tiles_paced(index, reader, note, folder, |step| {
+        size += step;
+        pace.took(step);
+        // What a stop would have to wait for is left to the next start.
+        if durable.is_over() && size > EXTENT_SIZE {
+            return ControlFlow::Break(());
+        }
+        pace.wait(|| durable.is_over());
+        ControlFlow::Continue(())
+    });
+    match written {
+        Ok(Some(done)) => tracing::debug!(from = done.from, to = done.to, files = done.files, "tiles written"),
+        Ok(None) => tracing::info!("the node stops before all tiles are written; the next start goes on"),
+        Err(error) => tracing::error!(%error, folder = %folder.display(), "tiles cannot be written"),
     }
 }

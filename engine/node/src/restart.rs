@@ -10,6 +10,7 @@
 
 use crate::config::Retention;
 use crate::execute::Executor;
+use crate::pace::Pace;
 use crate::stage::publish::Streams;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use wattbook_ledger::{Anchor, Claim, GENESIS_FILE, SNAPSHOTS_DIR, Scrub, Snapshot, retain_beside};
 use wattbook_market::Image;
 use wattbook_types::ChainId;
@@ -235,12 +236,12 @@ pub fn scrub(settings: &Scrubbing, scrubbed: &ScrubbedHeight, stop: &AtomicBool)
         Ok(scrub) => scrub,
         Err(error) => return tracing::error!(%error, "the scrubber cannot read the ledger"),
     };
-    let (since, mut size) = (Instant::now(), 0u64);
+    let mut pace = Pace::new(settings.rate);
     while !stop.load(Ordering::Relaxed) {
         match scrub.step() {
             Ok(Some(block)) if block.height < settings.until => {
                 scrubbed.set(block.height);
-                size += block.size;
+                pace.took(block.size);
             }
             Ok(None) => {
                 return tracing::error!(
@@ -252,7 +253,7 @@ pub fn scrub(settings: &Scrubbing, scrubbed: &ScrubbedHeight, stop: &AtomicBool)
             }
             Ok(Some(_)) => {
                 scrubbed.set(settings.read);
-                let ms = since.elapsed().as_millis() as u64;
+                let (size, ms) = (pace.size(), pace.elapsed().as_millis() as u64);
                 return tracing::info!(height = settings.read, size, ms, "every block has been read and holds");
             }
             Err(error) => {
@@ -263,9 +264,6 @@ pub fn scrub(settings: &Scrubbing, scrubbed: &ScrubbedHeight, stop: &AtomicBool)
                 );
             }
         }
-        let due = Duration::from_millis(size.saturating_mul(1_000) / settings.rate);
-        while since.elapsed() < due && !stop.load(Ordering::Relaxed) {
-            std::thread::park_timeout((due.saturating_sub(since.elapsed())).min(Duration::from_millis(100)));
-        }
+        pace.wait(|| stop.load(Ordering::Relaxed));
     }
 }

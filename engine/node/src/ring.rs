@@ -58,6 +58,11 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
+    /// Whether nothing is there now.
+    pub fn is_empty(&self) -> bool {
+        self.channel.is_empty()
+    }
+
     /// The next item, if one is there.
     ///
     /// # Errors
@@ -68,11 +73,6 @@ impl<T> Receiver<T> {
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(Gone),
         }
-    }
-
-    /// Whether nothing is there.
-    pub fn is_empty(&self) -> bool {
-        self.channel.is_empty()
     }
 
     /// The next item.

@@ -8,6 +8,7 @@
 //! | groups | seal | sync | blocks that stand in the log (a queue of the ledger's) |
 //! | publications | matching, seal, sync | publish | events, answers, watermarks |
 //! | sockets | publish | ingest | framed packets |
+//! | fanout | publish | fanout | public messages, where they are sent over UDP |
 //! | drafts | publish | snapshots | state and streams to be written down; dropped when it is full |
 
 use crate::config::{Clock, Config};
@@ -15,10 +16,11 @@ use crate::execute::ahead::{Ahead, DecodedRecord, Signatures, Stopped, read_ahea
 use crate::execute::{Executor, StartError};
 use crate::keys::{self, KeyFileError};
 use crate::metrics::{Endpoint, Metrics};
-use crate::notary;
+use crate::notary::{self, Office};
 use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
 use crate::ring::{Sender, ring};
 use crate::stage::envelopes::Envelopes;
+use crate::stage::fanout::Fanout;
 use crate::stage::ingest::tls::{self, TlsError};
 use crate::stage::ingest::{Bell, ChainFacts, Ingest};
 use crate::stage::matching::{Matching, Wiring};
@@ -98,6 +100,9 @@ pub enum NodeError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The sockets of the public stream over UDP.
+    #[error("cannot send the public stream over UDP: {0}; see `fanout`")]
+    Fanout(#[source] io::Error),
     /// A demo chain off loopback, or a lockstep clock on a real one.
     #[error("{0}")]
     Refused(&'static str),
@@ -124,6 +129,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// Where they are read, if anywhere.
     pub endpoint: Option<Endpoint>,
+    /// Where messages of the public stream are asked for again, if anywhere.
+    pub requests: Option<SocketAddr>,
     farewell: Option<Farewell>,
     stop: Arc<AtomicBool>,
     threads: Vec<(&'static str, JoinHandle<Result<(), NodeError>>)>,
@@ -260,12 +267,25 @@ impl Node {
             Box::new(move || bell.ring())
         };
         let mut publish = Publish::new(publications, sockets_in, wake, alias.clone(), &config.publish, readers);
+        publish.hand_over(config.ingest.page_size(), config.ingest.session_buffer_max);
         if let Some(streams) = streams {
             publish.restore(streams);
         }
         replay(dir, &mut executor, &mut publish, anchor.as_ref())?;
         let (keeper, drafts) = Keeper::new(store.anchor());
         publish.keep(keeper, config.publish.snapshot_history_len);
+        let fanout = match config.fanout.is_on() {
+            false => None,
+            true => {
+                let ends = ring(config.publish.ring_len, wait);
+                let history_len = config.publish.history_len;
+                let fanout = Fanout::new(config.fanout.clone(), history_len, publish.kept(), ends, &metrics);
+                let (fanout, outlet) = fanout.map_err(NodeError::Fanout)?;
+                publish.fan_out(outlet);
+                Some(fanout)
+            }
+        };
+        let requests = fanout.as_ref().and_then(Fanout::requests_addr);
         let scrubbed = ScrubbedHeight::default();
         let scrubbing = Scrubbing {
             dir: dir.to_owned(),
@@ -286,10 +306,12 @@ impl Node {
         let height = store.tip().height;
         let facts = ChainFacts { chain, demo };
         let envelopes = Envelopes::new(config.ingest.ring_len);
+        let last_sender = Arc::new(publications_in.clone());
         let ingest = Ingest {
             listener,
             jobs: jobs_in,
             outbound: sockets,
+            drained: Arc::downgrade(&last_sender),
             bell,
             settings: config.ingest.clone(),
             tls,
@@ -335,7 +357,6 @@ impl Node {
         if let Some(why) = committer.io_uring_refused() {
             tracing::warn!(%why, "no io_uring for the ledger's syncs; they go by msync");
         }
-        let last_sender = Arc::new(publications_in.clone());
         let (told, ended) = std::sync::mpsc::channel();
         let farewell = Farewell {
             publish: Arc::downgrade(&last_sender),
@@ -379,9 +400,18 @@ impl Node {
                 Ok(())
             })?,
         ];
-        let (folder, every) = (dir.to_owned(), Duration::from_millis(config.seal.checkpoint_ms));
+        if let Some(fanout) = fanout {
+            threads.push(spawn("fanout", move || fanout.run().map_err(NodeError::Fanout))?);
+        }
+        let office = Office {
+            dir: dir.to_owned(),
+            every: Duration::from_millis(config.seal.checkpoint_ms),
+            tiles: config.tiles.dir.clone(),
+            height,
+            rate: config.seal.scrub_mib_s << 20,
+        };
         threads.push(spawn("notary", move || {
-            notary::attend(&folder, &attended, every);
+            notary::attend(&office, &attended);
             Ok(())
         })?);
         if anchor.is_some() && scrubbing.rate != 0 {
@@ -398,6 +428,7 @@ impl Node {
             scrubbed,
             metrics,
             endpoint,
+            requests,
             farewell: Some(farewell),
             stop,
             threads,

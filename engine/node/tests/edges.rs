@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Prefix of our crates' names.
 const OURS: &str = "wattbook-";
 /// Every room, and the rooms it may depend on outside tests.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("types", &[]),
     ("book", &["types"]),
     ("market", &["types", "book"]),
     ("feed", &["types"]),
     ("ledger", &["types"]),
+    ("agreement", &["types"]),
     // Reads the envelope's layout, and nothing else, from the feed.
     ("shaders", &["types", "feed"]),
     ("node", &["types", "market", "feed", "ledger", "shaders"]),

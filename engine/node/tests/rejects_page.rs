@@ -14,13 +14,15 @@ is checked together: the session and the signatures at once, the market's part w
 
 * **Message level** (1 to 59): the message is refused whole, is answered `RejectedMessage`, and is not recorded. Where the
   text says that the session is closed, it ends with that answer; otherwise it goes on. A refused envelope burns no nonce.
-* **Item level** (60 to 99, and 120 on): the envelope is recorded and its nonce burned; this one item is answered `Rejected`,
+* **Item level** (60 to 99, and 120 to 149): the envelope is recorded and its nonce burned; this one item is answered `Rejected`,
   its neighbours stand for themselves.
 * **Reveal level** (100 to 109): 100 to 104 refuse a reveal whole, as at message level; 105 to 109 say, when REVEAL closes,
   why a seal or a revealed quote came to nothing (`BondBurned`, `QuoteVoided`).
+* **Evidence level** (150 on): evidence against a delegate is refused whole and not recorded.
 
 A code may be given on another level than its own where the same thing is wrong there: `UnknownParticipant`,
-`UnknownContract`, `WrongRound` and `MalformedMessage` refuse reveals too, `UnknownParticipant` an order of the regulator,
+`UnknownContract`, `WrongRound` and `MalformedMessage` refuse reveals too, `UnknownParticipant` an order of the regulator or
+an emission, `KeyTaken` a candidacy,
 `NoBalance` a seal when SEAL closes, and the checks of a quote's terms void revealed quotes.
 
 The table is generated from `engine/types/src/reject.rs`; `WATTBOOK_BLESS=1 cargo test -p wattbook-node --test rejects_page`
@@ -31,7 +33,8 @@ writes it again.
 fn level(code: u16) -> &'static str {
     match code {
         1..60 => "message",
-        60..100 | 120.. => "item",
+        60..100 | 120..150 => "item",
+        150.. => "evidence",
         _ => "reveal",
     }
 }

@@ -51,6 +51,7 @@ on_both! {
     a_participant_has_so_many_sessions_and_no_more
     bad_logons_and_registrations_have_a_budget
     whoever_does_not_read_is_cut_off_with_a_reason
+    a_stream_comes_as_fast_as_it_is_taken
     what_was_overheard_is_worth_nothing
     thousands_of_packets_in_pieces_are_each_answered_once
     sessions_over_tls
@@ -339,6 +340,36 @@ fn whoever_does_not_read_is_cut_off_with_a_reason(backend: Backend) {
     town.witnessed_step();
     drop(wire);
     await_sessions(&mut town, 1);
+    stop(town, dir.path());
+}
+
+fn a_stream_comes_as_fast_as_it_is_taken(backend: Backend) {
+    const CANCELS: u32 = 1_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(backend);
+    // Far less than what a step says, or a session that comes back asks for.
+    config.ingest.session_buffer_max = 4 << 10;
+    let mut town = town_with_mallory(dir.path(), &config);
+    let cancel = Cancel {
+        contract: None,
+        target_nonce: u64::MAX,
+        target_index: 0,
+    };
+    let leaves: Vec<_> = (0..CANCELS).map(|index| encode_cancel(index, &cancel)).collect();
+    for _ in 0..3 {
+        town.post(MALLORY, leaves.clone());
+        // Whoever hears of the step has heard every answer.
+        town.witnessed_step();
+    }
+    let told = town.leave(MALLORY).told;
+    assert!(told.len() > 3 * CANCELS as usize);
+    for from in [1, 2, 1_500, told.len() as u64] {
+        let mut desk = Desk::open(town.node.addr, from);
+        desk.client.logon(MALLORY, &key(MALLORY), Grade::Matched).unwrap();
+        let again = wire::transcript(&mut desk, from, told.len() as u64);
+        assert!(again == told[from as usize - 1..], "from {from}");
+    }
+    assert_eq!(refused(&town, Reject::SlowConsumer), 0);
     stop(town, dir.path());
 }
 

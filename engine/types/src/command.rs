@@ -1,5 +1,6 @@
 //! Commands: what enters the market core, already verified (PROTOCOL 1.1).
 
+use crate::delegate::{Candidacy, EmissionStatement, Evidence, Vote};
 use crate::digest::Hash;
 use crate::ids::{ContractId, ParticipantId, Roles};
 use crate::reject::Reject;
@@ -16,6 +17,8 @@ pub enum Command {
     Reveal(Reveal),
     /// Time moves on.
     Tick(TimeNs),
+    /// Proof of a delegate's offence, its signatures checked.
+    Evidence(Evidence),
 }
 
 /// A registration whose admission, proof of possession and meters root have been checked.
@@ -117,6 +120,12 @@ pub enum Item {
     Configure(Configure),
     /// 15: halts, resumes, suspends, reinstates.
     Order(MarketOrder),
+    /// 9: votes for a delegate.
+    Vote(Vote),
+    /// 16: states an emission.
+    Emission(EmissionStatement),
+    /// A delegate stands for election, with keys whose proof of possession has been checked.
+    Candidacy(Candidacy),
     /// A leaf that decodes to a refusal: malformed, unknown, or not enabled yet.
     Refused(Reject),
 }

@@ -1,6 +1,7 @@
 //! Events: what leaves the market core. They name accounts; the public feed shows per-cycle pseudonyms (MARKET 7.4).
 
 use crate::command::Side;
+use crate::delegate::DelegateEvent;
 use crate::digest::Hash;
 use crate::ids::{ContractId, OrderId, ParticipantId, Roles};
 use crate::params::Param;
@@ -581,6 +582,8 @@ pub enum Event {
         /// The time.
         time: TimeNs,
     },
+    /// Something happened to delegates; it has no public form.
+    Delegates(DelegateEvent),
 }
 
 impl Event {
@@ -636,7 +639,8 @@ impl Event {
             | Self::Configured { .. }
             | Self::ParamsInForce { .. }
             | Self::Suspension { .. }
-            | Self::Ticked { .. } => None,
+            | Self::Ticked { .. }
+            | Self::Delegates(_) => None,
         }
     }
 }

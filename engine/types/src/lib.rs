@@ -8,7 +8,7 @@
 //! * [`params`]: every parameter that can change a verdict of the core, with its default.
 //! * [`command`], [`event`]: the two doors of the market core.
 //! * [`reject`]: every numbered answer to a participant.
-//! * [`committee`], [`schedule`]: who certifies blocks, who leads when.
+//! * [`committee`], [`schedule`], [`delegate`]: who certifies blocks, who leads when, what is said of delegates.
 //!
 //! # Invariants
 //! * No float, no clock, no I/O, no `HashMap`.
@@ -16,6 +16,7 @@
 
 pub mod command;
 pub mod committee;
+pub mod delegate;
 pub mod digest;
 pub mod event;
 pub mod ids;
@@ -28,6 +29,7 @@ pub mod units;
 pub use command::{
     Command, Envelope, Item, Meter, MeterKind, Quote, Registration, Reveal, SelfTrade, Side, TimeInForce,
 };
+pub use delegate::{DelegateEvent, Turn};
 pub use digest::{ChainId, Hash, digest, sha256};
 pub use event::{CloseReason, Deal, Event, Phase, Sequenced};
 pub use ids::{ContractId, OrderId, ParticipantId, Roles};

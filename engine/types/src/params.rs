@@ -4,7 +4,9 @@
 //! their digest. Ids are the wire form of a configure leaf and never change meaning.
 
 use crate::digest::{ChainId, Hash, digest};
+use crate::schedule::Schedule;
 use crate::units::{NS_PER_S, Price};
+use core::num::NonZeroU32;
 
 /// Version of the rules, part of [`Params::digest`].
 pub const RULES_VERSION: u32 = 2;
@@ -94,7 +96,7 @@ params! {
     16 CleanMint "clean_mint" = 10_000, 0, 1_000_000_000;
     /// Cap per epoch of the clean-energy mint, nano-points.
     17 CleanMintCap "clean_mint_cap" = 100_000 * 1_000_000_000, 0, NANO_MAX;
-    /// Delivery periods in an epoch of a node that runs alone.
+    /// Delivery periods in an epoch of a node that runs alone; with a committee too, the mints' caps count by it.
     18 EpochCycles "epoch_cycles" = 96, 1, 1_000_000;
     /// Least energy of an order or deal that counts for reputation, CEP and floor, Wh.
     19 MinLot "min_lot" = 100, 1, 4_000_000_000;
@@ -172,6 +174,49 @@ params! {
     55 CloseS "close_at" = 2_100, 1, 604_800;
     /// Time for the grid company to countersign a deal, s.
     56 CountersignS "countersign" = 60, 1, 86_400;
+    /// Seats of a committee; fewer sit where fewer stand.
+    57 Seats "seats" = 4, 4, 64;
+    /// Blocks in an epoch of a committee; fixed by genesis.
+    58 EpochBlocks "epoch_blocks" = 6_000, 1, 1_000_000;
+    /// Views in a delegate's term (the quarter it leads); fixed by genesis.
+    59 TermViews "term_views" = 1_000_000, 1, 4_294_967_295;
+    /// What is stake: 1 `stake_scale` div the emission stated; green certificates (0) are not there yet.
+    60 StakePolicy "stake_policy" = 1, 1, 1;
+    /// Stake of one gram, under policy 1.
+    61 StakeScale "stake_scale" = 1_000_000_000, 1, 1_000_000_000_000;
+    /// Greatest share of the stake voted that one group's votes count for, ppm.
+    62 StakeShare "stake_share_per_group" = 200_000, 1, 1_000_000;
+    /// Lost terms that make a delegate suspect.
+    63 SuspectTerms "suspect_terms" = 1, 1, 1_000_000;
+    /// Lost terms that suspend a delegate at the epoch's end; an epoch in its seat without any takes one off.
+    64 SuspendTerms "suspend_terms" = 3, 1, 1_000_000;
+    /// Lost terms without a block between them that evict a delegate at the epoch's end; a clean epoch takes one off.
+    65 SilentTerms "silent_terms" = 3, 1, 1_000_000;
+    /// Invalid blocks that evict a delegate at the epoch's end.
+    66 InvalidBlocks "invalid_blocks" = 1, 1, 1_000_000;
+    /// Epochs that a suspended or evicted delegate sits out.
+    67 ExclusionEpochs "exclusion_epochs" = 2, 0, 1_000_000;
+    /// Epochs during which a delegate answers for its ballots: the lock of its stake.
+    68 EvidenceEpochs "evidence_epochs" = 144, 1, 10_000;
+    /// Mint for packing a block that carries more than Ticks, nano-points.
+    69 PackingMint "packing_mint" = 1_000_000, 0, 1_000_000_000_000;
+    /// Cap per epoch of the packing mint, nano-points.
+    70 PackingMintCap "packing_mint_cap" = 1_000 * 1_000_000_000, 0, NANO_MAX;
+    /// Mint for verifying another delegate's block, nano-points.
+    71 VerifyingMint "verifying_mint" = 100_000, 0, 1_000_000_000_000;
+    /// Cap per epoch of the verifying mint, nano-points.
+    72 VerifyingMintCap "verifying_mint_cap" = 1_000 * 1_000_000_000, 0, NANO_MAX;
+}
+
+impl Param {
+    /// How many parameters stand in every list. Those after them stand only where they differ from their default, so
+    /// that a chain that does without them has the digests it had before there were any.
+    pub const LISTED_ALWAYS: usize = 56;
+
+    /// Whether only genesis may set it.
+    pub const fn is_fixed(self) -> bool {
+        matches!(self, Self::EpochBlocks | Self::TermViews)
+    }
 }
 
 /// Who may trade with whom by reputation (MARKET 3.5).
@@ -317,20 +362,41 @@ impl Params {
         if g(Param::EnergyMin) > g(Param::EnergyMax) || g(Param::BondClassMin) > g(Param::BondClassMax) {
             return Err("a least value stands above its greatest");
         }
+        if g(Param::SuspectTerms) > g(Param::SuspendTerms) {
+            return Err("a delegate is suspect before it is suspended: suspect_terms <= suspend_terms");
+        }
         Ok(())
     }
 
-    /// `D("params", rules_version u32, zero u32, (param u32, zero u32, value i64)...)` (DETAILS 2).
+    /// The parameters that stand in a list, with their values (see [`Param::LISTED_ALWAYS`]).
+    pub fn listed(&self) -> impl Iterator<Item = (Param, i64)> {
+        let stands = |param: Param| param as usize <= Param::LISTED_ALWAYS || self.get(param) != param.default_value();
+        (Param::ALL.iter().copied())
+            .filter(move |param| stands(*param))
+            .map(|param| (param, self.get(param)))
+    }
+
+    /// `D("params", rules_version u32, zero u32, (param u32, zero u32, value i64)...)` over [`Self::listed`] (DETAILS 2).
     pub fn digest(&self, chain: ChainId) -> Hash {
         let mut body = Vec::with_capacity(8 + 16 * self.values.len());
         body.extend_from_slice(&RULES_VERSION.to_le_bytes());
         body.extend_from_slice(&[0; 4]);
-        for param in Param::ALL {
-            body.extend_from_slice(&(*param as u32).to_le_bytes());
+        for (param, value) in self.listed() {
+            body.extend_from_slice(&(param as u32).to_le_bytes());
             body.extend_from_slice(&[0; 4]);
-            body.extend_from_slice(&self.get(*param).to_le_bytes());
+            body.extend_from_slice(&value.to_le_bytes());
         }
         digest(chain, "params", &[&body])
+    }
+
+    /// Lengths of epochs and terms of a committee.
+    pub fn schedule(&self) -> Schedule {
+        // BOUND: both lie between 1 and what 32 bits take.
+        let positive = |param| NonZeroU32::new(self.get(param) as u32).unwrap_or(NonZeroU32::MIN);
+        Schedule {
+            epoch_blocks: positive(Param::EpochBlocks).get().into(),
+            term_views: positive(Param::TermViews),
+        }
     }
 
     /// The range mode in force.
@@ -402,6 +468,25 @@ mod tests {
         assert_ne!(
             params.digest(ChainId::default()),
             Params::default().digest(ChainId::default())
+        );
+    }
+
+    /// A parameter that came later changes the digest where it is set, and only there.
+    #[test]
+    fn later_parameters_are_listed_where_they_differ() {
+        let mut params = Params::default();
+        assert_eq!(params.listed().count(), Param::LISTED_ALWAYS);
+        for param in &Param::ALL[Param::LISTED_ALWAYS..] {
+            let (min, max) = param.bounds();
+            let other = if param.default_value() == max { min } else { max };
+            let before = params.digest(ChainId::default());
+            assert!(params.set(*param, other));
+            assert_eq!(before == params.digest(ChainId::default()), min == max, "{param:?}");
+        }
+        let schedule = params.schedule();
+        assert_eq!(
+            (schedule.epoch_blocks, schedule.term_views.get()),
+            (1_000_000, u32::MAX)
         );
     }
 }

@@ -149,6 +149,17 @@ rejects! {
     130 UnknownParam "No parameter has this id.";
     131 ParamOutOfBounds "The value lies outside the parameter's bounds or contradicts another.";
     132 UnknownAction "No order to the market has this action.";
+    133 ParamFixed "The parameter is set by genesis and never changes.";
+    // Votes, candidacies, emissions.
+    140 WrongEpoch "The vote names another epoch than the next.";
+    141 UnknownCandidate "No such candidate stands for election.";
+    142 StakeForfeited "The account's stake is forfeited: it neither votes nor stands again.";
+    143 StaleEmission "The period has not begun, or a statement of a later one is recorded.";
+    // Evidence against delegates.
+    150 OtherChain "The evidence is of another chain.";
+    151 EvidenceOutOfTime "The evidence is of an epoch that is too long ago or has not begun.";
+    152 NotSeated "The accused did not have that rank in the committee of that epoch.";
+    153 AlreadyJudged "The offence is recorded.";
 }
 
 #[cfg(test)]

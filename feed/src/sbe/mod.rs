@@ -1,4 +1,4 @@
-//! Messages of the feed: SBE 1.0, little-endian, schema 1 version 2 (feed/schema/wattbook.xml).
+//! Messages of the feed: SBE 1.0, little-endian, schema 1 version 4 (feed/schema/wattbook.xml).
 //!
 //! # Format
 //! `header[8] = blockLength u16, templateId u16, schemaId u16, version u16`, then the block, then at most one repeating
@@ -31,7 +31,7 @@ use wattbook_types::{CloseReason, Phase};
 /// Id of the schema.
 pub const SCHEMA_ID: u16 = 1;
 /// Version of the schema.
-pub const SCHEMA_VERSION: u16 = 3;
+pub const SCHEMA_VERSION: u16 = 5;
 /// Earliest version that is understood; what later ones appended reads as zero there.
 pub const SCHEMA_VERSION_FIRST: u16 = 2;
 /// Greatest size of an outbound message with its header, in bytes.

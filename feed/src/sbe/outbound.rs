@@ -124,6 +124,9 @@ outbound! {
     26 session::Stepped as Stepped;
     27 session::DealRecord as DealRecord;
     28 session::Halted as Halted;
+    29 session::EventEnd as EventEnd, since 4;
+    30 session::SnapshotOrder as SnapshotOrder, since 4;
+    31 session::SnapshotEnd as SnapshotEnd, since 4;
     100 event::Registered as Registered;
     101 event::Accepted as Accepted;
     102 event::Rejected as Rejected;
@@ -170,7 +173,7 @@ mod tests {
     use crate::layout::types::*;
 
     wire! {
-        /// A message that grew in the version after ours.
+        /// A message that grew in a later version.
         struct Grown[24] {
             /// There from the beginning.
             first @ 0: u64, U64;
@@ -211,7 +214,8 @@ mod tests {
         let bytes = grown.bytes();
         assert_eq!(read::<Grown>(&header(2), &bytes[..16]), Ok(Grown { later: 0, ..grown }));
         assert_eq!(read::<Grown>(&header(3), bytes), Ok(grown));
-        assert_eq!(read::<Grown>(&header(4), &[bytes, &[1; 8]].concat()), Ok(grown));
+        let later = header(SCHEMA_VERSION + 1);
+        assert_eq!(read::<Grown>(&later, &[bytes, &[1; 8]].concat()), Ok(grown));
         // Neither more nor less than its version has.
         for (version, size) in [(2, 15), (2, 24), (3, 16), (4, 16)] {
             let block = &bytes[..size];

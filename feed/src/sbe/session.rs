@@ -117,6 +117,44 @@ wire! {
         /// Last record.
         seq @ 8: u64, U64;
     }
+
+    /// The last change that a record makes to the books has been told: what they show is whole.
+    struct EventEnd[16] {
+        /// Sequence number of the record.
+        seq @ 0: u64, U64;
+        /// Messages of this record that tell a change: Opened, Reduced, Closed, Executed.
+        changes @ 8: u64, U64;
+    }
+
+    /// An order of a snapshot; contracts come ascending, bids before asks, each in price-time order.
+    struct SnapshotOrder[48] {
+        /// Contract.
+        contract @ 0: u64, U64;
+        /// The order's public name.
+        reference @ 8: u64, U64;
+        /// Pseudonym of its owner within the contract.
+        participant @ 16: u64, U64;
+        /// Limit, ticks.
+        price @ 24: i64, I64;
+        /// Open quantity as far as shown, Wh.
+        leaves_wh @ 32: u64, U64;
+        /// Side.
+        side @ 40: u8, SIDE;
+        /// Zero.
+        reserved @ 41: [u8; 7], ZERO7;
+    }
+
+    /// The end of a snapshot of the books.
+    struct SnapshotEnd[32] {
+        /// Number of the public message that comes next.
+        next @ 0: u64, U64;
+        /// Block under way when the books stood like this.
+        height @ 8: u64, U64;
+        /// Last record before.
+        seq @ 16: u64, U64;
+        /// Orders told.
+        orders @ 24: u64, U64;
+    }
 }
 
 /// [`DealEntry`] as a field.

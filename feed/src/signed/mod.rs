@@ -25,8 +25,8 @@ mod sealed;
 
 pub use alias::Alias;
 pub use codec::{
-    EncodeError, decode_leaf, encode_cancel, encode_configure, encode_grid, encode_item, encode_market_order,
-    encode_quote, encode_rate, encode_reading, encode_replace, encode_seal,
+    EncodeError, decode_leaf, encode_cancel, encode_configure, encode_emission, encode_grid, encode_item,
+    encode_market_order, encode_quote, encode_rate, encode_reading, encode_replace, encode_seal, encode_vote,
 };
 pub use deal::{DealEntry, deal_id, deals_digest};
 pub use delegate::{ballot_namespace, committee_digest, receipt_digest, receipt_run, seen_digest};

@@ -50,7 +50,7 @@ pub(crate) fn inbound() -> Vec<Vec<u8>> {
     all
 }
 
-fn session() -> [Outbound; 9] {
+fn session() -> [Outbound; 12] {
     let deal = DealEntry {
         contract: contract().get(),
         ordinal: 4,
@@ -126,6 +126,22 @@ fn session() -> [Outbound; 9] {
             reason: 1,
             reserved: [0; 7],
             seq: 77,
+        }),
+        Outbound::EventEnd(session::EventEnd { seq: 77, changes: 2 }),
+        Outbound::SnapshotOrder(session::SnapshotOrder {
+            contract: contract().get(),
+            reference: 0x0102_0304_0506_0708,
+            participant: 0x1112_1314_1516_1718,
+            price: 24_000,
+            leaves_wh: 1_500,
+            side: 2,
+            reserved: [0; 7],
+        }),
+        Outbound::SnapshotEnd(session::SnapshotEnd {
+            next: 300,
+            height: 12,
+            seq: 77,
+            orders: 1,
         }),
     ]
 }

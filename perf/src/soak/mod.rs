@@ -1,14 +1,16 @@
-//! The soak: four parts that share the time given, one line in a log, findings as files.
+//! The soak: five parts that share the time given, one line in a log, findings as files.
 //!
 //! # Parts
 //! `fuzz` hostile bytes to every decoder that faces strangers, and to the book · `kills` nodes killed under load and in the
-//! middle of a day · `flips` damaged ledgers · `simulation` storms of commands to the market core.
+//! middle of a day · `flips` damaged ledgers · `simulation` storms of commands to the market core · `lives` a client that
+//! dies again and again.
 //!
 //! # Contract
 //! Everything random comes from the printed seed, except when a process is killed relative to what it is doing. The run
 //! ends by itself within its minutes, leaves no process and no temporary file, appends one line to the log, and exits
 //! with 1 if it found anything.
 
+mod audit;
 mod book;
 mod days;
 pub(crate) mod dice;
@@ -18,7 +20,9 @@ mod flips;
 #[path = "../flow.rs"]
 mod flow;
 pub(crate) mod fuzz;
+mod ground;
 pub(crate) mod kills;
+pub(crate) mod lives;
 pub(crate) mod mutate;
 pub(crate) mod panics;
 mod process;
@@ -77,10 +81,12 @@ enum Part {
     Flips,
     /// Storms of commands.
     Simulation,
+    /// A client that dies.
+    Lives,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Fuzz, Self::Kills, Self::Flips, Self::Simulation];
+    const ALL: [Self; 5] = [Self::Fuzz, Self::Kills, Self::Flips, Self::Simulation, Self::Lives];
 }
 
 /// What a run did.
@@ -96,6 +102,8 @@ pub(crate) struct Counts {
     pub(crate) flips: u64,
     /// Storms.
     pub(crate) simulation: simulation::Simulated,
+    /// Lives of clients.
+    pub(crate) lives: u64,
     /// Findings.
     pub(crate) findings: u64,
 }
@@ -264,6 +272,7 @@ fn soak(args: &Args) -> Result<u64, String> {
             }
             Part::Flips => counts.flips = flips::run(seed, until, &program, &mut findings)?,
             Part::Simulation => counts.simulation = simulation::run(seed, until, &mut findings),
+            Part::Lives => counts.lives = lives::run(seed, until, &program, &mut findings),
         }
         eprintln!(
             "{part:?}: {}, findings so far {}",
@@ -291,6 +300,7 @@ fn progress(part: Part, counts: &Counts) -> String {
             } = counts.simulation;
             format!("{seeds} storms, {commands} commands, {blocks} blocks")
         }
+        Part::Lives => format!("{} lives", counts.lives),
     }
 }
 
@@ -335,5 +345,6 @@ fn table(line: &serde_json::Value) {
     row("simulation seeds", "/simulation/seeds");
     row("simulation commands", "/simulation/commands");
     row("simulation blocks", "/simulation/blocks");
+    row("lives", "/lives");
     row("findings", "/findings");
 }

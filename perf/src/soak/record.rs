@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is counted, in the order of the log.
-const COUNTS: [&str; 6] = ["minutes", "fuzz", "kills", "flips", "simulation", "findings"];
+const COUNTS: [&str; 7] = ["minutes", "fuzz", "kills", "flips", "simulation", "lives", "findings"];
 
 /// Totals of the newest line; empty without a log.
 ///
@@ -63,6 +63,7 @@ pub(crate) fn line(commit: &str, seed: u64, counts: &Counts, before: &Map<String
         "simulation": {
             "seeds": simulated.seeds, "commands": simulated.commands, "blocks": simulated.blocks,
         },
+        "lives": counts.lives,
         "findings": counts.findings,
     });
     let totals: Map<String, Value> = COUNTS

@@ -23,8 +23,9 @@ const KEYS_AT_ONCE: usize = 16;
 /// The lines of a key, independent of what it is paired with.
 pub(crate) type Lines = [blst_fp6; LINES];
 
-/// The lines of the generator of G2.
-pub(crate) static GENERATOR: LazyLock<Arc<Lines>> = LazyLock::new(|| Arc::new(lines(&crate::curve::g2_generator())));
+/// The lines of the generator of G2 divided by the cofactor h.
+pub(crate) static GENERATOR: LazyLock<Arc<Lines>> =
+    LazyLock::new(|| Arc::new(lines(&crate::curve::g2_generator_by_cofactor())));
 
 fn lines(point: &blst_p2_affine) -> Lines {
     let mut out = [blst_fp6::default(); LINES];
@@ -62,10 +63,13 @@ impl LineCache {
                 .cloned()
         };
         let known: Vec<Option<Arc<Lines>>> = keys.iter().map(known).collect();
-        let all = pool.map(keys.len(), |at| match &known[at] {
-            Some(lines) => lines.clone(),
-            None => Arc::new(lines(keys[at].point())),
-        });
+        let fresh: Vec<usize> = (0..keys.len()).filter(|at| known[*at].is_none()).collect();
+        let computed = pool.map(fresh.len(), |at| Arc::new(lines(keys[fresh[at]].point())));
+        let mut computed = computed.into_iter();
+        let all: Vec<Arc<Lines>> = known
+            .into_iter()
+            .filter_map(|known| known.or_else(|| computed.next()))
+            .collect();
         for (key, lines) in keys.iter().zip(&all) {
             if self.young.len() < self.generation_len_max {
                 self.young.entry(*key.as_bytes()).or_insert_with(|| lines.clone());
@@ -89,17 +93,18 @@ impl fmt::Debug for LineCache {
     }
 }
 
-/// Whether `prod e(p, q) = 1` over points and the lines of keys; pairs at infinity count as one.
-pub(crate) fn product_is_one(pairs: &[(blst_p1_affine, Arc<Lines>)], pool: &Pool) -> bool {
+/// The product of the Miller loops of points and the lines of keys; pairs at infinity count as one.
+pub(crate) fn product(pairs: &[(blst_p1_affine, Arc<Lines>)], pool: &Pool) -> blst_fp12 {
     let pairs: Vec<&(blst_p1_affine, Arc<Lines>)> = pairs
         .iter()
         .filter(|(point, _)| *point != blst_p1_affine::default())
         .collect();
-    if pairs.is_empty() {
-        return true;
-    }
-    let parts = pool.map_runs(pairs.len(), 4 * KEYS_AT_ONCE, |run| miller_loops(&pairs[run]));
-    let product = parts.into_iter().reduce(|a, b| a * b).unwrap_or_default();
+    let parts = pool.map_runs(pairs.len(), (1, 4 * KEYS_AT_ONCE), |run| miller_loops(&pairs[run]));
+    parts.into_iter().reduce(|a, b| a * b).unwrap_or_default()
+}
+
+/// Whether a product of Miller loops is one of pairings that is one.
+pub(crate) fn is_one(product: &blst_fp12) -> bool {
     product.final_exp() == blst_fp12::default()
 }
 

@@ -8,7 +8,10 @@
 //!   `e(h^-1 R, g2) = prod_k e(iso(R_k), pk_k)`, h being the effective cofactor.
 //!
 //! Deferral is exact: `h iso(sum r_i P_i) = sum r_i H(m_i)`, since isogeny and multiplication are homomorphisms. What h
-//! would clear is invisible to the reduced pairing, so the one point R takes h^-1 modulo r for all keys.
+//! would clear is invisible to the reduced pairing, so the generator g2 takes h^-1 modulo r for all keys, once for ever.
+//!
+//! A short part is spared the combinations: each signature is tested, and every sum is taken of few points at a time on
+//! E1 ([`few`]), the messages' too, whose isogeny then comes first.
 //!
 //! # Invariants
 //! * Short parts test each signature for its subgroup, long ones the ninety combinations, one by one.
@@ -19,6 +22,7 @@ mod avx2;
 mod combine;
 mod decompress;
 mod exponent;
+mod few;
 pub(crate) mod field;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
@@ -36,8 +40,8 @@ pub(crate) mod tree;
 use crate::batch::Item;
 use crate::curve;
 use crate::key::PublicKey;
-use crate::rlc::{self, Coefficients};
-use blst::{blst_p1, blst_p1_affine};
+use crate::rlc::{self, Coefficients, Factor};
+use blst::{blst_fp12, blst_p1};
 use core::ops::Range;
 use decompress::Compressed;
 pub(crate) use exponent::way as instructions;
@@ -55,6 +59,10 @@ use wattbook_types::Hash;
 const TESTED_EACH_MAX: usize = rlc::TRITS;
 /// Most items prepared together.
 const RUN_MAX: usize = 128;
+/// Fewest leaves that a thread is woken for.
+const LEAVES_MIN: usize = 1 << 9;
+/// Points of a short part that a thread adds up together.
+const SHORT_RUN: usize = 16;
 /// Keys whose lines are kept: about 80 MB.
 const CACHED_KEYS: usize = 4_096;
 
@@ -113,10 +121,12 @@ impl Path {
             few if few.len() < self.pool.threads() => few.iter().map(|leaves| tree::root(leaves, &self.pool)).collect(),
             many => {
                 let alone = Pool::default();
+                let leaves: usize = many.iter().map(|leaves| leaves.len()).sum();
+                let least = LEAVES_MIN * many.len() / leaves.max(1);
                 let run = |run: Range<usize>| -> Vec<Hash> {
                     many[run].iter().map(|leaves| tree::root(leaves, &alone)).collect()
                 };
-                self.pool.map_runs(many.len(), RUN_MAX, run).concat()
+                self.pool.map_runs(many.len(), (least, RUN_MAX), run).concat()
             }
         }
     }
@@ -124,7 +134,7 @@ impl Path {
     /// The points of every item; `None` where the signature is no encoding of a point other than infinity.
     pub(crate) fn prepare(&self, items: &[Item<'_>], dst: &[u8]) -> Vec<Option<Points>> {
         self.pool
-            .map_runs(items.len(), RUN_MAX, |run| prepare(&items[run], dst))
+            .map_runs(items.len(), (1, RUN_MAX), |run| prepare(&items[run], dst))
             .concat()
     }
 
@@ -157,6 +167,9 @@ impl Path {
     ) -> Found {
         assert_eq!(points.len(), coefficients.len(), "a coefficient per item");
         assert_eq!(groups.len(), keys.len(), "a group per key");
+        if points.len() <= TESTED_EACH_MAX {
+            return self.short_holds(points, are_in_g1, coefficients, groups, keys);
+        }
         let signatures: Vec<Affine> = points.iter().map(|points| points.signature).collect();
         let Some(total) = self.total(&signatures, are_in_g1, coefficients) else {
             return Found::Outside;
@@ -180,35 +193,79 @@ impl Path {
 
     /// `sum r_i S_i`, unless something is found outside the subgroup; `are_in_g1` spares looking.
     fn total(&self, signatures: &[Affine], are_in_g1: bool, coefficients: &Coefficients) -> Option<blst_p1> {
-        if signatures.len() > TESTED_EACH_MAX {
-            let combinations = combine::combinations(signatures, coefficients, &self.pool);
-            return (are_in_g1 || self.are_in_g1(&combinations)).then(|| rlc::total(&combinations));
+        let combinations = combine::combinations(signatures, coefficients, &self.pool);
+        (are_in_g1 || self.are_in_g1(&combinations)).then(|| rlc::total(&combinations))
+    }
+
+    /// [`Self::holds`] of a short part, whose signatures are tested one by one: where there are threads, while the final
+    /// exponentiation runs.
+    fn short_holds(
+        &mut self,
+        points: &[Points],
+        are_in_g1: bool,
+        coefficients: &Coefficients,
+        groups: &[Range<usize>],
+        keys: &[&PublicKey],
+    ) -> Found {
+        let signatures: Vec<blst_p1> = points.iter().map(|points| points.signature.into()).collect();
+        let is_alone = self.pool.threads() == 1;
+        if is_alone && !are_in_g1 && !self.are_in_g1(&signatures) {
+            return Found::Outside;
         }
-        let points: Vec<blst_p1> = signatures.iter().map(|point| (*point).into()).collect();
-        if !are_in_g1 && !self.are_in_g1(&points) {
-            return None;
+        // By the error bound's argument one coefficient needs no drawing.
+        let factor = |item| match item {
+            0 => Factor::ONE,
+            _ => coefficients.factor(item),
+        };
+        let factors: Vec<Factor> = (0..points.len()).map(factor).collect();
+        // The sums, that of the signatures behind those of the keys, in runs that threads share.
+        let whole = 0..points.len();
+        let run_len = if is_alone { points.len() } else { SHORT_RUN };
+        let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
+        for (sum, range) in groups.iter().chain([&whole]).enumerate() {
+            let starts = range.clone().step_by(run_len);
+            runs.extend(starts.map(|start| (sum, start..range.end.min(start + run_len))));
         }
-        let (points, factors): (Vec<blst_p1_affine>, Vec<[u8; curve::SCALAR_SIZE]>) = signatures
-            .iter()
-            .enumerate()
-            .map(|(item, point)| {
-                let (is_negative, magnitude) = curve::magnitude(coefficients.scalar(item));
-                (
-                    blst_p1_affine::from(point.negated_if(is_negative)),
-                    curve::scalar_bytes(magnitude),
-                )
-            })
-            .unzip();
-        Some(curve::msm(&points, &factors))
+        let parts = self.pool.map(runs.len(), |at| {
+            let (sum, range) = &runs[at];
+            let factors = &factors[range.clone()];
+            if *sum == groups.len() {
+                return few::sum(&signatures[range.clone()], factors);
+            }
+            let messages = points[range.clone()]
+                .iter()
+                .map(|points| isogeny::image(&points.message));
+            few::sum(&messages.collect::<Vec<_>>(), factors)
+        });
+        let mut sums = vec![blst_p1::default(); groups.len() + 1];
+        for ((sum, _), part) in runs.iter().zip(&parts) {
+            sums[*sum] = curve::add(&sums[*sum], part);
+        }
+        let total = sums.pop().unwrap_or_default();
+        let product = self.product(total, sums, keys);
+        let are_tested = are_in_g1 || is_alone;
+        let (is_one, are_in_g1) = self
+            .pool
+            .join(|| lines::is_one(&product), || are_tested || self.are_in_g1(&signatures));
+        match (are_in_g1, is_one) {
+            (false, _) => Found::Outside,
+            (true, true) => Found::Holds,
+            (true, false) => Found::Fails,
+        }
     }
 
     /// `e(h^-1 total, g2) = prod_k e(images[k], keys[k])`.
-    pub(crate) fn pairing_holds(&mut self, total: blst_p1, mut images: Vec<blst_p1>, keys: &[&PublicKey]) -> bool {
+    pub(crate) fn pairing_holds(&mut self, total: blst_p1, images: Vec<blst_p1>, keys: &[&PublicKey]) -> bool {
+        lines::is_one(&self.product(total, images, keys))
+    }
+
+    /// The Miller loops of that equation.
+    fn product(&mut self, total: blst_p1, mut images: Vec<blst_p1>, keys: &[&PublicKey]) -> blst_fp12 {
         let mut lines = self.lines.of(keys, &self.pool);
-        images.push(curve::negate(curve::divide_by_cofactor(&total)));
+        images.push(curve::negate(total));
         lines.push(Arc::clone(&lines::GENERATOR));
         let pairs: Vec<_> = curve::to_affine(&images).into_iter().zip(lines).collect();
-        lines::product_is_one(&pairs, &self.pool)
+        lines::product(&pairs, &self.pool)
     }
 }
 

@@ -25,6 +25,22 @@ impl Pool {
         self.0.as_ref().map_or(1, |pool| pool.current_num_threads())
     }
 
+    /// `task` on a thread of the pool: what it asks of the pool costs no handing over any more.
+    pub(crate) fn run<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
+        match &self.0 {
+            Some(pool) => pool.install(task),
+            None => task(),
+        }
+    }
+
+    /// Both tasks, at once where there are threads.
+    pub(crate) fn join<A: Send, B: Send>(&self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+        match &self.0 {
+            Some(pool) => pool.install(|| rayon::join(a, b)),
+            None => (a(), b()),
+        }
+    }
+
     /// `task(0)`, `task(1)` and so on, in order, computed in any order.
     pub(crate) fn map<T: Send>(&self, len: usize, task: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
         match &self.0 {
@@ -33,14 +49,15 @@ impl Pool {
         }
     }
 
-    /// `task` over runs of at most `most` places each, fewer where that keeps every thread busy; results in order.
+    /// `task` over runs of at most `most` places each, fewer where that keeps every thread busy but at least `least`, for
+    /// which a thread is worth waking; results in order.
     pub(crate) fn map_runs<T: Send>(
         &self,
         len: usize,
-        most: usize,
+        (least, most): (usize, usize),
         task: impl Fn(core::ops::Range<usize>) -> T + Sync + Send,
     ) -> Vec<T> {
-        let run = len.div_ceil(self.threads()).clamp(1, most);
+        let run = len.div_ceil(self.threads()).max(least).clamp(1, most);
         self.map(len.div_ceil(run), |at| task(at * run..len.min((at + 1) * run)))
     }
 }

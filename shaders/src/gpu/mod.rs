@@ -26,6 +26,7 @@ mod formula;
 pub mod hash;
 mod isogeny;
 mod kernel;
+mod layout;
 mod lines;
 pub mod miller;
 pub(crate) mod pairing;

@@ -10,18 +10,20 @@
 //! * An item is called valid if the equation holds over fresh coefficients, and refused by blst alone; a device that
 //!   computes wrongly costs time and nothing else, but for the error bound of [`crate::rlc`].
 //! * Coefficients are drawn here, after the batch is fixed, by no device and no driver.
-//! * When the equation fails, bisection goes on over the points that the device computed.
+//! * When the equation fails, bisection goes on over the points that the device computed, and where all combinations lie in
+//!   the subgroup its checks do not look for that again.
 
 use super::curve::{E1, ISOGENOUS, POINT_LEN, points_of};
 use super::hash::{EXPANDED_LEN, Suite};
+use super::layout::{FIVE_FROM, Kind, Layout};
 use super::miller::{self, Accumulators};
 use super::pairing::{self, Pairings};
 use super::points::{Mode, Sums};
 use super::roots::{self, Class, POINT_FLAGS, Roots, SIGNATURE_LEN};
-use super::sums::{Batch, SCALED_LEN_MAX, SLOT_LEN_MAX};
+use super::sums::{Batch, SLOT_LEN_MAX};
 use super::{Buffer, Commands, Device, Download, Error, NO_SLOT, Ticket};
 use crate::batch::{Item, check_alone, check_points};
-use crate::cpu::{Path, Points, Pool, isogeny};
+use crate::cpu::{Found, Path, Points, Pool, isogeny};
 use crate::key::PublicKey;
 use crate::numbering::Numbering;
 use crate::rlc::{self, Coefficients, TRITS, Width};
@@ -37,8 +39,6 @@ use wattbook_types::Hash;
 const CHUNK_LEN_MAX: usize = 1 << 17;
 /// Chunks on their way at once.
 const IN_FLIGHT: usize = 2;
-/// Points of a slot from which five trits a window make fewer additions than two.
-const FIVE_FROM: usize = 512;
 
 /// Slots whose combinations fit one binding of every device; in tests so few that there are several such parts.
 fn slots_max(device: &Device) -> usize {
@@ -256,7 +256,8 @@ impl Begun {
         }
         let check = self.check;
         stats.pairings += 1 + check.keys.len() as u64;
-        if check.holds(path) {
+        let found = check.holds(path);
+        if found == Found::Holds {
             stats.batches += 1;
             let verdict = |(item, is_point): (&Item<'_>, &bool)| match is_point {
                 true => Ok(()),
@@ -265,7 +266,7 @@ impl Begun {
             return Ok(items.iter().zip(&check.is_point).map(verdict).collect());
         }
         let points = check.points(&engine.device)?;
-        Ok(check_points(items, dst, points, true, path, stats))
+        Ok(check_points(items, dst, points, Some(found), path, stats))
     }
 }
 
@@ -451,16 +452,20 @@ impl Check {
         Ok(())
     }
 
-    /// Whether the batch holds: every combination in the subgroup, and the pairing equation.
-    fn holds(&self, path: &mut Path) -> bool {
-        if !path.are_in_g1(&self.combinations) {
-            return false;
-        }
+    /// What the check finds: every combination in the subgroup, and the pairing equation.
+    fn holds(&self, path: &mut Path) -> Found {
         let total = rlc::total(&self.combinations);
-        match self.numbers {
+        // Points of the subgroup have an infinite sum under unknown coefficients as good as never; a device that does not add
+        // leaves one.
+        let has_sums = total != blst_p1::default() || !self.is_point.contains(&true);
+        if !has_sums || !path.are_in_g1(&self.combinations) {
+            return Found::Outside;
+        }
+        let is_equal = match self.numbers {
             Some(_) => pairing::holds(&total, self.product),
             None => path.pairing_holds(total, self.images.clone(), &self.keys.iter().collect::<Vec<_>>()),
-        }
+        };
+        if is_equal { Found::Holds } else { Found::Fails }
     }
 
     /// The points of every item, from the device.
@@ -489,53 +494,30 @@ struct Front {
     flags: Buffer,
 }
 
-/// How the items of a chunk lie: kind by kind, key by key, slot by slot.
-struct Layout {
-    /// Item of every position.
-    order: Vec<usize>,
-    kinds: Vec<Kind>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SIGNATURE_DST;
+    use blst::min_sig::SecretKey;
 
-/// Slots whose sums are found the same way.
-struct Kind {
-    /// Trits of a window; none where points are multiplied one by one.
-    width: Option<Width>,
-    slots: Vec<Slot>,
-}
-
-struct Slot {
-    key: usize,
-    positions: Range<usize>,
-}
-
-impl Layout {
-    fn new(items: Range<usize>, slots_max: usize, key_of: impl Fn(usize) -> usize) -> Self {
-        let mut by_key: Vec<(usize, usize)> = items.map(|item| (key_of(item), item)).collect();
-        by_key.sort_unstable();
-        let slots = by_key
-            .chunk_by(|a, b| a.0 == b.0)
-            .flat_map(|items| items.chunks(SLOT_LEN_MAX));
-        let (mut order, mut kinds) = (Vec::with_capacity(by_key.len()), Vec::new());
-        let lens = [
-            (None, 0..=SCALED_LEN_MAX),
-            (Some(Width::Two), SCALED_LEN_MAX + 1..=FIVE_FROM - 1),
-            (Some(Width::Five), FIVE_FROM..=SLOT_LEN_MAX),
-        ];
-        for (width, lens) in lens {
-            let mut of_kind = Vec::new();
-            for slot in slots.clone().filter(|slot| lens.contains(&slot.len())) {
-                let start = order.len();
-                order.extend(slot.iter().map(|(_, item)| item));
-                of_kind.push(Slot {
-                    key: slot[0].0,
-                    positions: start..order.len(),
-                });
-            }
-            while !of_kind.is_empty() {
-                let slots = of_kind.drain(..of_kind.len().min(slots_max)).collect();
-                kinds.push(Kind { width, slots });
-            }
-        }
-        Self { order, kinds }
+    /// A device that skips its sums leaves zeros, and of zeros the equation is true.
+    #[test]
+    fn sums_that_nobody_added_hold_nothing() {
+        let secret = SecretKey::key_gen(&[1; 32], &[]).unwrap();
+        let key = PublicKey::new(&secret.sk_to_pk().to_bytes()).unwrap();
+        let signature = secret.sign(b"another message", SIGNATURE_DST, &[]).to_bytes();
+        let item = Item {
+            key: &key,
+            message: b"a message",
+            signature: &signature,
+            source: 0,
+        };
+        let (items, mut path) = ([item], Path::new(1));
+        let mut check = Check::new(&items, Numbering::new(path.pool(), &items), path.pool());
+        assert_eq!(check.holds(&mut path), Found::Holds, "nothing to add");
+        check.is_point.fill(true);
+        assert_eq!(check.holds(&mut path), Found::Outside);
+        check.combinations[0] = curve::hash_to_g1(b"a point", SIGNATURE_DST);
+        assert_eq!(check.holds(&mut path), Found::Fails);
     }
 }

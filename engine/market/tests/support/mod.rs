@@ -8,11 +8,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use wattbook_market::account::Account;
 use wattbook_market::contract::{Contract, Position};
-use wattbook_market::{Genesis, Market, Refusal};
+use wattbook_market::{BadTurn, BlockEnd, Genesis, Market, Refusal};
 use wattbook_types::command::{Cancel, GridSignature, MarketAction, MarketOrder, Reading, Replace, Seal};
+use wattbook_types::delegate::DelegateKeys;
 use wattbook_types::{
     ChainId, Command, ContractId, Deal, Energy, Envelope, Event, Hash, Item, Meter, MeterKind, Money, Param, Params,
-    ParticipantId, Price, Quote, Registration, Reject, Reveal, Roles, SelfTrade, Side, TimeInForce, TimeNs, sha256,
+    ParticipantId, Price, Quote, Registration, Reject, Reveal, Roles, SelfTrade, Side, TimeInForce, TimeNs, Turn,
+    sha256,
 };
 
 /// First delivery period of the bench.
@@ -195,6 +197,7 @@ pub(crate) fn seal(reveal: &Reveal, bond_class: u8) -> Item {
 pub(crate) enum Done {
     Command(u64, Box<Command>),
     EndBlock(u64),
+    Turn(Turn),
 }
 
 /// A market and who drives it.
@@ -202,6 +205,8 @@ pub(crate) enum Done {
 pub(crate) struct Rig {
     pub(crate) market: Market,
     pub(crate) genesis: Genesis,
+    /// Committee 0; empty on a node that runs alone.
+    pub(crate) seats: Vec<(ParticipantId, DelegateKeys)>,
     pub(crate) seq: u64,
     pub(crate) height: u64,
     /// Every event so far.
@@ -236,6 +241,7 @@ impl Rig {
         let mut rig = Self {
             market,
             genesis,
+            seats: Vec::new(),
             seq: 0,
             height: 0,
             events: Vec::new(),
@@ -246,6 +252,50 @@ impl Rig {
             rig.register(account(serial, TRADER, AMPLE));
         }
         rig
+    }
+
+    /// This rig's chain from genesis again, with `accounts` more in it and a committee of `seats`.
+    pub(crate) fn with_committee(self, accounts: Vec<Registration>, seats: Vec<(ParticipantId, DelegateKeys)>) -> Self {
+        let mut genesis = self.genesis;
+        genesis.accounts.extend(accounts);
+        Self {
+            market: Market::with_committee(genesis.clone(), &seats).expect("the committee stands"),
+            genesis,
+            seats,
+            ..Self::new(&[], 0)
+        }
+    }
+
+    /// The market at genesis.
+    pub(crate) fn start(&self) -> Market {
+        if self.seats.is_empty() {
+            Market::new(self.genesis.clone()).expect("the same genesis stands")
+        } else {
+            Market::with_committee(self.genesis.clone(), &self.seats).expect("the same genesis stands")
+        }
+    }
+
+    /// Ends the block by a turn and checks the root's marks; a turn that is refused must change nothing.
+    pub(crate) fn end_turn(&mut self, turn: &Turn) -> Result<BlockEnd, BadTurn> {
+        let before = self.market.state().root_from_scratch();
+        let checked = self.market.check_turn(turn);
+        let ended = self.market.end_block_by(turn);
+        assert_eq!(checked.err(), ended.as_ref().err().copied());
+        let scratch = self.market.state().root_from_scratch();
+        match &ended {
+            Ok(ended) => {
+                self.height = turn.height;
+                self.events.extend(ended.events.iter().cloned());
+                self.journal.push(Done::Turn(*turn));
+                assert_eq!(
+                    self.market.root(),
+                    scratch,
+                    "a page was changed without a mark: {turn:?}"
+                );
+            }
+            Err(bad) => assert_eq!(before, scratch, "a refused turn changed the state: {bad}"),
+        }
+        ended
     }
 
     /// Applies a command as the next record; a refusal must change nothing.
@@ -488,13 +538,21 @@ pub(crate) fn verdicts(events: &[Event]) -> Vec<Result<(), Reject>> {
 
 /// Does everything of a journal again; the events, and the root after every block.
 pub(crate) fn replay(genesis: &Genesis, journal: &[Done]) -> (Vec<Event>, Vec<Hash>) {
-    let mut market = Market::new(genesis.clone()).expect("the same genesis stands");
+    replay_on(Market::new(genesis.clone()).expect("the same genesis stands"), journal)
+}
+
+/// Does a journal on a market.
+pub(crate) fn replay_on(mut market: Market, journal: &[Done]) -> (Vec<Event>, Vec<Hash>) {
     let (mut events, mut roots) = (Vec::new(), Vec::new());
     for done in journal {
         match done {
             Done::Command(seq, command) => events.extend(market.apply(*seq, command).expect("it was accepted before")),
             Done::EndBlock(height) => {
                 events.extend(market.end_block(*height));
+                roots.push(market.root());
+            }
+            Done::Turn(turn) => {
+                events.extend(market.end_block_by(turn).expect("it was taken before").events);
                 roots.push(market.root());
             }
         }

@@ -66,6 +66,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn show(args: &Args) -> Result<String, Failed> {
     let reader = Reader::open(&args.dir)?;
+    super::say_left_over(&reader);
     if args.key {
         return Ok(format!("{}\n", notary::log_key(reader.genesis())?));
     }
@@ -117,6 +118,7 @@ fn to_json(note: &Note, path: &[wattbook_types::Hash]) -> String {
 pub fn tiles(args: &TilesArgs) -> ExitCode {
     let export = || -> Result<String, Failed> {
         let reader = Reader::open(&args.dir)?;
+        super::say_left_over(&reader);
         let mut index = HeaderIndex::open(&reader)?;
         let note = newest(&reader, &mut index)?;
         let done = export_tiles(&mut index, &reader, &note, &args.out)?;

@@ -52,6 +52,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn written(args: &Args) -> Result<String, Box<dyn std::error::Error>> {
     let reader = Reader::open_in(&args.dir, args.archive.as_deref())?;
+    super::say_left_over(&reader);
     let times = (TimeNs::new(args.from_ns), TimeNs::new(args.to_ns));
     let Some(path) = &args.out else {
         return match export(

@@ -2,7 +2,8 @@
 //!
 //! # Contract
 //! Nothing is verified but what reading needs: checksums, framing and the chain of blocks, not signatures or roots. A
-//! damaged ledger is shown as far as it reads, then named with its place, exit code 1.
+//! damaged ledger is shown as far as it reads, then named with its place, exit code 1. What a crash may have left behind the
+//! last committed block is named where no node runs; the blocks before it are sound, so that is no failure.
 
 use super::verify::{emit, fault_json, rows};
 use crate::audit::Finding;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wattbook_feed::signed::leaf::LAYOUTS;
 use wattbook_feed::signed::{Genesis, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
-use wattbook_ledger::{Block, Commit, Error, GENESIS_FILE, Reader};
+use wattbook_ledger::{Block, Commit, Error, Fault, GENESIS_FILE, Reader};
 use wattbook_types::units::NS_PER_S;
 use wattbook_types::{ChainId, ContractId, Hash, Param, ParticipantId, Roles, TimeNs, sha256};
 
@@ -74,6 +75,8 @@ struct Contents {
     bytes: u64,
     segment_size: Option<u64>,
     commit: Option<Commit>,
+    /// What stands behind the last commit although no node is running.
+    left_over: Option<Fault>,
     records: BTreeMap<u16, u64>,
     leaves: BTreeMap<u8, u64>,
     revealed_quotes: u64,
@@ -112,6 +115,7 @@ impl Contents {
         for block in reader.blocks() {
             self.take(&block.map_err(Finding::from)?);
         }
+        self.left_over = reader.left_over().map_err(Finding::from)?;
         decoded.map(drop)
     }
 
@@ -229,6 +233,12 @@ impl Contents {
             let Commit { height, length, digest } = commit;
             rows.push(("last commit", format!("height {height}, {length} bytes, {digest}")));
         }
+        if let Some(fault) = &self.left_over {
+            rows.push((
+                "left over",
+                format!("{fault}; a crash leaves such, and `wattbook run` recovers it; `wattbook verify` refuses it"),
+            ));
+        }
         rows
     }
 
@@ -287,6 +297,8 @@ impl Contents {
                 json!({ "height": height, "length": length, "digest": digest.to_string() }),
             );
         }
+        let left_over = self.left_over.clone().map(|fault| fault_json(&fault.into()));
+        out.insert("left_over".into(), json!(left_over));
         match &self.fault {
             None => {}
             Some(Stop::Finding(finding)) => {

@@ -21,6 +21,7 @@ pub mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use wattbook_ledger::Reader;
 
 /// A matching engine for peer-to-peer electricity markets.
 #[derive(Parser, Debug)]
@@ -96,6 +97,21 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Checkpoint(args) => checkpoint::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Tiles(args) => checkpoint::tiles(&args),
+    }
+}
+
+/// Says on stderr what stands behind the blocks that a reader shows although no node is running.
+pub(crate) fn say_left_over(reader: &Reader) {
+    match reader.left_over() {
+        Ok(None) => {}
+        Ok(Some(fault)) => {
+            let height = reader.committed().map_or(0, |newest| newest.height);
+            eprintln!(
+                "wattbook: the ledger is shown up to block {height}, but more stands behind it, as a crash leaves it or a \
+                 file that was cut: {fault}; `wattbook verify` refuses it, `wattbook run` recovers what a crash tore"
+            );
+        }
+        Err(fault) => eprintln!("wattbook: what stands behind the blocks shown cannot be told: {fault}"),
     }
 }
 

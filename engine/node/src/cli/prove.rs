@@ -6,8 +6,8 @@
 //!   the paths hold, whose log it is remains open.
 
 use super::verify::{emit, rows};
-use crate::deal_proof::DealProof;
-use crate::notary;
+use crate::deal_proof::{DealError, DealProof};
+use crate::notary::{self, NotaryError};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,15 +65,27 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn prove(args: &Args) -> Result<String, Box<dyn std::error::Error>> {
-    let reader = Reader::open_in(&args.dir, args.archive.as_deref())?;
+    let mut reader = Reader::open_in(&args.dir, args.archive.as_deref())?;
+    super::say_left_over(&reader);
     let mut index = HeaderIndex::open(&reader)?;
+    let mut proof = proved(args, &reader, &mut index);
+    let lacks_checkpoint = matches!(proof, Err(DealError::Notary(NotaryError::NoCheckpoint { .. })));
+    // A node that runs beside this may have signed one of blocks that came after the reader looked.
+    if lacks_checkpoint && reader.refresh()? {
+        index.extend(&reader)?;
+        proof = proved(args, &reader, &mut index);
+    }
+    Ok(proof?)
+}
+
+fn proved(args: &Args, reader: &Reader, index: &mut HeaderIndex) -> Result<String, DealError> {
     if let Some(id) = args.deal {
-        return Ok(DealProof::find(&reader, &mut index, id)?.to_json());
+        return Ok(DealProof::find(reader, index, id)?.to_json());
     }
     let seq = args.record.unwrap_or_default();
-    let height = index.block_with(&reader, seq)?.header.height;
-    let note = notary::covering(&reader, &mut index, height)?;
-    Ok(index.prove(&reader, seq, &note)?.to_string())
+    let height = index.block_with(reader, seq)?.header.height;
+    let note = notary::covering(reader, index, height)?;
+    Ok(index.prove(reader, seq, &note)?.to_string())
 }
 
 /// Runs `verify-proof`.

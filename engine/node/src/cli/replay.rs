@@ -5,6 +5,7 @@ use crate::audit::{self, ReplayError};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use wattbook_ledger::Reader;
 
 /// Rebuilds the state from a ledger, beside a running node or offline; every state root must come out again.
 #[derive(clap::Args, Debug)]
@@ -32,6 +33,9 @@ pub fn run(args: &Args) -> ExitCode {
         Err(ReplayError::Finding(finding)) => return refuse(&finding, args.json),
         Err(error @ ReplayError::Ledger(_)) => return super::fail(&error),
     };
+    if let Ok(reader) = Reader::open_in(&args.dir, args.archive.as_deref()) {
+        super::say_left_over(&reader);
+    }
     if args.json {
         let out = json!({
             "height": end.height,

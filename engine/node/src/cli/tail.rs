@@ -220,6 +220,7 @@ fn ledger(dir: &str, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
         contract: args.contract,
     };
     let reader = Reader::open_in(Path::new(dir), args.archive.as_deref())?;
+    super::say_left_over(&reader);
     let records = match args.from {
         // Whoever wants everything waits for no index.
         None | Some(0..=1) => Records::new(reader.blocks(), 0),

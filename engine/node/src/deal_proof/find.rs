@@ -1,12 +1,16 @@
-//! Finding a deal: the ledger is executed until the grid company has signed it.
+//! Finding a deal: the ledger is executed until the grid company has signed it, then read again for the records of both
+//! sides.
+//!
+//! # Contract
+//! Memory: the market's state and one block, however long the ledger is.
 
 use super::{DealError, DealProof};
 use crate::execute::{Executor, decode_record};
 use crate::notary;
-use crate::selection::{by_participant, header_of};
+use crate::selection::{header_of, participant_of};
 use std::collections::BTreeMap;
 use wattbook_feed::signed::{DealEntry, RevealRecord, SealedEnvelope, record_kind};
-use wattbook_ledger::{HeaderIndex, KeyIndex, Reader};
+use wattbook_ledger::{HeaderIndex, Reader};
 use wattbook_types::ids::REVEALED_INDEX;
 use wattbook_types::tree::{inclusion_proof, leaf_hash};
 use wattbook_types::{Deal, Event, Hash, Sequenced};
@@ -27,35 +31,7 @@ impl DealProof {
     /// # Errors
     /// [`DealError`].
     pub fn find(reader: &Reader, index: &mut HeaderIndex, id: Hash) -> Result<Self, DealError> {
-        let mut senders = by_participant();
-        let made = made(reader, id, &mut senders)?;
-        let chain = reader.chain();
-        let mut wanted = BTreeMap::from([("grid", made.grid)]);
-        let sides = [
-            ("buyer", "buyer_reveal", "buyer_register", made.deal.buyer),
-            ("seller", "seller_reveal", "seller_register", made.deal.seller),
-        ];
-        for (role, reveal, register, order) in sides {
-            for record in senders.records(reader, order.participant.get()) {
-                let (_, record) = record.map_err(wattbook_ledger::Error::Damaged)?;
-                match record.kind {
-                    record_kind::REGISTER => drop(wanted.insert(register, record.seq)),
-                    record_kind::ENVELOPE if header_of(&record).is_some_and(|header| header.nonce == order.nonce) => {
-                        wanted.insert(role, record.seq);
-                    }
-                    record_kind::REVEAL if order.index & REVEALED_INDEX != 0 => {
-                        let commitment = RevealRecord::decode(record.payload).map(|reveal| reveal.commitment(chain));
-                        let sealed = wanted
-                            .get(role)
-                            .is_some_and(|seq| seals(reader, index, *seq, commitment.ok()));
-                        if sealed {
-                            wanted.insert(reveal, record.seq);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
+        let made = made(reader, id)?;
         let (grid_height, sender) = {
             let block = index.block_with(reader, made.grid)?;
             let at = (made.grid - block.header.first_seq) as usize;
@@ -64,12 +40,7 @@ impl DealProof {
                 header_of(&block.records[at]).map_or(0, |header| header.participant),
             )
         };
-        for record in senders.records(reader, sender) {
-            let (_, record) = record.map_err(wattbook_ledger::Error::Damaged)?;
-            if record.kind == record_kind::REGISTER {
-                wanted.insert("grid_register", record.seq);
-            }
-        }
+        let wanted = wanted(reader, index, &made, (sender, grid_height))?;
         let note = notary::covering(reader, index, grid_height)?;
         let mut records = BTreeMap::new();
         for (role, seq) in wanted {
@@ -88,6 +59,55 @@ impl DealProof {
     }
 }
 
+/// The records that prove a deal, by role, among those up to the block in which the grid company, `sender`, signed it.
+fn wanted(
+    reader: &Reader,
+    index: &mut HeaderIndex,
+    made: &Made,
+    (sender, last): (u64, u64),
+) -> Result<BTreeMap<&'static str, u64>, DealError> {
+    let chain = reader.chain();
+    let mut wanted = BTreeMap::from([("grid", made.grid)]);
+    let sides = [
+        ("buyer", "buyer_reveal", "buyer_register", made.deal.buyer),
+        ("seller", "seller_reveal", "seller_register", made.deal.seller),
+    ];
+    for block in reader.blocks() {
+        let block = block.map_err(wattbook_ledger::Error::Damaged)?;
+        for record in &block.records {
+            let Some(whose) = participant_of(record) else { continue };
+            if whose == sender && record.kind == record_kind::REGISTER {
+                wanted.insert("grid_register", record.seq);
+            }
+            for (role, reveal, register, order) in sides {
+                if order.participant.get() != whose {
+                    continue;
+                }
+                match record.kind {
+                    record_kind::REGISTER => drop(wanted.insert(register, record.seq)),
+                    record_kind::ENVELOPE if header_of(record).is_some_and(|header| header.nonce == order.nonce) => {
+                        wanted.insert(role, record.seq);
+                    }
+                    record_kind::REVEAL if order.index & REVEALED_INDEX != 0 => {
+                        let commitment = RevealRecord::decode(record.payload).map(|reveal| reveal.commitment(chain));
+                        let sealed = wanted
+                            .get(role)
+                            .is_some_and(|seq| seals(reader, index, *seq, commitment.ok()));
+                        if sealed {
+                            wanted.insert(reveal, record.seq);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if block.header.height >= last {
+            break;
+        }
+    }
+    Ok(wanted)
+}
+
 /// Whether the envelope of record `seq` seals a commitment.
 fn seals(reader: &Reader, index: &mut HeaderIndex, seq: u64, commitment: Option<Hash>) -> bool {
     let Some(commitment) = commitment else { return false };
@@ -97,15 +117,14 @@ fn seals(reader: &Reader, index: &mut HeaderIndex, seq: u64, commitment: Option<
     })
 }
 
-/// Executes the ledger until the deal is signed, filing the records on the way.
-fn made(reader: &Reader, id: Hash, senders: &mut KeyIndex<u64>) -> Result<Made, DealError> {
+/// Executes the ledger until the deal is signed.
+fn made(reader: &Reader, id: Hash) -> Result<Made, DealError> {
     let (mut executor, _) = Executor::start(reader.genesis())?;
     let chain = reader.chain();
     let mut found: Option<Made> = None;
     for block in reader.blocks() {
         let block = block.map_err(wattbook_ledger::Error::Damaged)?;
         let height = block.header.height;
-        senders.add(&block);
         if height == 0 {
             continue;
         }

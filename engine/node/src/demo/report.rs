@@ -11,6 +11,7 @@ use thiserror::Error;
 use wattbook_feed::signed::record_kind;
 use wattbook_ledger::{Fault, Reader};
 use wattbook_market::round::{RoundOrder, welfare};
+use wattbook_market::state::MINTS;
 use wattbook_types::tree::{Frontier, leaf_hash};
 use wattbook_types::units::{NANO_PER_TICK_WH, decimal};
 use wattbook_types::{
@@ -115,7 +116,7 @@ pub struct Report {
     /// State root.
     pub state_root: Hash,
     /// Minted by account (grid company, registration, clean energy), burned, held; nano-points.
-    pub minted: [i128; 3],
+    pub minted: [i128; MINTS],
     /// Burned bonds.
     pub burned: i128,
     /// Money in all accounts.
@@ -480,11 +481,11 @@ impl Report {
                 reputations.len()
             )?;
         }
-        let [grid, registration, clean] = self.minted;
+        let [grid, registration, clean, ..] = self.minted;
         writeln!(
             out,
             "points         minted {} (grid {}, registration {}, clean energy {}), burned {}, held {}",
-            points(grid + registration + clean),
+            points(self.minted.iter().sum()),
             points(grid),
             points(registration),
             points(clean),

@@ -4,11 +4,14 @@
 //! * Only commands the market accepts get a number and a record.
 //! * The Tick that opens REVEAL is withheld until the block with the last seals is durable.
 //! * An image of the state goes out before its block does, so it is there when that block is durable.
+//! * What waits for a Step is bounded, in messages and bytes; what is too much is refused as such.
+//! * However many sessions ask for the books, they are read at most once in a while that grows with them.
 //! * Cancels deposited for the end of a session are sequenced when it ends, once, and never when the node stops.
 
 use super::verify::Keys;
 use super::{
-    About, Announced, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand,
+    About, Announced, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, ShownBooks,
+    ShownOrder, VerifiedCommand,
 };
 use crate::config::{self, Clock};
 use crate::execute::Executor;
@@ -20,10 +23,14 @@ use wattbook_feed::sbe::session::{HaltReason, HeldKind};
 use wattbook_feed::signed::{record_kind, tick_payload};
 use wattbook_market::TICK_MAX_NS;
 use wattbook_shaders::PublicKey;
-use wattbook_types::{Command, ParticipantId, Reject, Roles, Sequenced, TimeNs};
+use wattbook_types::{Command, ParticipantId, Reject, Roles, Sequenced, Side, TimeNs};
 
 /// Interval of Ticks while there is something to do (DETAILS 1).
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
+/// Least time from one reading of the books for sessions that join to the next.
+const BOOKS_INTERVAL: Duration = Duration::from_millis(50);
+/// What each order adds to it: tens of times what reading it takes.
+const BOOKS_INTERVAL_PER_ORDER: Duration = Duration::from_micros(2);
 
 /// The stage.
 #[derive(Debug)]
@@ -43,7 +50,11 @@ pub struct Matching {
     block: Block,
     /// Verified messages that wait for the next Step, and the sessions they came over.
     held: Vec<(SessionId, Box<VerifiedCommand>)>,
+    /// Bytes of their payloads.
+    held_size: usize,
     deposits: Deposits,
+    /// When the books may be read again.
+    books_due: Option<Instant>,
 }
 
 /// Cancels that wait for the end of their sessions, one deposit a session.
@@ -168,7 +179,9 @@ impl Matching {
             snapshot_seq: next_seq,
             block,
             held,
+            held_size: 0,
             deposits,
+            books_due: None,
         }
     }
 
@@ -199,13 +212,26 @@ impl Matching {
             match outcome {
                 Outcome::Command(command) => {
                     let (about, kind) = (command.about, command.held);
-                    self.publish.send(Publication::Held { session, about, kind })?;
-                    self.held.push((session, command));
+                    let answer = match self.hold(session, command) {
+                        Ok(()) => Publication::Held { session, about, kind },
+                        Err(reject) => Publication::Refused {
+                            session,
+                            about,
+                            reject,
+                            original_seq: 0,
+                            close: false,
+                        },
+                    };
+                    self.publish.send(answer)?;
                 }
                 Outcome::Closed => {
                     // Held like any message; nobody is left to be told.
-                    self.held
-                        .extend(self.deposits.take(session).map(|cancels| (session, cancels)));
+                    if let Some(cancels) = self.deposits.take(session) {
+                        let about = cancels.about;
+                        if let Err(reject) = self.hold(session, cancels) {
+                            self.deposits.count(session, about, Some(reject));
+                        }
+                    }
                     self.relay(session, Outcome::Closed)?;
                 }
                 Outcome::Step { participant, time } => {
@@ -219,6 +245,17 @@ impl Matching {
                 other => self.relay(session, other)?,
             }
         }
+    }
+
+    /// Keeps a message for the next Step.
+    fn hold(&mut self, session: SessionId, command: Box<VerifiedCommand>) -> Result<(), Reject> {
+        let size = self.held_size.saturating_add(command.payload.len());
+        if self.held.len() >= self.settings.held_max || size > self.settings.held_size_max {
+            return Err(Reject::HeldTooMany);
+        }
+        self.held_size = size;
+        self.held.push((session, command));
+        Ok(())
     }
 
     /// Only a regulator of a demo chain moves time, and only forward, as far as the market takes a Tick.
@@ -241,6 +278,7 @@ impl Matching {
 
     /// Sequences what is held, then moves time on; the block ends with that Tick (DETAILS 1).
     fn step(&mut self, time: TimeNs) -> Result<(), Gone> {
+        self.held_size = 0;
         let mut held = core::mem::take(&mut self.held);
         held.sort_by_key(|(_, command)| order_in_step(&command.command));
         for (session, command) in held {
@@ -352,6 +390,10 @@ impl Matching {
     fn relay(&mut self, session: SessionId, outcome: Outcome) -> Result<(), Gone> {
         let publication = match outcome {
             Outcome::Subscribe { from } => Publication::Subscribe { session, from },
+            Outcome::Join => {
+                let books = self.books_for_joiners();
+                Publication::Join { session, books }
+            }
             Outcome::LoggedOn {
                 participant,
                 grade,
@@ -390,6 +432,33 @@ impl Matching {
             Outcome::Command(_) | Outcome::Step { .. } | Outcome::Stop => return Ok(()),
         };
         self.publish.send(publication)
+    }
+
+    /// The books, unless the last ones are young enough for whoever joins now.
+    fn books_for_joiners(&mut self) -> Option<Box<ShownBooks>> {
+        let now = Instant::now();
+        if self.books_due.is_some_and(|due| now < due) {
+            return None;
+        }
+        let mut orders = Vec::new();
+        for (id, contract) in self.executor.market().state().contracts.iter() {
+            for side in [Side::Buy, Side::Sell] {
+                orders.extend(contract.book.side(side).map(|order| ShownOrder {
+                    contract: *id,
+                    id: order.id,
+                    side,
+                    price: order.price,
+                    shown: order.shown,
+                }));
+            }
+        }
+        let count = u32::try_from(orders.len()).unwrap_or(u32::MAX);
+        self.books_due = Some(now + BOOKS_INTERVAL + BOOKS_INTERVAL_PER_ORDER.saturating_mul(count));
+        Some(Box::new(ShownBooks {
+            height: self.next_height,
+            seq: self.next_seq - 1,
+            orders,
+        }))
     }
 
     /// Applies a command; if it stands, it is recorded.
@@ -484,13 +553,14 @@ impl Matching {
     }
 }
 
-/// Order within a Step: registrations by serial, envelopes by (participant, nonce), reveals last.
+/// Order within a Step: registrations by serial, envelopes by (participant, nonce), reveals, then evidence.
 fn order_in_step(command: &Command) -> (u8, u64, u64) {
     match command {
         Command::Register(r) => (0, r.participant.get(), 0),
         Command::Envelope(e) => (1, e.participant.get(), e.nonce),
         Command::Reveal(r) => (2, r.participant.get(), r.contract.get()),
         Command::Tick(time) => (3, time.get(), 0),
+        Command::Evidence(evidence) => (4, evidence.epoch, evidence.view),
     }
 }
 

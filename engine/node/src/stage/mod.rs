@@ -3,6 +3,7 @@
 //! `ingest -> verify -> matching -> seal -> sync -> publish -> ingest's sockets`; [`crate::topology`] wires them.
 
 pub mod envelopes;
+pub mod fanout;
 pub mod ingest;
 pub mod matching;
 pub mod publish;
@@ -14,10 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use wattbook_feed::sbe::encode_public;
-use wattbook_feed::sbe::session::{HaltReason, HeldKind};
+use wattbook_feed::sbe::session::{EventEnd, HaltReason, HeldKind};
+use wattbook_feed::sbe::{encode_outbound, encode_public};
 use wattbook_feed::signed::{Alias, Grade, RegisterRecord, RevealRecord, SealedEnvelope};
-use wattbook_types::{Command, ContractId, Hash, ParticipantId, Reject, Sequenced, TimeNs};
+use wattbook_types::{
+    Command, ContractId, Energy, Event, Hash, OrderId, ParticipantId, Price, Reject, Sequenced, Side, TimeNs,
+};
 
 /// A connection, numbered as accepted.
 pub type SessionId = u64;
@@ -39,6 +42,8 @@ pub enum Request {
         /// First message wanted.
         from: u64,
     },
+    /// A public session wants the books as they stand, and the feed from there on.
+    Join,
     /// A private session logs on.
     Logon {
         /// Who.
@@ -118,6 +123,8 @@ pub enum Outcome {
         /// First message wanted.
         from: u64,
     },
+    /// See [`Request::Join`].
+    Join,
     /// A logon that holds.
     LoggedOn {
         /// Who.
@@ -209,10 +216,11 @@ pub struct Announced {
     public: OnceLock<PublicForm>,
 }
 
-/// Messages one behind the other.
+/// Messages one behind the other: of events, and behind the last of a record that changes the books its EventEnd.
 #[derive(Clone, Default, Debug)]
 pub struct PublicForm {
-    ends: Vec<usize>,
+    /// Where each message ends, and whether it is an event's.
+    ends: Vec<(usize, bool)>,
     bytes: Vec<u8>,
 }
 
@@ -234,10 +242,8 @@ impl Announced {
     pub fn public(&self, alias: &Alias) -> &PublicForm {
         self.public.get_or_init(|| {
             let mut form = PublicForm::default();
-            for event in &self.events {
-                if encode_public(event, alias, &mut form.bytes) {
-                    form.ends.push(form.bytes.len());
-                }
+            for of_record in self.events.chunk_by(|one, next| one.seq == next.seq) {
+                form.put_record(of_record, alias);
             }
             form
         })
@@ -245,11 +251,72 @@ impl Announced {
 }
 
 impl PublicForm {
-    /// The messages.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = core::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    fn put_record(&mut self, events: &[Sequenced], alias: &Alias) {
+        let last = events.iter().rposition(|event| tells_of_books(&event.event));
+        let mut changes = 0;
+        for (at, event) in events.iter().enumerate() {
+            if encode_public(event, alias, &mut self.bytes) {
+                self.ends.push((self.bytes.len(), true));
+            }
+            changes += u64::from(tells_of_books(&event.event));
+            if last == Some(at) {
+                let seq = event.seq;
+                encode_outbound(&EventEnd { seq, changes }, &mut self.bytes);
+                self.ends.push((self.bytes.len(), false));
+            }
+        }
     }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        let starts = core::iter::once(0).chain(self.ends.iter().map(|(end, _)| *end));
+        let messages = starts.zip(&self.ends);
+        messages.map(|(start, (end, of_event))| (&self.bytes[start..*end], *of_event))
+    }
+
+    /// What the public stream says.
+    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
+        self.iter().map(|(message, _)| message)
+    }
+
+    /// The events alone: the leaves of the event root.
+    pub fn events(&self) -> impl Iterator<Item = &[u8]> {
+        self.iter()
+            .filter_map(|(message, of_event)| of_event.then_some(message))
+    }
+}
+
+/// Whether the public form of an event tells a change of a book.
+const fn tells_of_books(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Opened { .. } | Event::Reduced { .. } | Event::Closed { .. } | Event::Executed { .. }
+    )
+}
+
+/// An order as the books show it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShownOrder {
+    /// Contract.
+    pub contract: ContractId,
+    /// Its name, and its owner's.
+    pub id: OrderId,
+    /// Side.
+    pub side: Side,
+    /// Limit.
+    pub price: Price,
+    /// Open quantity as far as shown.
+    pub shown: Energy,
+}
+
+/// What the books of all contracts show between two records.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShownBooks {
+    /// The block under way then.
+    pub height: u64,
+    /// The last record before.
+    pub seq: u64,
+    /// Contracts ascending, bids before asks, each in price-time order.
+    pub orders: Vec<ShownOrder>,
 }
 
 /// Into publish, from matching and seal.
@@ -281,6 +348,13 @@ pub enum Publication {
         session: SessionId,
         /// First message wanted.
         from: u64,
+    },
+    /// A public session wants the books, and the feed from there on.
+    Join {
+        /// The session.
+        session: SessionId,
+        /// The books as of the events so far; `None`: the last ones are young enough.
+        books: Option<Box<ShownBooks>>,
     },
     /// A participant logged on.
     Open {
@@ -326,6 +400,8 @@ pub enum Publication {
         /// Last record.
         seq: u64,
     },
+    /// The session has taken most of what was handed over for it: there is room for another page.
+    Drained(SessionId),
     /// The session is gone.
     Closed(SessionId),
     /// The disk is full: every session is told and stays. Every block before is durable, so the next one that is says that
@@ -350,6 +426,10 @@ pub enum Publication {
 pub enum ToSocket {
     /// Framed packets.
     Packets(SessionId, Vec<u8>),
+    /// Framed packets, after which publish waits for [`Publication::Drained`].
+    Page(SessionId, Vec<u8>),
+    /// The session ends with this refusal.
+    Refused(SessionId, Reject),
     /// Framed packets, then the session ends.
     Last(SessionId, Vec<u8>),
     /// A session has shown that it is a participant's.

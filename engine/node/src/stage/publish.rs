@@ -2,9 +2,13 @@
 //!
 //! # Invariants
 //! * A stream's sequenced messages follow from the ledger alone, so a restarted node numbers them the same.
+//! * A session that joins gets the books between two records, and the public stream from exactly there on.
+//! * What a session is sent of its stream is handed over page by page as its socket takes it; one that falls so far behind
+//!   that what it lacks has left the history is refused as a slow consumer.
 //! * A session of grade `durable` or `final` gets a message only once its block is on disk; alone, durable is final.
 
-use super::{About, Announced, Publication, SessionId, ToSocket};
+use super::fanout::Outlet;
+use super::{About, Announced, Publication, SessionId, ShownBooks, ToSocket};
 use crate::config;
 use crate::restart::Keeper;
 use crate::ring::{Gone, Receiver, Sender};
@@ -21,11 +25,17 @@ use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
 /// Most publications between two rounds of sending.
 const FLUSH_LEN: usize = 256;
 
+mod books;
 mod stream;
 mod streams;
+mod subscription;
+#[cfg(test)]
+mod tests;
 
+use books::PlacedBooks;
 use stream::{Change, Stream};
 pub use streams::Streams;
+use subscription::{StreamKey, Subscription};
 
 /// Wakes the sockets' stage after something was handed to it.
 pub type Wake = Box<dyn Fn() + Send>;
@@ -38,8 +48,12 @@ pub struct Publish {
     history_len: usize,
     durable: u64,
     public: Stream,
-    /// Public messages of blocks whose parent is not sealed yet: its BlockSealed comes before them, as in a replay.
-    early: VecDeque<(u64, Arc<Announced>)>,
+    /// What belongs to blocks whose parent is not sealed yet: its BlockSealed comes before, as in a replay.
+    early: VecDeque<(u64, Early)>,
+    /// The last books whose place in the public stream is known.
+    books: Option<Arc<PlacedBooks>>,
+    /// Sessions that wait for the place of books that are known.
+    joining: Vec<SessionId>,
     private: BTreeMap<ParticipantId, Stream>,
     sessions: BTreeMap<SessionId, Subscription>,
     /// Accounts that see every deal as it will be signed: grid companies and regulators.
@@ -48,6 +62,18 @@ pub struct Publish {
     message: Vec<u8>,
     /// Follows durable blocks for the snapshots, with the messages of a stream that one holds.
     keeper: Option<(Keeper, usize)>,
+    fanout: Option<Outlet>,
+    /// Bytes handed over to a session until its socket has room again, and as the last ones when the node stops.
+    page: usize,
+    last_page: usize,
+    is_ending: bool,
+}
+
+/// A part of the public stream whose place in it is not known yet.
+#[derive(Debug)]
+enum Early {
+    Events(Arc<Announced>),
+    Books(Box<ShownBooks>),
 }
 
 /// The ring back to the sockets.
@@ -105,20 +131,6 @@ impl Memory {
     }
 }
 
-/// Which stream a session follows.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum StreamKey {
-    Public,
-    Private(ParticipantId),
-}
-
-#[derive(Debug)]
-struct Subscription {
-    stream: StreamKey,
-    grade: Grade,
-    next: u64,
-}
-
 impl Publish {
     /// Wires the stage.
     pub fn new(
@@ -137,13 +149,24 @@ impl Publish {
             durable: 0,
             public: Stream::default(),
             early: VecDeque::new(),
+            books: None,
+            joining: Vec::new(),
             private: BTreeMap::new(),
             sessions: BTreeMap::new(),
             readers,
             memory: Memory::new(settings.history_mib),
             message: Vec::new(),
             keeper: None,
+            fanout: None,
+            page: usize::MAX,
+            last_page: usize::MAX,
+            is_ending: false,
         }
+    }
+
+    /// Hands over a session's stream in pages of so many bytes, the last one when the node stops.
+    pub fn hand_over(&mut self, page: usize, last_page: usize) {
+        (self.page, self.last_page) = (page, last_page);
     }
 
     /// Takes up the streams of a snapshot, before anything else.
@@ -167,6 +190,17 @@ impl Publish {
     /// Makes snapshots with a keeper that stands at the last block taken in; each holds so many messages of a stream.
     pub fn keep(&mut self, keeper: Keeper, history_len: usize) {
         self.keeper = Some((keeper, history_len));
+    }
+
+    /// The public messages kept, with the number of the first: what an outlet's far end begins with.
+    pub fn kept(&self) -> (u64, VecDeque<Arc<[u8]>>) {
+        let messages = self.public.messages().map(|(_, message)| message.into());
+        (self.public.first(), messages.collect())
+    }
+
+    /// Fans out every public message from now on.
+    pub fn fan_out(&mut self, outlet: Outlet) {
+        self.fanout = Some(outlet);
     }
 
     /// Takes in a block of the ledger before any session is there.
@@ -225,6 +259,7 @@ impl Publish {
                 seq,
             } => {
                 self.take_block(&header, digest);
+                self.begin_joining()?;
                 if let Some((keeper, history_len)) = &mut self.keeper {
                     let streams = || Streams::of(header.height, &self.public, &self.private, *history_len);
                     keeper.take_block(&header, digest, length, streams);
@@ -239,6 +274,7 @@ impl Publish {
                 self.tell_private(&watermark)
             }
             Publication::Subscribe { session, from } => self.subscribe(session, from),
+            Publication::Join { session, books } => self.join(session, books),
             Publication::Open {
                 session,
                 participant,
@@ -269,8 +305,15 @@ impl Publish {
                     seq,
                 })
             }
+            Publication::Drained(session) => {
+                if let Some(subscription) = self.sessions.get_mut(&session) {
+                    (subscription.ahead, subscription.is_full) = (0, false);
+                }
+                Ok(())
+            }
             Publication::Closed(session) => {
                 self.sessions.remove(&session);
+                self.joining.retain(|joining| *joining != session);
                 Ok(())
             }
             Publication::Pause { seq } => {
@@ -291,13 +334,19 @@ impl Publish {
                 Err(Gone)
             }
             Publication::Halt { reason, seq } => {
+                (self.page, self.is_ending) = (self.last_page, true);
                 self.flush()?;
+                if let Some(mut outlet) = self.fanout.take() {
+                    let _ = outlet.end();
+                }
                 let halted = framed(&Halted {
                     reason: reason as u8,
                     reserved: [0; 7],
                     seq,
                 });
-                for (session, _) in core::mem::take(&mut self.sessions) {
+                let joining = core::mem::take(&mut self.joining);
+                let open = core::mem::take(&mut self.sessions).into_keys();
+                for session in open.chain(joining) {
                     let mut packets = halted.clone();
                     soupbin::put_end_of_session(&mut packets);
                     self.sockets.send(ToSocket::Last(session, packets))?;
@@ -311,7 +360,7 @@ impl Publish {
         if height <= self.durable + 1 {
             self.take_public(height, announced);
         } else {
-            self.early.push_back((height, Arc::clone(announced)));
+            self.early.push_back((height, Early::Events(Arc::clone(announced))));
         }
         for event in announced.events() {
             self.take_private(height, event);
@@ -319,11 +368,18 @@ impl Publish {
     }
 
     fn take_public(&mut self, height: u64, announced: &Announced) {
-        for message in announced.public(&self.alias).iter() {
-            let change = self.public.push(height, message, self.history_len);
-            self.memory.count(StreamKey::Public, change);
+        for message in announced.public(&self.alias).messages() {
+            self.put_public(height, message);
         }
         self.keep_to_memory();
+    }
+
+    fn put_public(&mut self, height: u64, message: &[u8]) {
+        if let Some(outlet) = &mut self.fanout {
+            outlet.push(height, message);
+        }
+        let change = self.public.push(height, message, self.history_len);
+        self.memory.count(StreamKey::Public, change);
     }
 
     fn take_private(&mut self, height: u64, event: &Sequenced) {
@@ -395,14 +451,57 @@ impl Publish {
             block_digest: digest.0,
             state_root: header.state_root.0,
         };
-        self.message.clear();
-        encode_outbound(&sealed, &mut self.message);
-        let change = self.public.push(header.height, &self.message, self.history_len);
-        self.memory.count(StreamKey::Public, change);
+        let mut message = core::mem::take(&mut self.message);
+        message.clear();
+        encode_outbound(&sealed, &mut message);
+        self.put_public(header.height, &message);
+        self.message = message;
         self.durable = header.height;
-        while let Some((height, announced)) = self.early.pop_front_if(|(height, _)| *height <= header.height + 1) {
-            self.take_public(height, &announced);
+        while let Some((height, early)) = self.early.pop_front_if(|(height, _)| *height <= header.height + 1) {
+            match early {
+                Early::Events(announced) => self.take_public(height, &announced),
+                Early::Books(books) => self.place(&books),
+            }
         }
+    }
+
+    /// A session that joins: with these books, or with the last ones.
+    fn join(&mut self, session: SessionId, books: Option<Box<ShownBooks>>) -> Result<(), Gone> {
+        self.joining.push(session);
+        match books {
+            Some(books) if books.height <= self.durable + 1 => self.place(&books),
+            Some(books) => self.early.push_back((books.height, Early::Books(books))),
+            None => {}
+        }
+        self.begin_joining()
+    }
+
+    /// The stream has come to where these books stand.
+    fn place(&mut self, books: &ShownBooks) {
+        let placed = PlacedBooks::new(self.public.end(), books, &self.alias);
+        self.books = Some(Arc::new(placed));
+    }
+
+    /// Begins the sessions that join, unless their books have no place yet.
+    fn begin_joining(&mut self) -> Result<(), Gone> {
+        let waits = |(_, early): &(u64, Early)| matches!(early, Early::Books(_));
+        let Some(books) = &self.books else { return Ok(()) };
+        if self.joining.is_empty() || self.early.iter().any(waits) {
+            return Ok(());
+        }
+        for session in core::mem::take(&mut self.joining) {
+            if books.next < self.public.first() {
+                // The next who asks, or this one again, gets newer ones.
+                let mut packets = Vec::new();
+                soupbin::put_login_rejected(LoginRefusal::SessionNotAvailable, &mut packets);
+                self.sockets.send(ToSocket::Last(session, packets))?;
+                continue;
+            }
+            let mut subscription = Subscription::new(StreamKey::Public, Grade::Matched, books.next);
+            subscription.books = Some((Arc::clone(books), 0));
+            self.sessions.insert(session, subscription);
+        }
+        Ok(())
     }
 
     fn subscribe(&mut self, session: SessionId, from: u64) -> Result<(), Gone> {
@@ -420,15 +519,8 @@ impl Publish {
             },
             &mut packets,
         );
-        let grade = Grade::Matched;
-        self.sessions.insert(
-            session,
-            Subscription {
-                stream: StreamKey::Public,
-                grade,
-                next,
-            },
-        );
+        let subscription = Subscription::new(StreamKey::Public, Grade::Matched, next);
+        self.sessions.insert(session, subscription);
         self.sockets.send(ToSocket::Packets(session, packets))
     }
 
@@ -450,15 +542,8 @@ impl Publish {
             let packets = framed(&rejected(about, Reject::LogonRefused, 0));
             return self.sockets.send(ToSocket::Last(session, packets));
         }
-        let stream = StreamKey::Private(participant);
-        self.sessions.insert(
-            session,
-            Subscription {
-                stream,
-                grade,
-                next: from,
-            },
-        );
+        let subscription = Subscription::new(StreamKey::Private(participant), grade, from);
+        self.sessions.insert(session, subscription);
         self.sockets.send(ToSocket::LoggedOn(session, participant))?;
         let logged_on = LoggedOn {
             participant: participant.get(),
@@ -481,9 +566,14 @@ impl Publish {
 
     fn tell_private<M: Message>(&mut self, message: &M) -> Result<(), Gone> {
         let packets = framed(message);
-        for (session, subscription) in &self.sessions {
-            if subscription.stream != StreamKey::Public {
-                self.sockets.send(ToSocket::Packets(*session, packets.clone()))?;
+        for (session, subscription) in &mut self.sessions {
+            let StreamKey::Private(participant) = subscription.stream else {
+                continue;
+            };
+            match self.private.get(&participant).filter(|_| subscription.is_behind) {
+                // What it says of the stream holds for what has not been handed over too.
+                Some(stream) => subscription.keep(subscription.until(stream, self.durable), M::TEMPLATE, &packets),
+                None => self.sockets.send(ToSocket::Packets(*session, packets.clone()))?,
             }
         }
         Ok(())
@@ -491,6 +581,12 @@ impl Publish {
 
     /// Sends every session what its stream and its grade release.
     fn flush(&mut self) -> Result<(), Gone> {
+        if let Some(outlet) = &mut self.fanout
+            && outlet.flush(self.durable).is_err()
+        {
+            // Its thread has failed, and says so when the node is joined; sessions go on.
+            self.fanout = None;
+        }
         let mut behind = Vec::new();
         for (session, subscription) in &mut self.sessions {
             let stream = match subscription.stream {
@@ -504,24 +600,24 @@ impl Publish {
                 behind.push(*session);
                 continue;
             }
-            let until = match subscription.grade {
-                Grade::Matched => stream.end(),
-                Grade::Durable | Grade::Final => stream.above(self.durable),
-            };
+            let room = self.page.saturating_sub(subscription.ahead);
+            if room == 0 || (subscription.is_full && !self.is_ending) {
+                subscription.is_behind |= subscription.next < subscription.until(stream, self.durable);
+                continue;
+            }
             let mut packets = Vec::new();
-            subscription.next = stream.copy(subscription.next, until, &mut packets);
-            if !packets.is_empty() {
+            subscription.hand_over(stream, self.durable, room, &mut packets);
+            subscription.ahead += packets.len();
+            if subscription.is_behind || subscription.ahead >= self.page {
+                subscription.is_full = true;
+                self.sockets.send(ToSocket::Page(*session, packets))?;
+            } else if !packets.is_empty() {
                 self.sockets.send(ToSocket::Packets(*session, packets))?;
             }
         }
         for session in behind {
-            let mut packets = Vec::new();
-            soupbin::put_debug(
-                "too slow: messages you have not seen have left the history",
-                &mut packets,
-            );
             self.sessions.remove(&session);
-            self.sockets.send(ToSocket::Last(session, packets))?;
+            self.sockets.send(ToSocket::Refused(session, Reject::SlowConsumer))?;
         }
         Ok(())
     }
@@ -547,7 +643,13 @@ pub fn rejected(about: About, reject: Reject, original_seq: u64) -> RejectedMess
 /// A message in an unsequenced packet.
 pub fn framed<M: Message>(message: &M) -> Vec<u8> {
     let (mut bytes, mut packet) = (Vec::with_capacity(160), Vec::with_capacity(160));
-    encode_outbound(message, &mut bytes);
-    soupbin::put_unsequenced(&bytes, &mut packet);
+    put_framed(message, &mut bytes, &mut packet);
     packet
+}
+
+/// Appends a message in an unsequenced packet; `bytes` is where it is encoded.
+fn put_framed<M: Message>(message: &M, bytes: &mut Vec<u8>, packets: &mut Vec<u8>) {
+    bytes.clear();
+    encode_outbound(message, bytes);
+    soupbin::put_unsequenced(bytes, packets);
 }

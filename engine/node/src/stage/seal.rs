@@ -78,7 +78,7 @@ impl Seal {
         for announced in &draft.events {
             announced
                 .public(&self.alias)
-                .iter()
+                .events()
                 .for_each(|message| events.push_public(message));
         }
         let version = record_kind::VERSION;

@@ -1,16 +1,18 @@
-//! Verify: gathers a batch until it is full or its time is up, checks trees and signatures, passes everything on in
-//! ticket order with a verdict each.
+//! Verify: gathers a batch until it is full, its time is up or company is not worth waiting for ([`pace`]), checks trees
+//! and signatures, passes everything on in ticket order with a verdict each.
 //!
 //! Batches that a device works on overlap: while it computes one, the next is gathered and handed to it, and while it
 //! computes that one, the CPU pairs the first. Nothing else waits for a batch to come: where the CPU checks, where time
 //! is up without another message, and at a Step, every batch under way is finished at once.
 
 mod meters;
+mod pace;
 mod sessions;
 #[cfg(test)]
 mod tests;
 
 use self::meters::Meters;
+use self::pace::Pace;
 use self::sessions::{Lane, Screened, Sessions, Signed};
 use super::envelopes::Envelopes;
 use super::{Checked, Job, Outcome, Request, SessionId};
@@ -57,6 +59,7 @@ pub struct Verify {
     cache: Option<PathBuf>,
     sessions: Sessions,
     meters: Meters,
+    pace: Pace,
 }
 
 /// A batch under way.
@@ -113,6 +116,7 @@ impl Verify {
             envelopes: Envelopes::new(1),
             cache,
             meters: Meters::new(metrics),
+            pace: Pace::default(),
         }
     }
 
@@ -229,16 +233,22 @@ impl Verify {
         }
     }
 
-    /// Messages until a batch is full or its time is up; the first is waited for while nothing else is to be done.
-    fn gather(&self, is_idle: bool) -> Result<Vec<Job>, Gone> {
+    /// Messages until a batch is full, its time is up or none is worth waiting for; the first is waited for while nothing
+    /// else is to be done.
+    fn gather(&mut self, is_idle: bool) -> Result<Vec<Job>, Gone> {
         let mut jobs = Vec::new();
         if is_idle {
             jobs.push(self.jobs.recv()?);
         }
+        // While a batch is under way, there is time to wait for the next.
+        let gain = self.gain().filter(|_| is_idle);
         let deadline = Instant::now() + Duration::from_micros(self.settings.batch_deadline_us);
         // A Step cuts the batch without waiting; nothing before it is waited for either.
         while jobs.len() < self.settings.batch_len_max && !jobs.last().is_some_and(cuts) {
-            match self.jobs.recv_deadline(deadline) {
+            let until = gain.map_or(deadline, |gain| {
+                deadline.min(Instant::now() + self.pace.patience(jobs.len(), gain))
+            });
+            match self.jobs.recv_deadline(until) {
                 Ok(Some(job)) => jobs.push(job),
                 Ok(None) => break,
                 Err(Gone) if jobs.is_empty() => return Err(Gone),
@@ -246,7 +256,24 @@ impl Verify {
                 Err(Gone) => break,
             }
         }
+        if !jobs.is_empty() {
+            self.pace.see(Instant::now(), jobs.len());
+        }
         Ok(jobs)
+    }
+
+    /// What one check of two signatures spares against two checks of one; `None` where nobody knows.
+    fn gain(&self) -> Option<Duration> {
+        if self.verifier.policy() == Policy::OneByOne {
+            return Some(Duration::ZERO);
+        }
+        let expect = |len| {
+            self.verifier
+                .rates()
+                .expect_ns(self.verifier.route_of(len, len), len, len)
+        };
+        let (one, two) = (expect(1)?, expect(2)?);
+        Some(Duration::from_nanos(one.saturating_mul(2).saturating_sub(two)))
     }
 
     fn begin(&mut self, jobs: Vec<Job>) -> Batch {

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Optional, Sequence, Union
 
 SCHEMA_ID = 1
 """Id of the schema."""
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 """Version of the schema."""
 SCHEMA_VERSION_FIRST = 2
 """Earliest version that is understood."""
@@ -194,6 +194,15 @@ class Reject(enum.IntEnum):
     UNKNOWN_PARAM = 130
     PARAM_OUT_OF_BOUNDS = 131
     UNKNOWN_ACTION = 132
+    PARAM_FIXED = 133
+    WRONG_EPOCH = 140
+    UNKNOWN_CANDIDATE = 141
+    STAKE_FORFEITED = 142
+    STALE_EMISSION = 143
+    OTHER_CHAIN = 150
+    EVIDENCE_OUT_OF_TIME = 151
+    NOT_SEATED = 152
+    ALREADY_JUDGED = 153
 
 
 class Side(enum.IntEnum):
@@ -524,6 +533,84 @@ class Halted:
         return cls(
             reason=HaltReason(v[0]),
             seq=v[1],
+        )
+
+
+@dataclass(frozen=True)
+class EventEnd:
+    """The last change that a record makes to the books has been told: what they show is whole."""
+
+    TEMPLATE: ClassVar[int] = 29
+
+    seq: int
+    """Sequence number of the record."""
+    changes: int
+    """Messages of this record that tell a change: Opened, Reduced, Closed, Executed."""
+
+    @classmethod
+    def of(cls, v: Sequence[Any]) -> EventEnd:
+        """The values of its block, in order."""
+        return cls(
+            seq=v[0],
+            changes=v[1],
+        )
+
+
+@dataclass(frozen=True)
+class SnapshotOrder:
+    """An order of a snapshot; contracts come ascending, bids before asks, each in price-time order."""
+
+    TEMPLATE: ClassVar[int] = 30
+
+    contract: int
+    """Contract."""
+    reference: int
+    """The order's public name."""
+    participant: int
+    """Pseudonym of its owner within the contract."""
+    price: int
+    """Limit, ticks."""
+    leaves_wh: int
+    """Open quantity as far as shown, Wh."""
+    side: Side
+    """Side."""
+
+    @classmethod
+    def of(cls, v: Sequence[Any]) -> SnapshotOrder:
+        """The values of its block, in order."""
+        return cls(
+            contract=v[0],
+            reference=v[1],
+            participant=v[2],
+            price=v[3],
+            leaves_wh=v[4],
+            side=Side(v[5]),
+        )
+
+
+@dataclass(frozen=True)
+class SnapshotEnd:
+    """The end of a snapshot of the books."""
+
+    TEMPLATE: ClassVar[int] = 31
+
+    next: int
+    """Number of the public message that comes next."""
+    height: int
+    """Block under way when the books stood like this."""
+    seq: int
+    """Last record before."""
+    orders: int
+    """Orders told."""
+
+    @classmethod
+    def of(cls, v: Sequence[Any]) -> SnapshotEnd:
+        """The values of its block, in order."""
+        return cls(
+            next=v[0],
+            height=v[1],
+            seq=v[2],
+            orders=v[3],
         )
 
 
@@ -1655,6 +1742,9 @@ Message = Union[
     Stepped,
     DealRecord,
     Halted,
+    EventEnd,
+    SnapshotOrder,
+    SnapshotEnd,
     Registered,
     Accepted,
     Rejected,
@@ -1765,6 +1855,9 @@ _MESSAGES: dict[int, tuple[type[Message], struct.Struct, dict[int, int]]] = {
     26: (Stepped, struct.Struct("<QQQ"), {}),
     27: (DealRecord, struct.Struct("<QQQQQQI4xQQI4xqQiiii32s"), {}),
     28: (Halted, struct.Struct("<B7xQ"), {}),
+    29: (EventEnd, struct.Struct("<QQ"), {}),
+    30: (SnapshotOrder, struct.Struct("<QQQqQB7x"), {}),
+    31: (SnapshotEnd, struct.Struct("<QQQQ"), {}),
     100: (Registered, struct.Struct("<QQB7xqI4x"), {}),
     101: (Accepted, struct.Struct("<QQB7xQI4x"), {}),
     102: (Rejected, struct.Struct("<QQB7xQIH2x"), {}),
@@ -1948,6 +2041,15 @@ _NAMES: dict[str, dict[int, str]] = {
         130: "UnknownParam",
         131: "ParamOutOfBounds",
         132: "UnknownAction",
+        133: "ParamFixed",
+        140: "WrongEpoch",
+        141: "UnknownCandidate",
+        142: "StakeForfeited",
+        143: "StaleEmission",
+        150: "OtherChain",
+        151: "EvidenceOutOfTime",
+        152: "NotSeated",
+        153: "AlreadyJudged",
     },
     "Side": {
         1: "Buy",
@@ -1976,6 +2078,7 @@ __all__ = [
     "DealVoided",
     "DealsSealed",
     "DecodeError",
+    "EventEnd",
     "Executed",
     "Grade",
     "HaltReason",
@@ -2010,6 +2113,8 @@ __all__ = [
     "Sealed",
     "Settled",
     "Side",
+    "SnapshotEnd",
+    "SnapshotOrder",
     "Stepped",
     "Suspension",
     "Ticked",

@@ -103,7 +103,8 @@ pub fn parties(event: &Event) -> [Option<ParticipantId>; 2] {
         | Event::ParamsInForce { .. }
         | Event::MarketHalted { .. }
         | Event::MarketResumed { .. }
-        | Event::Ticked { .. } => [None, None],
+        | Event::Ticked { .. }
+        | Event::Delegates(_) => [None, None],
     }
 }
 

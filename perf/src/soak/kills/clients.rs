@@ -1,6 +1,6 @@
 //! Clients that live through the death of their node: what they were told, and what they send again.
 
-use super::audit::Audited;
+use crate::soak::audit::Audited;
 use crate::soak::flow::Orders;
 use crate::soak::registration::registration;
 use std::collections::{BTreeMap, VecDeque};

@@ -1,6 +1,7 @@
 //! What is left of a ledger whose old segments were moved off.
 
-use super::{Node, PATIENCE, Victim};
+use super::Victim;
+use crate::soak::ground::{Node, PATIENCE};
 use std::path::Path;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ impl Victim {
     /// # Errors
     /// What does not hold.
     pub(crate) fn retain(&self) -> Result<u64, String> {
-        let archive = self.ledger.with_extension("archive");
+        let archive = self.ground.ledger.with_extension("archive");
         let to = archive.to_str().ok_or("the archive has no name")?;
         let said = self.succeeds("retain", &["--keep", "1", "--to", to, "--json"])?;
         let said: serde_json::Value = serde_json::from_str(&said).map_err(|error| error.to_string())?;
@@ -19,7 +20,7 @@ impl Victim {
         if segments == 0 {
             return Ok(0);
         }
-        let mut node: Node = self.start()?;
+        let mut node: Node = self.ground.start(&self.program)?;
         node.addr()?;
         node.process.terminate();
         let status = node.process.wait(Instant::now() + PATIENCE);
@@ -49,7 +50,8 @@ impl Victim {
     /// Whether a command ends well, and what it says.
     fn ask(&self, name: &str, args: &[&str]) -> Result<(bool, String), String> {
         let done = self
-            .command(name)
+            .ground
+            .command(&self.program, name)
             .args(args)
             .output()
             .map_err(|error| error.to_string())?;

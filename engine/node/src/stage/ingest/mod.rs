@@ -25,7 +25,7 @@ pub use transport::Bell;
 
 use super::envelopes::Envelopes;
 use super::publish::{framed, rejected};
-use super::{About, Job, Request, SessionId, ToSocket};
+use super::{About, Job, Publication, Request, SessionId, ToSocket};
 use crate::config;
 use crate::limits::{Limits, Meter, Source};
 use crate::metrics::{Counter, Gauge, Metrics};
@@ -36,8 +36,8 @@ use session::{Rules, Session, Step};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tls::Channel;
 use transport::{Chunk, Happened, SPARE_CONNECTIONS, Transport};
@@ -72,6 +72,8 @@ pub struct Ingest {
     pub jobs: Sender<Job>,
     /// From publish.
     pub outbound: Receiver<ToSocket>,
+    /// To publish, for what waits until a socket has room; gone with those whom publish waits for.
+    pub drained: Weak<Sender<Publication>>,
     /// Rung by publish after it has handed something over.
     pub bell: Arc<Bell>,
     /// Its part of the configuration.
@@ -184,6 +186,13 @@ struct Stage {
     /// Session closures wait here for a slot, behind everything else.
     gone: VecDeque<SessionId>,
     outbound: Receiver<ToSocket>,
+    drained: Weak<Sender<Publication>>,
+    /// Sessions that publish waits for.
+    awaited: Vec<SessionId>,
+    /// Whether one of them has had a page in this turn, which may be sent already when the next one begins.
+    is_paged: bool,
+    /// Whether publish could not be told.
+    is_told_late: bool,
     bell: Arc<Bell>,
     settings: config::Ingest,
     tls: Option<Arc<ServerConfig>>,
@@ -230,6 +239,10 @@ impl Ingest {
             pending: None,
             gone: VecDeque::new(),
             outbound: self.outbound,
+            drained: self.drained,
+            awaited: Vec::new(),
+            is_paged: false,
+            is_told_late: false,
             bell: self.bell,
             tls: self.tls,
             rules: Rules {
@@ -271,6 +284,7 @@ impl Stage {
             self.bell.wake_up();
             self.now_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.cut_off_slow();
+            self.tell_drained();
             if self.stop.load(Ordering::Relaxed) && !self.stop_sent && self.waiting.is_none() {
                 self.stop_sent = true;
                 self.waiting = Some(Job {
@@ -294,9 +308,9 @@ impl Stage {
     }
 
     fn sleep(&self) -> Duration {
-        if self.waiting.is_some() || !self.gone.is_empty() {
+        if self.waiting.is_some() || !self.gone.is_empty() || self.is_told_late {
             FULL_SLEEP
-        } else if self.pending.is_some() || self.transport.has_more() {
+        } else if self.is_paged || self.pending.is_some() || self.transport.has_more() {
             Duration::ZERO
         } else {
             let due = self
@@ -536,11 +550,50 @@ impl Stage {
         self.told = told;
     }
 
+    /// Tells publish of the sessions that have room for another page.
+    fn tell_drained(&mut self) {
+        (self.is_paged, self.is_told_late) = (false, false);
+        if self.awaited.is_empty() {
+            return;
+        }
+        let low = self.settings.page_size() / 2;
+        let publish = self.drained.upgrade();
+        let (transport, seats, is_told_late) = (&self.transport, &self.seats, &mut self.is_told_late);
+        self.awaited.retain(|id| {
+            if seats.get(*id).is_none() {
+                return false;
+            }
+            if transport.unsent(*id) > low {
+                return true;
+            }
+            match publish
+                .as_ref()
+                .map(|publish| publish.try_send(Publication::Drained(*id)))
+            {
+                Some(Ok(Some(_))) => {
+                    *is_told_late = true;
+                    true
+                }
+                Some(Ok(None) | Err(Gone)) | None => false,
+            }
+        });
+    }
+
     /// Takes what publish hands back. `true`: it has finished.
     fn take_outbound(&mut self) -> bool {
         loop {
             match self.outbound.try_recv() {
                 Ok(Some(ToSocket::Packets(id, packets))) => self.say(id, &packets),
+                Ok(Some(ToSocket::Page(id, packets))) => {
+                    self.say(id, &packets);
+                    self.awaited.push(id);
+                    self.is_paged = true;
+                }
+                Ok(Some(ToSocket::Refused(id, reject))) => {
+                    if self.seats.get(id).is_some() {
+                        self.end_with(id, reject);
+                    }
+                }
                 Ok(Some(ToSocket::Last(id, packets))) => {
                     self.say(id, &packets);
                     self.end(id);

@@ -175,6 +175,10 @@ impl Session {
                 self.state = State::Public;
                 return Step::Packet(size, Some(Request::Subscribe { from }));
             }
+            (State::Login, soupbin::SESSION_BOOK) => {
+                self.state = State::Public;
+                return Step::Packet(size, Some(Request::Join));
+            }
             _ => {}
         }
         soupbin::put_login_rejected(LoginRefusal::SessionNotAvailable, answers);

@@ -41,6 +41,13 @@ impl Page {
         }
     }
 
+    /// Number behind the messages that take so many bytes from that of a number on.
+    fn fitting(&self, from: u64, room: usize) -> u64 {
+        let most = self.start_of(from).saturating_add(room);
+        let fitting = self.ends.partition_point(|end| *end as usize <= most) as u64;
+        self.first + fitting
+    }
+
     /// Number of the first message of a block above `height`.
     fn above(&self, height: u64) -> u64 {
         let at = self.heights.partition_point(|(of, _)| *of <= height);
@@ -148,13 +155,16 @@ impl Stream {
         number
     }
 
-    /// Appends the packets of the messages `from..until` that it has; the number after the last.
-    pub(super) fn copy(&self, from: u64, until: u64, packets: &mut Vec<u8>) -> u64 {
-        let mut next = from;
+    /// Appends the packets of the messages `from..until` that it has, as many as take `room` bytes, and at least one; the
+    /// number after the last.
+    pub(super) fn copy(&self, from: u64, until: u64, room: usize, packets: &mut Vec<u8>) -> u64 {
+        let (mut next, full) = (from, packets.len().saturating_add(room));
         let skipped = self.full.partition_point(|page| page.end() <= from);
         for page in self.full.range(skipped..).map(|page| &**page).chain([&self.last]) {
             let end = page.end().min(until);
-            if next < end && next >= page.first {
+            if next < end && next >= page.first && packets.len() < full {
+                let fitting = page.fitting(next, full - packets.len());
+                let end = end.min(fitting.max(from + 1));
                 packets.extend_from_slice(&page.bytes[page.start_of(next)..page.start_of(end)]);
                 next = end;
             }
@@ -269,9 +279,19 @@ mod tests {
                 let from = model.first + u64::from(rng.next_u32()) % span;
                 let until = from + u64::from(rng.next_u32()) % span;
                 let mut packets = Vec::new();
-                let next = stream.copy(from, until, &mut packets);
+                let next = stream.copy(from, until, usize::MAX, &mut packets);
                 assert_eq!(packets, model.packets(from, until));
                 assert_eq!(next, until.min(stream.end()));
+                let (whole, room) = (packets, (rng.next_u32() % 20_000) as usize + 1);
+                let (mut pieces, mut at) = (Vec::new(), from);
+                while at < next {
+                    let before = pieces.len();
+                    let after = stream.copy(at, until, room, &mut pieces);
+                    assert!(pieces.len() - before <= room || after == at + 1);
+                    assert!(after > at);
+                    at = after;
+                }
+                assert_eq!(pieces, whole);
                 let limit = height.saturating_sub(u64::from(rng.next_u32() % 4));
                 let upto = model.items.partition_point(|(of, _)| *of <= limit) as u64;
                 assert_eq!(stream.above(limit).max(model.first), model.first + upto);

@@ -149,6 +149,7 @@ impl Sessions {
         let suspended = state.is_cut_off || state.bad_signatures >= self.bad_signatures_max;
         let outcome = match request {
             Request::Subscribe { from } => Outcome::Subscribe { from },
+            Request::Join => Outcome::Join,
             Request::Logon {
                 participant,
                 grade,

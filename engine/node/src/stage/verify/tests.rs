@@ -327,3 +327,36 @@ fn nonce_of_checked(checked: &Checked) -> u64 {
         other => panic!("{other:?}"),
     }
 }
+
+/// The deadline bounds a wait for company; nobody who comes alone waits for it.
+#[test]
+fn who_comes_alone_is_answered_at_once() {
+    let cost = |signature_ns| {
+        Some(Cost {
+            signature_ns,
+            ..Cost::default()
+        })
+    };
+    for policy in [VerifyPolicy::OneByOne, VerifyPolicy::Auto] {
+        let mut bench = Bench::new(config::Verify {
+            batch_deadline_us: 3_600_000_000,
+            ..settings(policy)
+        });
+        if policy == VerifyPolicy::Auto {
+            bench.verify.verifier = Verifier::new(Policy::Auto).with_rates(Rates::new(cost(1_000), cost(2_000), None));
+        }
+        let job = bench.envelope(HONEST, true);
+        let jobs = bench.jobs.take().unwrap();
+        let mut verify = bench.verify;
+        let stage = std::thread::spawn(move || verify.batches());
+        jobs.send(job).unwrap();
+        // The ring stays open: only an hour's wait or an answer comes of it.
+        let answer = bench
+            .checked
+            .recv_deadline(Instant::now() + Duration::from_secs(600))
+            .unwrap();
+        assert!(answer.is_some(), "{policy:?}");
+        drop(jobs);
+        assert_eq!(stage.join().unwrap(), Err(Gone));
+    }
+}

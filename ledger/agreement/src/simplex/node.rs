@@ -1,0 +1,271 @@
+//! A node with real sockets and files, on threads of its own.
+
+use super::{
+    PeerKey,
+    door::Door,
+    epochs::{self, CHANNELS, Mailbox, Network, Parts},
+    seats::Committees,
+    wire::Shape,
+};
+use crate::{
+    ballot::Namespace,
+    proof::FinalityProof,
+    seam::{Agreement, Application, Genesis, Peer, Role, Settings, Status, Store},
+};
+use commonware_codec::{Copying, DecodeExt};
+use commonware_consensus::types::Height;
+use commonware_cryptography::{ChaCha20Poly1305, Signer as _, ed25519};
+use commonware_macros::select;
+use commonware_p2p::{Address, AddressableManager, authenticated::lookup};
+use commonware_runtime::{Quota, Runner as _, Supervisor as _, tokio};
+use commonware_stream::{
+    cups::{self, Cups},
+    sake::{self, Sake},
+};
+use commonware_utils::{NZUsize, ordered::Map};
+use core::{fmt, num::NonZeroU32, time::Duration};
+use futures::{StreamExt, channel::mpsc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, mpsc as blocking},
+    thread,
+};
+use wattbook_types::committee::SEATS_MAX;
+
+/// What this node is to its peers, and where it keeps the engine's files.
+#[derive(Clone)]
+pub struct Keys {
+    /// Secret of the Ed25519 key of its connections.
+    pub peer: [u8; 32],
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Folder of the engine's votes and certificates, nobody else's.
+    pub folder: PathBuf,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({}, {})", self.listen, self.folder.display())
+    }
+}
+
+impl Keys {
+    fn signer(&self) -> Option<ed25519::PrivateKey> {
+        ed25519::PrivateKey::decode(Copying(&self.peer[..])).ok()
+    }
+
+    /// The public key of the connections: what peers and committees list.
+    ///
+    /// # Errors
+    /// The secret is no key.
+    pub fn public(&self) -> Result<[u8; 32], crate::error::Error> {
+        let signer = self.signer().ok_or(crate::error::Error::Secret)?;
+        let mut key = [0; 32];
+        key.copy_from_slice(signer.public_key().as_ref());
+        Ok(key)
+    }
+}
+
+/// What the running engine is asked from outside.
+enum Call {
+    Proof(u64, blocking::Sender<Option<FinalityProof>>),
+    Track(Vec<Peer>),
+    Stop,
+}
+
+/// A node that takes part, from [`start`] until it is stopped or dropped.
+pub struct Node {
+    calls: mpsc::UnboundedSender<Call>,
+    status: Arc<Mutex<Status>>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Node").field(&self.status()).finish()
+    }
+}
+
+/// Starts a node: the engine and the application each get a thread of their own, the engine's runtime two more.
+///
+/// # Errors
+/// A secret that is no key, or no threads.
+pub fn start<S: Store>(
+    settings: Settings,
+    keys: Keys,
+    peers: &[Peer],
+    genesis: Genesis,
+    store: S,
+    application: impl Application,
+) -> io::Result<Node> {
+    let signer = keys
+        .signer()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let (door, application) = Door::threaded(application)?;
+    let (calls, asked) = mpsc::unbounded();
+    let status = Arc::new(Mutex::new(Status {
+        epoch: 0,
+        role: Role::Observer,
+        delivered: 0,
+    }));
+    let shared = status.clone();
+    let peers = peers.to_vec();
+    let engine = thread::Builder::new().name("agreement".into()).spawn(move || {
+        let config = tokio::Config::new()
+            .with_storage_directory(&keys.folder)
+            .with_worker_threads(2);
+        tokio::Runner::new(config).start(|context| {
+            let settings = Arc::new(settings);
+            let parts = Parts {
+                me: signer.public_key(),
+                prefix: "engine".into(),
+                settings,
+                genesis,
+                door,
+                store: Arc::new(Mutex::new(store)),
+                committees: Committees::default(),
+                status: shared,
+                mailbox: Arc::default(),
+            };
+            run(context, signer, keys.listen, peers, parts, asked)
+        });
+    })?;
+    Ok(Node {
+        calls,
+        status,
+        threads: vec![engine, application],
+    })
+}
+
+/// Peers as the network lists them; whoever has no valid key is nobody's peer.
+fn listed(peers: &[Peer]) -> Map<PeerKey, Address> {
+    let listed = |peer: &Peer| {
+        let key = PeerKey::decode(Copying(&peer.key[..])).ok()?;
+        Some((key, Address::from(peer.address)))
+    };
+    Map::from_iter_dedup(peers.iter().filter_map(listed))
+}
+
+async fn run<S: Store>(
+    context: tokio::Context,
+    signer: ed25519::PrivateKey,
+    listen: SocketAddr,
+    peers: Vec<Peer>,
+    parts: Parts<S>,
+    asked: mpsc::UnboundedReceiver<Call>,
+) {
+    let settings = parts.settings.clone();
+    let shape = Shape {
+        format: parts.genesis.format.clone(),
+        size_max: settings.block_size_max,
+    };
+    let handshake = Cups::<_, ChaCha20Poly1305>::new(
+        Sake {
+            signer,
+            synchrony_bound: Duration::from_secs(5),
+            max_handshake_age: Duration::from_secs(10),
+            version: sake::Version::V1,
+        },
+        cups::Version::V1,
+    );
+    let mut config = lookup::Config::local(
+        handshake,
+        Namespace::of(settings.chain).as_bytes(),
+        listen,
+        NZUsize!(256),
+        epochs::message_size_max(&settings, &shape, SEATS_MAX as u32),
+        NZUsize!(1024),
+    );
+    config.dial_frequency = Duration::from_millis(100);
+    config.peer_connection_cooldown = Duration::from_millis(100);
+    let (mut network, mut oracle) = lookup::Network::new(context.child("network"), config);
+    oracle.track(0, listed(&peers));
+    let mut channel = |place: usize| {
+        let (number, rate) = CHANNELS[place];
+        network.register(
+            number,
+            Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN)),
+        )
+    };
+    let channels = Network {
+        votes: channel(0),
+        certificates: channel(1),
+        resolver: channel(2),
+        backfill: channel(3),
+        blocks: channel(4),
+        repair: channel(5),
+    };
+    network.start();
+    let (mailbox, committees) = (parts.mailbox.clone(), parts.committees.clone());
+    let agreement = epochs::run(context.child("node"), parts, oracle.clone(), oracle.clone(), channels);
+    select! {
+        () = agreement => {},
+        () = serve(asked, mailbox, committees, oracle) => {},
+    }
+}
+
+/// Answers calls from outside until the node is to stop.
+async fn serve(
+    mut asked: mpsc::UnboundedReceiver<Call>,
+    mailbox: Arc<Mutex<Option<Mailbox>>>,
+    committees: Committees,
+    mut oracle: lookup::Oracle<PeerKey>,
+) {
+    let mut generation = 0;
+    while let Some(call) = asked.next().await {
+        match call {
+            Call::Proof(height, answer) => {
+                let engine = mailbox.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let certificate = match engine {
+                    Some(engine) => engine.get_finalization(Height::new(height)).await,
+                    None => None,
+                };
+                let proof = certificate.and_then(|certificate| {
+                    committees
+                        .get(certificate.proposal.round.epoch().get())?
+                        .proof(&certificate)
+                });
+                // Whoever asked may have gone.
+                let _ = answer.send(proof);
+            }
+            Call::Track(peers) => {
+                generation += 1;
+                oracle.track(generation, listed(&peers));
+            }
+            Call::Stop => return,
+        }
+    }
+}
+
+impl Agreement for Node {
+    fn status(&self) -> Status {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn proof(&self, height: u64) -> Option<FinalityProof> {
+        let (answer, heard) = blocking::channel();
+        self.calls.unbounded_send(Call::Proof(height, answer)).ok()?;
+        heard.recv().ok().flatten()
+    }
+
+    fn track(&self, peers: &[Peer]) {
+        // An engine that ended has no peers.
+        let _ = self.calls.unbounded_send(Call::Track(peers.to_vec()));
+    }
+
+    fn stop(&mut self) {
+        let _ = self.calls.unbounded_send(Call::Stop);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

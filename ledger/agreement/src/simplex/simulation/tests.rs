@@ -1,0 +1,213 @@
+//! A handful of runs; the soak makes more of them.
+
+use super::{Actor, Harm, Outcome, Plan, participant, simulate};
+use crate::seam::Role;
+use core::time::Duration;
+
+/// Runs a plan that must end well.
+fn good(plan: &Plan) -> Outcome {
+    let outcome = simulate(plan);
+    assert_eq!(outcome.faults, Vec::<String>::new(), "{plan:?}");
+    assert!(
+        outcome.reached,
+        "stalled at {:?} after {:?}: {plan:?}",
+        outcome.heights, outcome.simulated
+    );
+    assert!(outcome.chain.len() as u64 >= plan.blocks);
+    assert!(outcome.proofs > 0);
+    outcome
+}
+
+/// Heights of the blocks of an epoch, as places in an outcome.
+fn epoch(plan: &Plan, epoch: u64, outcome: &Outcome) -> core::ops::Range<usize> {
+    let first = (epoch * plan.epoch_blocks) as usize;
+    first..(first + plan.epoch_blocks as usize).min(outcome.chain.len())
+}
+
+#[test]
+fn four_delegates_agree_under_one_leader() {
+    let outcome = good(&Plan::new(1, 45));
+    assert!(
+        outcome.producers.iter().all(|producer| *producer == participant(0)),
+        "{:?}",
+        outcome.producers
+    );
+    assert!(outcome.missed.iter().all(|missed| *missed == [0; 4]));
+    assert_eq!((outcome.lost, outcome.convicted), (vec![], vec![]));
+    assert!(
+        outcome.proofs >= 45,
+        "{} of {} blocks came with a certificate",
+        outcome.proofs,
+        outcome.chain.len()
+    );
+}
+
+#[test]
+fn the_next_takes_over_and_the_leader_is_back_after_the_border() {
+    let mut plan = Plan::new(2, 50);
+    plan.actors = vec![(
+        0,
+        Actor::Crashing {
+            at: 5,
+            back: Some(10),
+            harm: Harm::None,
+        },
+    )];
+    let outcome = good(&plan);
+    let first = epoch(&plan, 0, &outcome);
+    let taken = outcome
+        .producers
+        .iter()
+        .position(|producer| *producer == participant(1))
+        .unwrap_or_default();
+    assert!((5..10).contains(&taken), "taken over at {taken}");
+    for place in first {
+        let (producer, missed) = if place < taken { (0, 0) } else { (1, 1) };
+        assert_eq!(outcome.producers[place], participant(producer), "block {}", place + 1);
+        assert_eq!(outcome.missed[place], [missed, 0, 0, 0], "block {}", place + 1);
+    }
+    for place in epoch(&plan, 1, &outcome) {
+        assert_eq!(
+            (outcome.producers[place], &outcome.missed[place][..]),
+            (participant(0), &[0; 4][..])
+        );
+    }
+    assert!(outcome.lost.contains(&(0, 1, participant(0))), "{:?}", outcome.lost);
+    assert_eq!(outcome.crashes, 1);
+}
+
+#[test]
+fn crashes_loss_and_delay_split_no_chain() {
+    for seed in [3, 4, 5] {
+        let mut plan = Plan::new(seed, 60);
+        plan.loss = 2 * (seed - 2);
+        plan.delay = Duration::from_millis(20);
+        plan.jitter = Duration::from_millis(15);
+        plan.crash_every = Some(Duration::from_secs(4));
+        let outcome = good(&plan);
+        assert!(outcome.crashes > 0);
+        assert!(outcome.convicted.is_empty(), "nobody lied");
+    }
+}
+
+#[test]
+fn a_seed_names_a_run() {
+    let mut plan = Plan::new(6, 25);
+    plan.loss = 3;
+    plan.crash_every = Some(Duration::from_secs(2));
+    let (once, again) = (good(&plan), good(&plan));
+    assert_eq!(once, again);
+    plan.seed = 7;
+    assert_ne!(good(&plan).digest, once.digest);
+}
+
+#[test]
+fn an_equivocator_is_convicted_and_nobody_else() {
+    let mut plan = Plan::new(8, 15);
+    plan.actors = vec![(3, Actor::Equivocator)];
+    let outcome = good(&plan);
+    assert_eq!(outcome.convicted, [participant(3)]);
+}
+
+#[test]
+fn a_standby_takes_the_seat_of_whoever_fell_silent() {
+    let mut plan = Plan::new(9, 35);
+    plan.epoch_blocks = 10;
+    plan.standbys = 1;
+    plan.evicts = true;
+    plan.actors = vec![(
+        0,
+        Actor::Crashing {
+            at: 5,
+            back: Some(13),
+            harm: Harm::None,
+        },
+    )];
+    let outcome = good(&plan);
+    let takes = |node, epoch, role| outcome.roles.contains(&(node, epoch, role));
+    assert!(
+        takes(4, 0, Role::Observer) && takes(4, 1, Role::Delegate { rank: 3 }),
+        "{:?}",
+        outcome.roles
+    );
+    assert!(
+        takes(1, 1, Role::Delegate { rank: 0 }) && takes(0, 1, Role::Observer),
+        "{:?}",
+        outcome.roles
+    );
+    assert!(
+        takes(0, 2, Role::Delegate { rank: 0 }) && takes(4, 2, Role::Observer),
+        "{:?}",
+        outcome.roles
+    );
+    for place in epoch(&plan, 1, &outcome) {
+        assert_eq!(outcome.producers[place], participant(1), "block {}", place + 1);
+    }
+    for place in epoch(&plan, 2, &outcome) {
+        assert_eq!(outcome.producers[place], participant(0), "block {}", place + 1);
+    }
+}
+
+#[test]
+fn a_delegate_without_its_votes_is_barred_until_the_border() {
+    for harm in [Harm::Votes, Harm::VoteBit] {
+        let mut plan = Plan::new(10, 30);
+        plan.actors = vec![(
+            2,
+            Actor::Crashing {
+                at: 5,
+                back: Some(8),
+                harm,
+            },
+        )];
+        let outcome = good(&plan);
+        let roles: Vec<_> = outcome
+            .roles
+            .iter()
+            .filter(|(node, ..)| *node == 2)
+            .map(|role| (role.1, role.2))
+            .collect();
+        let expected = [
+            (0, Role::Delegate { rank: 2 }),
+            (0, Role::Barred),
+            (1, Role::Delegate { rank: 2 }),
+        ];
+        assert_eq!(roles, expected, "{harm:?}");
+    }
+}
+
+#[test]
+fn whole_votes_are_taken_up_again() {
+    let mut plan = Plan::new(11, 15);
+    plan.actors = vec![(
+        2,
+        Actor::Crashing {
+            at: 5,
+            back: Some(8),
+            harm: Harm::None,
+        },
+    )];
+    let outcome = good(&plan);
+    let roles: Vec<_> = outcome
+        .roles
+        .iter()
+        .filter(|(node, ..)| *node == 2)
+        .map(|role| (role.1, role.2))
+        .collect();
+    assert_eq!(roles, [(0, Role::Delegate { rank: 2 }); 2]);
+}
+
+#[test]
+fn a_damaged_block_comes_back_from_peers() {
+    let mut plan = Plan::new(12, 30);
+    plan.actors = vec![(
+        1,
+        Actor::Crashing {
+            at: 12,
+            back: Some(15),
+            harm: Harm::Block(4),
+        },
+    )];
+    let outcome = good(&plan);
+    assert_eq!(outcome.damaged, 0);
+}
