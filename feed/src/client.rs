@@ -392,6 +392,7 @@ fn refusal_of(message: &[u8]) -> ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     /// A client whose server has been silent for long, as far as it has looked; and the server's end.
