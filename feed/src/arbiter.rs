@@ -187,7 +187,8 @@ impl Arbiter {
             Some((first, len)) if *first + *len == number => *len += count,
             _ => ranges.push((number, count)),
         };
-        for (number, message) in (self.next..).zip(&self.held) {
+        // What is held ends first: no number comes after the last one.
+        for (message, number) in self.held.iter().zip(self.next..) {
             if message.is_none() {
                 missing(number, 1);
             }
@@ -345,6 +346,22 @@ mod tests {
         arbiter.take(&run(41, 1)).unwrap();
         assert_eq!(out(&mut arbiter), [41]);
         assert!(arbiter.is_over());
+    }
+
+    #[test]
+    fn the_last_numbers_are_numbers() {
+        let mut arbiter = Arbiter::new(NAME, u64::MAX - 3, 100);
+        arbiter.take(&run(u64::MAX - 1, 1)).unwrap();
+        let now = Instant::now();
+        assert_eq!(arbiter.ask(now), Ask::Wait(now + REORDER));
+        let missing = vec![request(u64::MAX - 3, 2)];
+        assert_eq!(
+            arbiter.ask(now + REORDER),
+            Ask::Again(missing, now + REORDER + PATIENCE)
+        );
+        arbiter.take(&run(u64::MAX - 3, 2)).unwrap();
+        assert_eq!(out(&mut arbiter), [u64::MAX - 3, u64::MAX - 2, u64::MAX - 1]);
+        assert_eq!(arbiter.ask(now), Ask::Nothing);
     }
 
     proptest! {

@@ -316,15 +316,21 @@ impl Client {
 
     /// The next packet that is no heartbeat or debug text, until `deadline`.
     fn hear(&mut self, deadline: Instant) -> Result<Option<Heard>, ClientError> {
+        let mut has_looked = false;
         loop {
             if let Some(heard) = self.take()? {
                 return Ok(Some(heard));
             }
             let now = Instant::now();
+            // Heartbeats keep nobody waiting longer than asked for.
+            if has_looked && now >= deadline {
+                return Ok(None);
+            }
             if now >= self.last_sent + HEARTBEAT {
                 soupbin::put_client_heartbeat(&mut self.out);
                 self.flush()?;
             }
+            has_looked = true;
             // One look at the socket even when the deadline has passed, so that a zero timeout polls.
             let wait = deadline.min(self.last_sent + HEARTBEAT).saturating_duration_since(now);
             self.stream.set_read_timeout(wait.max(Duration::from_millis(1)))?;
@@ -339,7 +345,6 @@ impl Client {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut if self.is_silent(now) => {
                         return Err(ClientError::Silent);
                     }
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut if now >= deadline => return Ok(None),
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
                     _ => return Err(error.into()),
                 },
@@ -392,6 +397,7 @@ fn refusal_of(message: &[u8]) -> ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     /// A client whose server has been silent for long, as far as it has looked; and the server's end.
@@ -433,6 +439,20 @@ mod tests {
     fn a_look_that_finds_nothing_is() {
         let (mut client, _server) = unread();
         assert!(matches!(client.next_raw(Duration::ZERO), Err(ClientError::Silent)));
+    }
+
+    #[test]
+    fn heartbeats_keep_nobody_waiting() {
+        let (mut client, mut server) = unread();
+        client.last_heard = Instant::now();
+        let beats = std::thread::spawn(move || {
+            let mut packets = Vec::new();
+            (0..1_000).for_each(|_| soupbin::put_server_heartbeat(&mut packets));
+            while server.write_all(&packets).is_ok() {}
+        });
+        assert_eq!(client.next_raw(Duration::from_millis(50)).unwrap(), None);
+        drop(client);
+        beats.join().unwrap();
     }
 
     #[test]

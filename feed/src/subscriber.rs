@@ -215,7 +215,7 @@ impl Subscriber {
         let addr = self.sources.session.ok_or(SubscribeError::Lost(seq))?;
         let failed = |source| SubscribeError::Resume { seq, source };
         let mut client = Client::connect(addr, StreamKind::Public, seq).map_err(failed)?;
-        let until = self.arbiter.end().min(seq + HELD_MAX as u64);
+        let until = self.arbiter.end().min(seq.saturating_add(HELD_MAX as u64));
         while client.next_seq() < until {
             match client.next_raw(RESUME_WAIT).map_err(failed)? {
                 Some((Some(number), message)) => self.arbiter.put(number, &message),

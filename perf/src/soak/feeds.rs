@@ -5,6 +5,7 @@ use super::targets::{Class, packets, refused, same};
 use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
+use wattbook_feed::client::Numbered;
 use wattbook_feed::moldudp::{self, Content, HEADER_SIZE, LENGTH_SIZE, Packet, Request, Writer};
 use wattbook_feed::recording::{Recorder, Recording, RecordingError};
 use wattbook_feed::sbe::{Outbound, decode_outbound};
@@ -92,8 +93,10 @@ pub(super) fn datagrams(dice: &mut Dice) -> Vec<Vec<u8>> {
     all
 }
 
-/// Messages of a recording up to its end or to what is wrong with it.
-fn read(path: &Path) -> Result<(Vec<(Option<u64>, Vec<u8>)>, Option<RecordingError>), RecordingError> {
+/// Messages of a recording up to its end, or to what is wrong with it.
+type Recorded = (Vec<Numbered<Vec<u8>>>, Option<RecordingError>);
+
+fn read(path: &Path) -> Result<Recorded, RecordingError> {
     let mut recording = Recording::open(path)?;
     let mut messages = Vec::new();
     loop {

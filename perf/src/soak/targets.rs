@@ -265,6 +265,10 @@ fn inbound(input: &[u8]) -> Result<Class, String> {
             cancels.map_or(3, |cancels| items(&cancels.to_command().items) ^ 0x40)
         }
     };
+    // Of an earlier version it is encoded in ours, with the same bytes behind.
+    if let (Some(version), Some(came)) = (out.get_mut(6..8), input.get(6..8)) {
+        version.copy_from_slice(came);
+    }
     same("the message encoded again", &out[..], input)?;
     Ok(class)
 }
