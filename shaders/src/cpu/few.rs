@@ -127,18 +127,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn scalar(half: i128) -> (bool, [u8; curve::SCALAR_SIZE]) {
-        let magnitude = half.unsigned_abs();
-        (
-            half < 0,
-            curve::scalar_bytes([magnitude as u64, (magnitude >> 64) as u64, 0]),
-        )
-    }
-
+    /// By doubling and complete additions alone: blst's own multiplication is for points of the subgroup.
     fn times(point: &blst_p1, half: i128) -> blst_p1 {
-        let (is_negative, bytes) = scalar(half);
-        let product = curve::msm(&curve::to_affine(&[*point]), &[bytes]);
-        if is_negative { curve::negate(product) } else { product }
+        let magnitude = half.unsigned_abs();
+        let product = (0..u128::BITS).rev().fold(blst_p1::default(), |sum, bit| {
+            let twice = curve::double(&sum);
+            if magnitude >> bit & 1 == 1 {
+                curve::add(&twice, point)
+            } else {
+                twice
+            }
+        });
+        if half < 0 { curve::negate(product) } else { product }
     }
 
     fn affine(point: blst_p1) -> blst_p1_affine {
