@@ -12,11 +12,14 @@
 //! * Nothing here is durable by promise: a lost tail is made again.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, fadvise};
 use wattbook_types::tree::{
     Frontier, consistency_path, empty_root, inclusion_path, leaf_hash, node_hash, root_at, verify_consistency,
 };
@@ -48,6 +51,8 @@ struct Row {
 }
 
 const ROW_SIZE: usize = 24;
+/// Rows that one read brings while a row is searched for: less than a page.
+const WINDOW: u64 = 128;
 
 impl Row {
     fn to_bytes(self) -> [u8; ROW_SIZE] {
@@ -98,6 +103,32 @@ impl<const N: usize> Column<N> {
             _ => item = self.tail[(at - self.kept) as usize],
         }
         Ok(item)
+    }
+
+    /// `len` items from `at` on, which are there.
+    fn window(&self, at: u64, len: u64) -> Result<Vec<[u8; N]>, Error> {
+        let mut items = vec![[0; N]; len as usize];
+        let on_disk = self.kept.saturating_sub(at).min(len);
+        let (disk, memory) = items.split_at_mut(on_disk as usize);
+        if let Some(file) = self.file.as_ref().filter(|_| on_disk > 0) {
+            file.read_exact_at(disk.as_flattened_mut(), self.start + at * N as u64)
+                .map_err(Error::io("read", &self.path))?;
+        }
+        let from = (at + on_disk - self.kept.min(at + on_disk)) as usize;
+        memory.copy_from_slice(&self.tail[from..from + memory.len()]);
+        Ok(items)
+    }
+
+    /// Says that an item will be read, so that reads of several places run side by side; advice only.
+    fn want(&self, at: u64) {
+        if let Some(file) = self.file.as_ref().filter(|_| at < self.kept) {
+            let _ = fadvise(
+                file,
+                self.start + at * N as u64,
+                NonZeroU64::new(N as u64),
+                Advice::WillNeed,
+            );
+        }
     }
 
     fn truncate(&mut self, len: u64) {
@@ -230,6 +261,48 @@ impl HeaderIndex {
 
     pub(crate) fn node(&self, level: u32, n: u64) -> Result<Hash, Error> {
         self.nodes.get(node_place(level, n)).map(Hash)
+    }
+
+    /// Says which nodes will be read: those that `ask` reads.
+    fn want_nodes<T>(
+        &self,
+        ask: impl FnOnce(&mut dyn FnMut(u32, u64) -> Result<Hash, Infallible>) -> Result<T, Infallible>,
+    ) {
+        let _ = ask(&mut |level, n| {
+            self.nodes.want(node_place(level, n));
+            Ok(Hash::ZERO)
+        });
+    }
+
+    /// Says that a header will be read, and what stands beside it in the commit file.
+    fn want_header(&self, reader: &Reader, height: u64) -> Result<(), Error> {
+        if height >= reader.headers_only() && height < self.size() {
+            let end = self.row(height)?.end;
+            let at = end.saturating_sub(frame_size(HEADER_SIZE as u64)).max(LOG_START);
+            reader.want(at, end);
+            reader.want_entry(height);
+        }
+        Ok(())
+    }
+
+    /// Says that a block will be read and checked, and the nodes and headers that this takes.
+    fn want_block(&self, reader: &Reader, height: u64) -> Result<(), Error> {
+        self.want_nodes(|node| Frontier::at(height, node));
+        if let Some(before) = height.checked_sub(1) {
+            self.want_header(reader, before)?;
+        }
+        if height >= reader.headers_only() && height < self.size() {
+            let row = self.row(height)?;
+            reader.want(row.offset, row.end);
+            reader.want_entry(height);
+        }
+        Ok(())
+    }
+
+    /// Says what a proof of a header under a checkpoint will read.
+    pub(crate) fn want_inclusion(&self, reader: &Reader, height: u64, size: u64) -> Result<(), Error> {
+        self.want_nodes(|node| inclusion_path(height, size, node));
+        self.want_header(reader, size)
     }
 
     /// Root over the first `size` headers, as the log states it: the header after them, or the last one and its leaf.
@@ -395,16 +468,41 @@ impl HeaderIndex {
     }
 
     /// Height of the block that should hold record `seq`.
-    fn height_of(&self, seq: u64) -> Result<u64, Error> {
+    ///
+    /// Blocks of a busy market hold about as many records each, so their place is guessed from the numbers around it; every
+    /// second step halves what is left, whatever the blocks hold.
+    pub(crate) fn height_of(&self, seq: u64) -> Result<u64, Error> {
+        let first_seqs = |at: u64, len: u64| -> Result<Vec<u64>, Error> {
+            let rows = self.rows.window(at, len)?;
+            Ok(rows.into_iter().map(|row| Row::from_bytes(row).first_seq).collect())
+        };
         let (mut low, mut high) = (0, self.size());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.row(middle)?.first_seq <= seq {
-                low = middle + 1;
-            } else {
-                high = middle;
+        let mut bounds = match high.checked_sub(1) {
+            Some(tip) => (self.row(0)?.first_seq, self.row(tip)?.first_seq),
+            None => (0, 0),
+        };
+        let mut guess = true;
+        // Rows before `low` begin at `seq` or before, rows from `high` on after it.
+        while high - low > WINDOW {
+            let len = high - low;
+            let (from, to) = bounds;
+            let part = match to.checked_sub(from) {
+                Some(span @ 1..) if guess => {
+                    u64::try_from(u128::from(seq.saturating_sub(from)) * u128::from(len) / u128::from(span))
+                        .map_or(len, |part| part.min(len))
+                }
+                _ => len / 2,
+            };
+            guess = !guess;
+            let start = (low + part).saturating_sub(WINDOW / 2).clamp(low, high - WINDOW);
+            let window = first_seqs(start, WINDOW)?;
+            match window.partition_point(|first| *first <= seq) as u64 {
+                0 => (high, bounds.1) = (start, window[0]),
+                WINDOW => (low, bounds.0) = (start + WINDOW, window[window.len() - 1]),
+                before => (low, high) = (start + before, start + before),
             }
         }
+        low += first_seqs(low, high - low)?.partition_point(|first| *first <= seq) as u64;
         low.checked_sub(1).ok_or(Error::NoRecord { seq, last: 0 })
     }
 
@@ -418,6 +516,7 @@ impl HeaderIndex {
 
     pub(crate) fn find<'a>(&self, reader: &'a Reader, seq: u64) -> Result<Block<'a>, Error> {
         let height = self.height_of(seq)?;
+        self.want_block(reader, height)?;
         let block = self.block(reader, height)?;
         let next = block.header.first_seq + block.header.record_count;
         if (block.header.first_seq..next).contains(&seq) {
@@ -607,6 +706,66 @@ mod tests {
             for level in 0..=leaf.trailing_ones() {
                 assert_eq!(node_place(level, leaf >> level), place);
                 place += 1;
+            }
+        }
+    }
+
+    /// An index of these rows, the first `kept` of them on disk.
+    fn of_rows(first_seqs: &[u64], kept: usize) -> HeaderIndex {
+        let row = |first_seq| {
+            Row {
+                first_seq,
+                offset: 0,
+                end: 0,
+            }
+            .to_bytes()
+        };
+        let rows: Vec<_> = first_seqs.iter().copied().map(row).collect();
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(rows[..kept].as_flattened(), BLOCKS_HEADER_SIZE)
+            .unwrap();
+        let mut column = Column::open(PathBuf::new(), (kept > 0).then_some(file), BLOCKS_HEADER_SIZE);
+        column.tail = rows[kept..].to_vec();
+        HeaderIndex {
+            chain: ChainId(Hash::ZERO),
+            rows: column,
+            nodes: Column::open(PathBuf::new(), None, 0),
+            writer: false,
+        }
+    }
+
+    #[test]
+    fn a_record_s_block_is_found_however_many_records_blocks_hold() {
+        assert!(matches!(of_rows(&[], 0).height_of(1), Err(Error::NoRecord { .. })));
+        let shapes: [fn(u64) -> u64; 6] = [
+            |n| 1 + 1_000 * n,
+            |n| 1 + n * n * n,
+            |n| 1 + n / 7,
+            |n| 1 + (1 << (n / 16).min(60)),
+            |n| if n < 900 { 1 } else { n },
+            |n| if n == 0 { 1 } else { u64::MAX - 2_000 + n },
+        ];
+        for shape in shapes {
+            for (len, kept) in [
+                (1, 0),
+                (2, 1),
+                (127, 127),
+                (128, 5),
+                (129, 64),
+                (1_000, 0),
+                (1_001, 1_001),
+                (1_003, 700),
+            ] {
+                let first_seqs: Vec<u64> = (0..len).map(shape).collect();
+                let index = of_rows(&first_seqs, kept);
+                for seq in first_seqs
+                    .iter()
+                    .flat_map(|seq| [seq.saturating_sub(1), *seq, seq.saturating_add(1)])
+                {
+                    let expected = first_seqs.iter().rposition(|first| *first <= seq);
+                    let found = index.height_of(seq).ok();
+                    assert_eq!(found, expected.map(|at| at as u64), "record {seq} of {len} blocks");
+                }
             }
         }
     }

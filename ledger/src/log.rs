@@ -186,6 +186,14 @@ impl Log {
         Ok(())
     }
 
+    /// Says that the bytes `from..end` will be read; advice only, and only in the segment where they begin.
+    pub(crate) fn want(&self, from: u64, end: u64) {
+        let room = self.left(from).min(end.saturating_sub(from));
+        if room > 0 && from < self.capacity() && self.reach(from).is_ok() {
+            self.segment(from).want(from % self.segment_size, room);
+        }
+    }
+
     /// The segment that holds a log offset, which has been reached.
     fn segment(&self, at: u64) -> &Segment {
         match self.segments[(at / self.segment_size) as usize].get() {

@@ -180,6 +180,7 @@ impl HeaderIndex {
 
     fn try_prove(&self, reader: &Reader, seq: u64, note: &Note) -> Result<RecordProof, Error> {
         let checkpoint = note.checkpoint();
+        self.want_inclusion(reader, self.height_of(seq)?, checkpoint.size)?;
         self.owns(reader, checkpoint, reader.dir())?;
         let block = self.find(reader, seq)?;
         let (height, place) = (block.header.height, seq - block.header.first_seq);

@@ -7,9 +7,11 @@
 //! * What is given is committed. A live writer never changes it.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, fadvise};
 use wattbook_types::{ChainId, Hash};
 
 use crate::anchor::Anchor;
@@ -201,6 +203,21 @@ impl Reader {
         } else {
             Err(Fault::new(FaultKind::CommitMismatch, path, at).at_height(height))
         }
+    }
+
+    /// Says that bytes of the log will be read, so that reads of several places run side by side; advice only.
+    pub(crate) fn want(&self, from: u64, end: u64) {
+        self.log.want(from, end);
+    }
+
+    /// Says that a block's commit entry will be read.
+    pub(crate) fn want_entry(&self, height: u64) {
+        let _ = fadvise(
+            &self.commits,
+            height * COMMIT_SIZE,
+            NonZeroU64::new(COMMIT_SIZE),
+            Advice::WillNeed,
+        );
     }
 
     /// The frame that follows a log of length `from`.

@@ -428,6 +428,11 @@ impl Segment {
         }
     }
 
+    /// Says that bytes will be read; advice only.
+    pub(crate) fn want(&self, at: u64, len: u64) {
+        let _ = (self.map).advise_range(memmap2::Advice::WillNeed, at as usize, len as usize);
+    }
+
     /// The mapping.
     pub(crate) fn map(&self) -> Arc<MmapRaw> {
         Arc::clone(&self.map)

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         leaves: args.leaves,
     };
     let alone = run_load(&load, &mut site)?;
-    let bare = resident_kib(&site);
+    let bare = Memory::of(&site);
     let (seen, ended) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
     let crowd = {
         let (seen, ended, addr, sessions) = (Arc::clone(&seen), Arc::clone(&ended), site.addr, args.sessions);
@@ -92,9 +92,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     eprintln!("{} sessions stand", seen.logged_in.load(Ordering::Relaxed));
     // Idle for a while, so that everybody's heartbeats are under way.
     thread::sleep(3 * HEARTBEAT);
-    let idle = resident_kib(&site);
+    let idle = Memory::of(&site);
     let beside = run_load(&load, &mut site)?;
-    let trading = resident_kib(&site);
+    let trading = Memory::of(&site);
     ended.store(true, Ordering::Relaxed);
     let crowd = crowd.join().map_err(|_| Error::Receiver)?;
     crowd.map_err(Error::io("idle sessions"))?;
@@ -109,21 +109,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         ratio,
         samples: sessions,
     };
+    let limited = |metric: &str, kib| figure(metric, kib, "KiB", Some((share(kib, 200_000_000 / 1_024), "200 MB")));
     let figures = [
         figure("sessions", count(&seen.logged_in) - count(&seen.lost), "1", None),
-        figure(
-            "memory_idle",
-            idle,
-            "KiB",
-            Some((share(idle, 200_000_000 / 1_024), "200 MB")),
-        ),
-        figure(
-            "memory_trading",
-            trading,
-            "KiB",
-            Some((share(trading, 200_000_000 / 1_024), "200 MB")),
-        ),
-        figure("memory_without", bare, "KiB", None),
+        limited("memory_idle", idle.own),
+        limited("memory_trading", trading.own),
+        figure("memory_without", bare.own, "KiB", None),
+        figure("resident_idle", idle.resident, "KiB", None),
+        figure("resident_trading", trading.resident, "KiB", None),
+        figure("resident_without", bare.resident, "KiB", None),
         figure("heartbeats_late", count(&seen.late), "1", None),
         figure("silence_max", count(&seen.silence_ms), "ms", None),
         figure(
@@ -148,15 +142,31 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     args.out.as_deref().map_or(Ok(()), |path| append(path, &figures))
 }
 
-/// Resident memory of the node, KiB; 0 for one that is not ours.
-fn resident_kib(site: &Site) -> u64 {
-    let status = site
-        .pid()
-        .map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")));
-    let status = status.and_then(Result::ok).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
+/// Memory of the node, KiB; 0 for one that is not ours.
+#[derive(Clone, Copy)]
+struct Memory {
+    /// What it holds itself: the kernel can take none of it back.
+    own: u64,
+    /// With the pages of mapped files, the ledger's and the program's, that are in memory just now.
+    resident: u64,
+}
+
+impl Memory {
+    fn of(site: &Site) -> Self {
+        let status = site
+            .pid()
+            .map(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")));
+        let status = status.and_then(Result::ok).unwrap_or_default();
+        let kib = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+                .unwrap_or(0)
+        };
+        Self {
+            own: kib("RssAnon:") + kib("RssShmem:"),
+            resident: kib("VmRSS:"),
+        }
+    }
 }
 
 struct Idle {
