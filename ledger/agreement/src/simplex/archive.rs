@@ -102,6 +102,9 @@ impl<S: Store> Blocks for Archive<S> {
             }
             Identifier::Key(key) => {
                 let key = hash(key);
+                if self.genesis.head().digest == key {
+                    return Ok(Some(Arc::new(Carried(self.genesis.clone()))));
+                }
                 if let Some(block) = self.ahead.values().find(|block| block.head().digest == key) {
                     return Ok(Some(Arc::new(Carried(block.clone()))));
                 }

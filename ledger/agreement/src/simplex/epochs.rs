@@ -404,6 +404,11 @@ where
                 },
             };
             let height = block.inner().0.head().height;
+            if height == 0 {
+                // Genesis is where the application begins.
+                ack.acknowledge();
+                continue;
+            }
             let proof = marshal
                 .get_finalization(Height::new(height))
                 .await

@@ -114,7 +114,7 @@ impl Plan {
             crash_every: None,
             actors: Vec::new(),
             evicts: false,
-            patience: Duration::from_secs(900),
+            patience: Duration::from_secs(120),
         }
     }
 

@@ -101,8 +101,8 @@ fn keys_stand_in_another_order_than_ranks() {
 #[test]
 fn our_votes_are_the_engine_s_votes() {
     let (seats, namespace) = (seats(), namespace());
-    for rank in 0..SEATS {
-        let scheme = seats[rank].scheme.as_ref();
+    for (rank, seats) in seats.iter().enumerate() {
+        let scheme = seats.scheme.as_ref();
         let theirs = [
             Notarize::sign(scheme, engine_proposal(7))
                 .unwrap()
