@@ -85,7 +85,10 @@ impl Epocher for Epochs {
 pub(super) type Mailbox = marshal::core::Mailbox<Scheme, Standard<Carried>>;
 
 /// The network's channels, by number, and how many messages a peer may send on each in a second.
-pub(super) const CHANNELS: [(u64, u32); 6] = [(0, 4096), (1, 4096), (2, 4096), (3, 512), (4, 512), (5, 64)];
+///
+/// Votes come three a view, so 128 a second are ten times what blocks of 100 ms need. The network sets memory aside for a
+/// second of messages from every peer there may be.
+pub(super) const CHANNELS: [(u64, u32); 6] = [(0, 128), (1, 128), (2, 128), (3, 256), (4, 32), (5, 16)];
 
 /// Largest message of a committee of at most `seats` seats.
 pub(super) fn message_size_max(settings: &Settings, shape: &Shape, seats: u32) -> u32 {

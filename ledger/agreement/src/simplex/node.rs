@@ -23,7 +23,11 @@ use commonware_stream::{
     sake::{self, Sake},
 };
 use commonware_utils::{NZUsize, ordered::Map};
-use core::{fmt, num::NonZeroU32, time::Duration};
+use core::{
+    fmt,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 use futures::{StreamExt, channel::mpsc};
 use std::{
     io,
@@ -67,6 +71,9 @@ impl Keys {
         Ok(key)
     }
 }
+
+/// Most nodes that may connect: committee, standbys and observers.
+const PEERS_MAX: NonZeroUsize = NZUsize!(128);
 
 /// What the running engine is asked from outside.
 enum Call {
@@ -174,10 +181,12 @@ async fn run<S: Store>(
         handshake,
         Namespace::of(settings.chain).as_bytes(),
         listen,
-        NZUsize!(256),
+        PEERS_MAX,
         epochs::message_size_max(&settings, &shape, SEATS_MAX as u32),
         NZUsize!(1024),
     );
+    // The peers of now and those of the set before, while connections to them end.
+    config.tracked_peer_sets = NZUsize!(2);
     config.dial_frequency = Duration::from_millis(100);
     config.peer_connection_cooldown = Duration::from_millis(100);
     let (mut network, mut oracle) = lookup::Network::new(context.child("network"), config);

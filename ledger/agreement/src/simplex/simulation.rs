@@ -66,7 +66,7 @@ pub enum Harm {
     Block(u64),
     /// Its votes of the epoch it crashed in are gone.
     Votes,
-    /// The last byte of its votes of the epoch it crashed in is flipped.
+    /// A bit of its last vote of the epoch it crashed in is flipped.
     VoteBit,
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Pace {
 }
 
 /// A gap beyond which nobody waits for anything.
-const GAP_MAX: Duration = Duration::from_secs(1);
+const GAP_MAX: Duration = Duration::from_millis(20);
 
 impl Default for Pace {
     fn default() -> Self {
