@@ -2,12 +2,12 @@
 //!
 //! # Contract
 //! Votes, candidacies and emissions are items of envelopes, evidence a command; all of it takes effect at the tally of
-//! the epoch's last block ([`turn`]), except that a conviction is recorded at once. Nothing here reads a signature:
+//! the epoch's last block (`turn`), except that a conviction is recorded at once. Nothing here reads a signature:
 //! proofs of possession and ballots have been checked before.
 //!
 //! # Invariants
 //! * A chain on which none of it has happened has no page of it: its roots are those of a node that runs alone.
-//! * The tally ([`tally`]) is a function of the state at the epoch's last block, whatever the order it came about in.
+//! * The tally (`tally`) is a function of the state at the epoch's last block, whatever the order it came about in.
 //! * A committee never changes within its epoch.
 
 pub(crate) mod page;

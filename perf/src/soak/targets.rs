@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use wattbook_feed::keys::{VerifyingKey, check_possession, verify_ed25519};
 use wattbook_feed::sbe::{
-    Inbound, Outbound, decode_inbound, decode_outbound, encode_envelope, encode_logon, encode_on_disconnect,
-    encode_register, encode_reveal, encode_step,
+    Inbound, Outbound, SCHEMA_VERSION, decode_inbound, decode_outbound, encode_envelope, encode_logon,
+    encode_on_disconnect, encode_register, encode_reveal, encode_step,
 };
 use wattbook_feed::signed::{
     Genesis, Leaf, LeafBytes, RegisterRecord, RevealRecord, SealedEnvelope, decode_leaf, decode_tick, encode_item,
@@ -294,7 +294,7 @@ fn outbound(input: &[u8]) -> Result<Class, String> {
     let mut out = Vec::new();
     message.encode(&mut out);
     // A later version may be longer; its first fields are ours.
-    if input.get(6..8) == Some(&[1, 0]) {
+    if input.get(6..8) == Some(&SCHEMA_VERSION.to_le_bytes()[..]) {
         same("the message encoded again", &out[..], input)?;
     } else {
         same::<Result<Outbound, _>>("the message read again", &decode_outbound(&out), &Ok(message))?;

@@ -1,4 +1,4 @@
-//! Verify: gathers a batch until it is full, its time is up or company is not worth waiting for ([`pace`]), checks trees
+//! Verify: gathers a batch until it is full, its time is up or company is not worth waiting for (`pace`), checks trees
 //! and signatures, passes everything on in ticket order with a verdict each.
 //!
 //! Batches that a device works on overlap: while it computes one, the next is gathered and handed to it, and while it
