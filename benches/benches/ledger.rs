@@ -51,6 +51,7 @@ fn append(store: &mut Store, payloads: &[[u8; PAYLOAD]]) {
         state_root: Hash::ZERO,
         params_hash: Hash::ZERO,
         dpos_hash: Hash::ZERO,
+        lead: None,
     };
     store.append_block(&draft).expect("a block can be appended");
 }

@@ -12,7 +12,8 @@ use crate::block::{BlockHeader, HEADER_SIZE, RawBlockHeader, block_digest};
 use crate::error::{Fault, FaultKind};
 use crate::frame::{KIND_BLOCK, frame_size};
 use crate::log::{End, LOG_START, Log};
-use crate::scan::{BLOCK_FRAME_VERSION, Head};
+use crate::scan::{BLOCK_FRAME_VERSION, Head, has_no_delegates};
+use crate::store::BlockDraft;
 
 /// A block, and where the log stands after it.
 #[derive(Clone, Debug)]
@@ -57,6 +58,15 @@ impl Anchor {
     /// Length of the log after it, bytes.
     pub const fn length(&self) -> u64 {
         self.head.length
+    }
+
+    /// The header of the block that would follow with this draft; nothing is written.
+    pub fn seal(&self, draft: &BlockDraft<'_>) -> BlockHeader {
+        let mut records = Frontier::new();
+        for record in draft.records {
+            records.push(leaf_hash(&record.leaf()));
+        }
+        self.head.header_of(draft, records.size(), records.root())
     }
 
     /// Moves to the block that follows (its header, its digest, the length of the log after it), and says what is to be
@@ -112,6 +122,7 @@ impl Anchor {
             time_min: tip.time,
             parent: claim.digest,
             headers,
+            is_alone: has_no_delegates(chain, &tip),
         };
         Ok(Self { head, tip })
     }

@@ -91,6 +91,26 @@ pub struct Record<'a> {
     pub payload: &'a [u8],
 }
 
+impl Record<'_> {
+    /// The record's log leaf: kind u16, version u16, len u32, seq u64, payload.
+    pub fn leaf(&self) -> Vec<u8> {
+        let mut leaf = Vec::with_capacity(FRAME_HEADER_SIZE as usize + self.payload.len());
+        self.put_leaf(&mut leaf);
+        leaf
+    }
+
+    /// Appends the record's log leaf.
+    ///
+    /// # Panics
+    /// For a payload beyond 2^32 bytes, which no log takes.
+    pub fn put_leaf(&self, out: &mut Vec<u8>) {
+        let head = RawFrameHeader::new(self.kind, self.version, self.seq, self.payload);
+        let head = head.expect("a payload of a log's record");
+        out.extend_from_slice(bytemuck::bytes_of(&head.leaf_head()));
+        out.extend_from_slice(self.payload);
+    }
+}
+
 /// One record as it stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRef<'a> {

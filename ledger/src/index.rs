@@ -31,7 +31,7 @@ use crate::frame::{KIND_BLOCK, frame_size};
 use crate::log::LOG_START;
 use crate::note::{Checkpoint, NoteError};
 use crate::read::{Blocks, Reader, Records};
-use crate::scan::{Block, Head};
+use crate::scan::{Block, Head, has_no_delegates};
 
 /// Folder of the index in a ledger directory.
 pub const INDEX_DIR: &str = "index";
@@ -472,6 +472,7 @@ impl HeaderIndex {
             time_min: header.time,
             parent: block_digest(self.chain, &raw),
             headers: Frontier::at(height, |level, n| self.node(level, n))?,
+            is_alone: has_no_delegates(self.chain, &header),
         };
         Ok(reader.blocks_after(head))
     }

@@ -52,7 +52,7 @@
 //! # for (seq, payload) in [(1, b"wind"), (2, b"sun "), (3, b"wind")] {
 //! #     let records = [Record { kind: 1, version: 1, seq, payload }];
 //! #     store.append_block(&BlockDraft {
-//! #         time_ns, records: &records, event_count: 0, event_root, state_root: zero, params_hash: zero, dpos_hash: zero,
+//! #         time_ns, records: &records, event_count: 0, event_root, state_root: zero, params_hash: zero, dpos_hash: zero, lead: None,
 //! #     })?;
 //! # }
 //! # store.commit()?;
@@ -135,5 +135,5 @@ pub use scrub::{Scrub, Scrubbed};
 pub use segment::{SEGMENT_HEADER_SIZE, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN};
 pub use sigbus::{BusError, BusErrors};
 pub use snapshot::{SNAPSHOTS_DIR, Snapshot};
-pub use store::{Appended, BlockDraft, GenesisRoots, Options, Store};
+pub use store::{Appended, BlockDraft, GenesisRoots, Lead, Options, Store};
 pub use tiles::{TilesExported, export_tiles, export_tiles_paced};

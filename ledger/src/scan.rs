@@ -1,5 +1,6 @@
 //! Walking a log block by block, checking everything that its bytes alone can show.
 
+use wattbook_types::committee::dpos_hash_alone;
 use wattbook_types::tree::{Frontier, leaf_hash};
 use wattbook_types::{ChainId, Hash, TimeNs};
 
@@ -7,6 +8,7 @@ use crate::block::{BlockHeader, FIRST_SEQ, RawBlockHeader, block_digest};
 use crate::error::{Fault, FaultKind};
 use crate::frame::{KIND_BLOCK, KIND_NONE, RecordRef};
 use crate::log::{End, Frame, LOG_START, Log};
+use crate::store::{BlockDraft, Lead};
 
 /// Version of the frame that closes a block.
 pub(crate) const BLOCK_FRAME_VERSION: u16 = 1;
@@ -41,12 +43,20 @@ pub(crate) struct Head {
     pub(crate) parent: Hash,
     /// The headers so far.
     pub(crate) headers: Frontier,
+    /// Whether genesis has no delegates, so that every header is that of a node alone.
+    pub(crate) is_alone: bool,
+}
+
+/// Whether a header's delegates are nobody, as they are in every block of a chain without.
+pub(crate) fn has_no_delegates(chain: ChainId, header: &BlockHeader) -> bool {
+    header.dpos_hash == dpos_hash_alone(chain)
 }
 
 impl Head {
     /// Before genesis.
     pub(crate) const fn new(chain: ChainId) -> Self {
         Self {
+            is_alone: true,
             chain,
             length: LOG_START,
             height_next: 0,
@@ -57,12 +67,45 @@ impl Head {
         }
     }
 
+    /// The header of the block that follows with these records.
+    pub(crate) fn header_of(&self, draft: &BlockDraft<'_>, record_count: u64, record_root: Hash) -> BlockHeader {
+        let lead = draft.lead.unwrap_or(Lead {
+            producer: 0,
+            epoch: 0,
+            view: self.height_next,
+            next_committee: Hash::ZERO,
+        });
+        BlockHeader {
+            flags: 0,
+            producer: lead.producer,
+            height: self.height_next,
+            epoch: lead.epoch,
+            view: lead.view,
+            time: draft.time_ns,
+            record_count,
+            event_count: draft.event_count,
+            first_seq: self.seq_next,
+            chain: self.chain,
+            parent: self.parent,
+            record_root,
+            event_root: draft.event_root,
+            state_root: draft.state_root,
+            log_root: self.headers.root(),
+            params_hash: draft.params_hash,
+            dpos_hash: draft.dpos_hash,
+            next_committee: lead.next_committee,
+        }
+    }
+
     /// Moves behind a block.
     pub(crate) fn advance(&mut self, header: &BlockHeader, raw: &[u8], digest: Hash, length: u64) {
         assert!(
             header.height == self.height_next && header.parent == self.parent,
             "a block follows its parent"
         );
+        if header.height == 0 {
+            self.is_alone = has_no_delegates(self.chain, header);
+        }
         self.length = length;
         self.height_next += 1;
         self.seq_next += header.record_count;
@@ -128,7 +171,10 @@ impl Head {
                 FaultKind::Height,
                 header.height == self.height_next && frame.seq == header.height,
             ),
-            (FaultKind::HeaderAlone, header.is_alone()),
+            (
+                FaultKind::HeaderAlone,
+                header.is_alone() || !self.is_alone && header.flags == 0,
+            ),
             (FaultKind::Parent, header.parent == self.parent),
             (
                 FaultKind::Sequence,

@@ -78,6 +78,21 @@ pub struct BlockDraft<'a> {
     pub params_hash: Hash,
     /// Digest of the delegates' state.
     pub dpos_hash: Hash,
+    /// Whose block it is among delegates; `None` for a node alone.
+    pub lead: Option<Lead>,
+}
+
+/// What a header says of the delegate who made the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// Rank of the producer in its committee.
+    pub producer: u32,
+    /// The committee's epoch.
+    pub epoch: u64,
+    /// The view it was proposed in.
+    pub view: u64,
+    /// Digest of the next committee; zero off the border.
+    pub next_committee: Hash,
 }
 
 /// A block that stands in the log, durable only after [`Store::commit`].
@@ -589,26 +604,7 @@ fn append(log: &mut Log, head: &mut Head, open: &mut Open, draft: &BlockDraft<'_
     for (at, size) in open.leaves.drain(..) {
         records.push(leaf_hash(log.bytes(at, u64::from(size))));
     }
-    let header = BlockHeader {
-        flags: 0,
-        producer: 0,
-        height: head.height_next,
-        epoch: 0,
-        view: head.height_next,
-        time: draft.time_ns,
-        record_count: records.size(),
-        event_count: draft.event_count,
-        first_seq: head.seq_next,
-        chain: head.chain,
-        parent: head.parent,
-        record_root: records.root(),
-        event_root: draft.event_root,
-        state_root: draft.state_root,
-        log_root: head.headers.root(),
-        params_hash: draft.params_hash,
-        dpos_hash: draft.dpos_hash,
-        next_committee: Hash::ZERO,
-    };
+    let header = head.header_of(draft, records.size(), records.root());
     let raw = header.to_raw();
     let digest = raw.digest(head.chain);
     let (_, end) = put(

@@ -20,6 +20,7 @@ fn draft<'a>(store: &Store, records: &'a [Record<'a>]) -> BlockDraft<'a> {
         state_root: Hash::ZERO,
         params_hash: Hash::ZERO,
         dpos_hash: Hash::ZERO,
+        lead: None,
     }
 }
 

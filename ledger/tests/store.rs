@@ -198,6 +198,7 @@ fn bad_drafts_are_refused_and_change_nothing() {
             state_root: Hash::ZERO,
             params_hash: Hash::ZERO,
             dpos_hash: Hash::ZERO,
+            lead: None,
         });
         assert_eq!(*store.tip(), tip);
         refused.unwrap_err()

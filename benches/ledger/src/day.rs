@@ -152,6 +152,7 @@ impl Day {
             state_root: ended.state_root,
             params_hash: ended.params_hash,
             dpos_hash: dpos_hash(chain),
+            lead: None,
         })?;
         if height.is_multiple_of(COMMIT_BLOCKS) {
             self.store.commit()?;

@@ -24,7 +24,7 @@ mod finding;
 pub use finding::{ChainFault, Detail, Finding, FindingKind};
 
 use crate::execute::ahead::{self, Ahead, DecodedBlock, DecodedRecord, Signed, Stopped, read_ahead};
-use crate::execute::{EventTree, Executor, StartError, dpos_hash};
+use crate::execute::{Ended, EventTree, Executor, StartError};
 use crate::keys::{self, KeyFileError};
 use ed25519_dalek::VerifyingKey;
 use std::collections::BTreeMap;
@@ -368,12 +368,23 @@ impl Run {
             return Err(self.places.finding(FaultKind::Chain, header_at, header.height));
         }
         let mut tree = EventTree::new();
-        let (state_root, params_hash) = if header.height == 0 {
-            (self.genesis.state_root, self.genesis.params_hash)
+        let ended = if header.height == 0 {
+            let GenesisRoots {
+                state_root,
+                params_hash,
+                dpos_hash,
+                ..
+            } = self.genesis;
+            Ended {
+                events: Vec::new(),
+                state_root,
+                params_hash,
+                dpos_hash,
+                next_committee: Hash::ZERO,
+            }
         } else {
-            self.records(block, &mut tree)?
+            self.records(block, &mut tree, header_at)?
         };
-        let dpos = dpos_hash(self.executor.chain());
         let (count, root) = match &self.events {
             None => (header.event_count, header.event_root),
             // No key is needed for the root over no events.
@@ -382,9 +393,10 @@ impl Run {
         };
         let rules = [
             (ChainFault::BlockTime, header.time == self.ticked),
-            (ChainFault::StateRoot, header.state_root == state_root),
-            (ChainFault::ParamsHash, header.params_hash == params_hash),
-            (ChainFault::DposHash, header.dpos_hash == dpos),
+            (ChainFault::StateRoot, header.state_root == ended.state_root),
+            (ChainFault::ParamsHash, header.params_hash == ended.params_hash),
+            (ChainFault::DposHash, header.dpos_hash == ended.dpos_hash),
+            (ChainFault::NextCommittee, header.next_committee == ended.next_committee),
             (ChainFault::EventCount, header.event_count == count),
             (ChainFault::EventRoot, header.event_root == root),
         ];
@@ -392,23 +404,27 @@ impl Run {
             return Err(self.places.finding(fault, header_at, header.height));
         }
         self.height = header.height;
-        self.state_root = state_root;
+        self.state_root = ended.state_root;
         self.headers.push(block.leaf);
         Ok(())
     }
 
-    /// Executes the records of a block and its end; state root and parameter digest.
-    fn records(&mut self, block: &mut DecodedBlock, tree: &mut EventTree) -> Result<(Hash, Hash), Finding> {
+    /// Executes the records of a block and its end.
+    fn records(&mut self, block: &mut DecodedBlock, tree: &mut EventTree, header_at: u64) -> Result<Ended, Finding> {
         let header = &block.header;
         for record in &mut block.records {
             self.record(record, header.height, header.time, tree)?;
         }
         let last = header.first_seq.saturating_add(header.record_count).saturating_sub(1);
-        let ended = self.executor.end_block(header.height, last);
+        let ended = self.executor.end_block_of(header, last);
+        let ended = ended.map_err(|why| {
+            let finding = self.places.finding(ChainFault::Turn, header_at, header.height);
+            finding.because(Detail::Turn(why))
+        })?;
         if let Some(events) = &self.events {
             ended.events.iter().for_each(|event| tree.push(event, &events.alias));
         }
-        Ok((ended.state_root, ended.params_hash))
+        Ok(ended)
     }
 
     fn record(

@@ -5,12 +5,13 @@ pub mod ahead;
 use thiserror::Error;
 use wattbook_feed::sbe::encode_public;
 use wattbook_feed::signed::{
-    Alias, Genesis, GenesisError, RegisterRecord, RevealRecord, SealedEnvelope, decode_tick, record_kind,
+    Alias, Genesis, GenesisDelegate, GenesisError, RegisterRecord, RevealRecord, SealedEnvelope, decode_tick, record_kind,
 };
-use wattbook_ledger::GenesisRoots;
-use wattbook_market::{Market, Refusal};
+use wattbook_ledger::{BlockHeader, GenesisRoots};
+use wattbook_market::{BadTurn, BlockEnd, Market, Refusal};
+use wattbook_types::committee::dpos_hash_alone;
 use wattbook_types::tree::{self, Frontier};
-use wattbook_types::{ChainId, Command, Event, Hash, Reject, Sequenced, digest};
+use wattbook_types::{ChainId, Command, DelegateKeys, Event, Hash, ParticipantId, Reject, Sequenced, Turn};
 
 /// Why genesis cannot start a market.
 #[derive(Debug, Error)]
@@ -30,7 +31,7 @@ pub enum StartError {
 }
 
 /// A market and the chain it belongs to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Executor {
     market: Market,
     chain: ChainId,
@@ -46,6 +47,10 @@ pub struct Ended {
     pub state_root: Hash,
     /// Digest of the parameters in force.
     pub params_hash: Hash,
+    /// Digest of the delegates as they stand.
+    pub dpos_hash: Hash,
+    /// Digest of the next committee; zero but at an epoch's last block.
+    pub next_committee: Hash,
 }
 
 impl Executor {
@@ -66,14 +71,19 @@ impl Executor {
             params,
             accounts: genesis.registrations(),
         };
-        let market = Market::new(start).map_err(StartError::Market)?;
+        let seats: Vec<_> = genesis.delegates.iter().map(seat).collect();
+        let market = match seats.is_empty() {
+            true => Market::new(start),
+            false => Market::with_committee(start, &seats),
+        };
+        let market = market.map_err(StartError::Market)?;
         let mut executor = Self { market, chain, genesis };
         let roots = GenesisRoots {
             time_ns: time,
             state_root: executor.market.root(),
             event_root: tree::empty_root(),
             params_hash: executor.params_hash(),
-            dpos_hash: dpos_hash(chain),
+            dpos_hash: executor.market.dpos_hash(),
         };
         Ok((executor, roots))
     }
@@ -136,24 +146,74 @@ impl Executor {
         Ok(sequenced(seq, events))
     }
 
-    /// Ends the block `height`, whose last record was `seq`.
+    /// Ends the block `height` of a node alone, whose last record was `seq`.
     pub fn end_block(&mut self, height: u64, seq: u64) -> Ended {
-        let events = sequenced(seq, self.market.end_block(height));
-        Ended {
+        let events = self.market.end_block(height);
+        self.ended(seq, events, self.market.dpos_hash(), Hash::ZERO)
+    }
+
+    /// Ends the block of this header, whose last record was `seq`.
+    ///
+    /// # Errors
+    /// [`BadTurn`]; nothing has changed then.
+    pub fn end_block_of(&mut self, header: &BlockHeader, seq: u64) -> Result<Ended, BadTurn> {
+        let producer = match self.market.committee() {
+            None => ParticipantId::new(u64::from(header.producer)),
+            Some(committee) => {
+                let seat = usize::try_from(header.producer).ok().and_then(|rank| committee.seats().get(rank));
+                seat.map_or(ParticipantId::new(0), |seat| seat.participant)
+            }
+        };
+        let BlockHeader { height, epoch, view, .. } = *header;
+        let turn = Turn {
+            height,
+            epoch,
+            view,
+            producer,
+        };
+        self.end_block_by(&turn, seq)
+    }
+
+    /// Ends the block of this turn, whose last record was `seq`.
+    ///
+    /// # Errors
+    /// [`BadTurn`]; nothing has changed then.
+    pub fn end_block_by(&mut self, turn: &Turn, seq: u64) -> Result<Ended, BadTurn> {
+        let BlockEnd {
             events,
+            dpos_hash,
+            next_committee,
+        } = self.market.end_block_by(turn)?;
+        Ok(self.ended(seq, events, dpos_hash, next_committee))
+    }
+
+    fn ended(&mut self, seq: u64, events: Vec<Event>, dpos_hash: Hash, next_committee: Hash) -> Ended {
+        Ended {
+            events: sequenced(seq, events),
             state_root: self.market.root(),
             params_hash: self.params_hash(),
+            dpos_hash,
+            next_committee,
         }
     }
+}
+
+/// A seat of committee 0.
+fn seat(delegate: &GenesisDelegate) -> (ParticipantId, DelegateKeys) {
+    let keys = DelegateKeys {
+        peer_key: delegate.ed25519,
+        ballot_key: delegate.bls,
+    };
+    (delegate.participant, keys)
 }
 
 fn sequenced(seq: u64, events: Vec<Event>) -> Vec<Sequenced> {
     events.into_iter().map(|event| Sequenced { seq, event }).collect()
 }
 
-/// `D("dpos", empty)`: the delegates' state of a node that runs alone (DETAILS 2).
+/// The delegates' state of a node that runs alone (DETAILS 2).
 pub fn dpos_hash(chain: ChainId) -> Hash {
-    digest(chain, "dpos", &[])
+    dpos_hash_alone(chain)
 }
 
 /// Decodes the payload of a record into its command; signatures are not checked here.

@@ -44,6 +44,7 @@ use wattbook_feed::signed::Alias;
 use wattbook_ledger::{
     Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, NO_WATCH, Options, Reader, Recovery, Store, Watch,
 };
+use wattbook_market::BadTurn;
 use wattbook_shaders::PublicKey;
 use wattbook_types::{ParticipantId, Reject};
 
@@ -80,6 +81,14 @@ pub enum NodeError {
     StateRoot {
         /// The block.
         height: u64,
+    },
+    /// A header names a delegate whose turn it was not.
+    #[error("block {height} does not replay: {why}; run `wattbook verify` on the directory")]
+    Turn {
+        /// The block.
+        height: u64,
+        /// What is wrong with it.
+        why: BadTurn,
     },
     /// The port.
     #[error("cannot listen on {addr}: {source}; is another node running there? choose another with --listen")]
@@ -502,7 +511,8 @@ fn replay(
             events.extend(applied.map_err(|refusal| refused(refusal.reject))?);
         }
         let last = block.records.last().map_or(0, |record| record.seq);
-        let ended = executor.end_block(height, last);
+        let ended = executor.end_block_of(&block.header, last);
+        let ended = ended.map_err(|why| NodeError::Turn { height, why })?;
         events.extend(ended.events);
         if ended.state_root != block.header.state_root {
             return Err(NodeError::StateRoot { height });

@@ -19,10 +19,10 @@ pub struct Head {
     pub view: u64,
     /// The producer's clock, later than the parent's.
     pub time: TimeNs,
-    /// The delegate that leads the view.
-    pub producer: ParticipantId,
-    /// Terms lost in this epoch up to this block, by rank; empty at genesis.
-    pub missed: Vec<u32>,
+    /// The delegate that leads the view; `None` where only execution can tell.
+    pub producer: Option<ParticipantId>,
+    /// Terms lost in this epoch up to this block, by rank, empty at genesis; `None` where only execution can tell.
+    pub missed: Option<Vec<u32>>,
 }
 
 /// How the application's bytes are read: a pure function, called on any thread and on anybody's bytes.

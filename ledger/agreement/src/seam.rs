@@ -49,7 +49,7 @@ pub struct Slot {
     pub leader: ParticipantId,
     /// Digest of the parent.
     pub parent: Hash,
-    /// Terms lost in the epoch up to here, by rank.
+    /// Terms lost in the epoch up to here, by rank; where heads do not say them, those since the parent.
     pub missed: Vec<u32>,
     /// Whether the block ends its epoch and so names the next committee.
     pub is_border: bool,
@@ -126,6 +126,9 @@ pub trait Application: Send + 'static {
 
     /// A delegate broke the rule of voting; the evidence was checked against its committee's keys.
     fn accuse(&mut self, evidence: Evidence);
+
+    /// Bytes that another node told this one, by [`Agreement::tell`]; nothing is known of them but who sent them.
+    fn heard(&mut self, from: [u8; 32], bytes: Vec<u8>);
 }
 
 /// Where final blocks are kept: the ledger. What it returns it has checked; bytes that do not check are as good as absent.
@@ -211,6 +214,9 @@ pub trait Agreement: Send + Sync {
 
     /// The certificate of a delivered height; `None` where a descendant's proves it, or it is not there yet.
     fn proof(&self, height: u64) -> Option<FinalityProof>;
+
+    /// Tells every node that is connected, or one of them by its key. What is too long or too much is lost on the way.
+    fn tell(&self, to: Option<[u8; 32]>, bytes: Vec<u8>);
 
     /// Replaces the nodes that may connect: committee, standbys, observers.
     fn track(&self, peers: &[Peer]);

@@ -51,6 +51,7 @@ pub(crate) fn append(store: &mut Store, payloads: &[Vec<u8>]) -> Appended {
         state_root: Hash([!height as u8; 32]),
         params_hash: Hash([3; 32]),
         dpos_hash: Hash([4; 32]),
+        lead: None,
     };
     store.append_block(&draft).unwrap()
 }

@@ -51,7 +51,8 @@ pub(super) fn execute(dir: &Path) -> Result<Audited, String> {
                 .map_err(|refusal| format!("record {seq} is refused: {}", refusal.reject))?;
         }
         let last = block.records.last().map_or(0, |record| record.seq);
-        root = executor.end_block(height, last).state_root;
+        let ended = executor.end_block_of(&block.header, last);
+        root = ended.map_err(|why| format!("block {height}: {why}"))?.state_root;
         if root != block.header.state_root {
             return Err(format!("block {height} does not have the root of its execution"));
         }

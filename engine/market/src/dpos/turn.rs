@@ -129,6 +129,19 @@ impl Market {
         })
     }
 
+    /// `dpos_hash` of a block that ended here; at genesis, of block 0.
+    pub fn dpos_hash(&self) -> Hash {
+        match self.state.dpos.as_deref().map(|dpos| (dpos, dpos.sitting())) {
+            Some((dpos, Some(sitting))) => self.hash_of(dpos, sitting),
+            _ => committee::dpos_hash_alone(self.state.chain),
+        }
+    }
+
+    /// The committee of the next block's epoch; `None` for a node alone.
+    pub fn committee(&self) -> Option<&Committee> {
+        Some(&self.state.dpos.as_deref()?.sitting()?.committee)
+    }
+
     /// Ends the block of this header: names the deals to countersign, charges lost terms, pays, and at an epoch's last block
     /// judges and elects. For a node alone ([`Turn::alone`]) nothing is charged, paid or elected.
     ///

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use wattbook_feed::signed::GenesisError;
 use wattbook_ledger::{Fault, FaultKind};
+use wattbook_market::BadTurn;
 use wattbook_shaders::SignatureError;
 use wattbook_types::Reject;
 
@@ -68,7 +69,7 @@ pub enum ChainFault {
     /// Execution gives other parameters.
     #[error("the parameter digest does not follow from the records")]
     ParamsHash = 118,
-    /// The delegates' digest is not that of a node alone.
+    /// Execution gives other delegates, or others than nobody for a node alone.
     #[error("the delegates' digest is wrong")]
     DposHash = 119,
     /// Execution gives another number of public events.
@@ -77,6 +78,12 @@ pub enum ChainFault {
     /// Execution gives other public events.
     #[error("the event root does not follow from the records")]
     EventRoot = 121,
+    /// A block of an epoch, view or producer that it cannot be of.
+    #[error("it was not this delegate's turn")]
+    Turn = 122,
+    /// Execution gives another next committee.
+    #[error("the next committee does not follow from the records")]
+    NextCommittee = 123,
 }
 
 /// What is wrong: with the bytes, or with what they say.
@@ -139,6 +146,8 @@ pub enum Detail {
     Reject(Reject),
     /// A signature's check.
     Signature(SignatureError),
+    /// The market, of a block's header.
+    Turn(BadTurn),
 }
 
 impl fmt::Display for Detail {
@@ -147,6 +156,7 @@ impl fmt::Display for Detail {
             Self::Genesis(error) => error.fmt(f),
             Self::Reject(reject) => write!(f, "{}: {}", reject.name(), reject.text()),
             Self::Signature(error) => error.fmt(f),
+            Self::Turn(why) => why.fmt(f),
         }
     }
 }

@@ -137,7 +137,8 @@ fn made(reader: &Reader, id: Hash) -> Result<Made, DealError> {
             events.extend(executor.apply(seq, &command).map_err(|_| refused())?);
         }
         let last = block.header.first_seq + block.header.record_count - 1;
-        events.extend(executor.end_block(height, last).events);
+        let refused = |_| DealError::Refused { seq: last, height };
+        events.extend(executor.end_block_of(&block.header, last).map_err(refused)?.events);
         if found.is_none() {
             found = deal_in(&events, id, height);
         }

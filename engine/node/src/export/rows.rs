@@ -279,7 +279,8 @@ fn execute(market: &mut Executor, block: &DecodedBlock) -> Result<Vec<Sequenced>
         events.extend(market.apply(seq, command).map_err(|_| refused())?);
     }
     let last = (block.header.first_seq + block.header.record_count).saturating_sub(1);
-    events.extend(market.end_block(height, last).events);
+    let refused = |_| ExportError::Refused { seq: last, height };
+    events.extend(market.end_block_of(&block.header, last).map_err(refused)?.events);
     Ok(events)
 }
 

@@ -98,6 +98,7 @@ impl Seal {
             state_root: draft.state_root,
             params_hash: draft.params_hash,
             dpos_hash: dpos_hash(self.store.chain()),
+            lead: None,
         };
         let appended = match self.store.append_block(&block) {
             Err(full @ Error::Full { .. }) => self.wait_for_room(&block, full)?,

@@ -249,6 +249,7 @@ impl Town {
             state_root: claims.state_root,
             params_hash: claims.params_hash,
             dpos_hash: claims.dpos_hash,
+            lead: None,
         };
         let Appended { header, .. } = self.store.append_block(&draft).expect("a block the ledger takes");
         self.store.commit().expect("a disk that works");

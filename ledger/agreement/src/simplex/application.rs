@@ -53,7 +53,7 @@ pub(super) fn slot(settings: &Settings, seats: &Seats, parent: &Head, epoch: u64
     let height = parent.height + 1;
     let goes_on = parent.height != 0 && parent.epoch == epoch;
     let (mut missed, parent_view) = if goes_on {
-        (parent.missed.clone(), parent.view)
+        (parent.missed.clone().unwrap_or_default(), parent.view)
     } else {
         (Vec::new(), 0)
     };
@@ -79,8 +79,8 @@ pub(super) fn misfit(slot: &Slot, parent: &Head, head: &Head) -> Option<&'static
         (head.height == slot.height, "height"),
         (head.epoch == slot.epoch, "epoch"),
         (head.view == slot.view, "view"),
-        (head.producer == slot.leader, "producer"),
-        (head.missed == slot.missed, "missed terms"),
+        (head.producer.is_none_or(|producer| producer == slot.leader), "producer"),
+        (head.missed.as_ref().is_none_or(|missed| *missed == slot.missed), "missed terms"),
         (head.time > parent.time, "time"),
     ];
     checks.into_iter().find(|(holds, _)| !holds).map(|(_, what)| what)

@@ -38,6 +38,10 @@ pub(super) enum Request {
     },
     Lost(LostTerm),
     Accuse(Evidence),
+    Heard {
+        from: [u8; 32],
+        bytes: Vec<u8>,
+    },
 }
 
 /// Hands requests on; cheap to clone.
@@ -99,5 +103,6 @@ fn serve(application: &mut impl Application, request: Request) {
         Request::Deliver { block, done } => application.deliver(block, done),
         Request::Lost(term) => application.lost(term),
         Request::Accuse(evidence) => application.accuse(evidence),
+        Request::Heard { from, bytes } => application.heard(from, bytes),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     PeerKey,
-    door::Door,
+    door::{Door, Request},
     epochs::{self, CHANNELS, Mailbox, Network, Parts},
     seats::Committees,
     wire::Shape,
@@ -16,8 +16,8 @@ use commonware_codec::{Copying, DecodeExt};
 use commonware_consensus::types::Height;
 use commonware_cryptography::{ChaCha20Poly1305, Signer as _, ed25519};
 use commonware_macros::select;
-use commonware_p2p::{Address, AddressableManager, authenticated::lookup};
-use commonware_runtime::{Quota, Runner as _, Supervisor as _, tokio};
+use commonware_p2p::{Address, AddressableManager, Receiver as _, Recipients, Sender as _, authenticated::lookup};
+use commonware_runtime::{Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
 use commonware_stream::{
     cups::{self, Cups},
     sake::{self, Sake},
@@ -75,10 +75,14 @@ impl Keys {
 /// Most nodes that may connect: committee, standbys and observers.
 const PEERS_MAX: NonZeroUsize = NZUsize!(128);
 
+/// The channel of what nodes tell each other beside agreement, and its messages a second from each.
+const WORDS: (u64, u32) = (6, 256);
+
 /// What the running engine is asked from outside.
 enum Call {
     Proof(u64, blocking::Sender<Option<FinalityProof>>),
     Track(Vec<Peer>),
+    Tell(Option<[u8; 32]>, Vec<u8>),
     Stop,
 }
 
@@ -192,7 +196,7 @@ async fn run<S: Store>(
     let (mut network, mut oracle) = lookup::Network::new(context.child("network"), config);
     oracle.track(0, listed(&peers));
     let mut channel = |place: usize| {
-        let (number, rate) = CHANNELS[place];
+        let (number, rate) = CHANNELS.get(place).copied().unwrap_or(WORDS);
         network.register(
             number,
             Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN)),
@@ -206,12 +210,33 @@ async fn run<S: Store>(
         blocks: channel(4),
         repair: channel(5),
     };
+    let (mut words, mut heard) = channel(CHANNELS.len());
     network.start();
     let (mailbox, committees) = (parts.mailbox.clone(), parts.committees.clone());
+    let door = parts.door.clone();
+    context.child("words").spawn(move |_| async move {
+        while let Ok((peer, bytes)) = heard.recv().await {
+            let mut from = [0; 32];
+            from.copy_from_slice(peer.as_ref());
+            let bytes = bytes.into();
+            door.tell(Request::Heard { from, bytes });
+        }
+    });
+    let tell = move |to: Option<[u8; 32]>, bytes: Vec<u8>| {
+        let to = match to {
+            None => Recipients::All,
+            Some(key) => match PeerKey::decode(Copying(&key[..])) {
+                Ok(key) => Recipients::One(key),
+                // Nobody has such a key.
+                Err(_) => return,
+            },
+        };
+        words.send(to, bytes, false);
+    };
     let agreement = epochs::run(context.child("node"), parts, oracle.clone(), oracle.clone(), channels);
     select! {
         () = agreement => {},
-        () = serve(asked, mailbox, committees, oracle) => {},
+        () = serve(asked, mailbox, committees, oracle, tell) => {},
     }
 }
 
@@ -221,6 +246,7 @@ async fn serve(
     mailbox: Arc<Mutex<Option<Mailbox>>>,
     committees: Committees,
     mut oracle: lookup::Oracle<PeerKey>,
+    mut tell: impl FnMut(Option<[u8; 32]>, Vec<u8>),
 ) {
     let mut generation = 0;
     while let Some(call) = asked.next().await {
@@ -243,6 +269,7 @@ async fn serve(
                 generation += 1;
                 oracle.track(generation, listed(&peers));
             }
+            Call::Tell(to, bytes) => tell(to, bytes),
             Call::Stop => return,
         }
     }
@@ -257,6 +284,11 @@ impl Agreement for Node {
         let (answer, heard) = blocking::channel();
         self.calls.unbounded_send(Call::Proof(height, answer)).ok()?;
         heard.recv().ok().flatten()
+    }
+
+    fn tell(&self, to: Option<[u8; 32]>, bytes: Vec<u8>) {
+        // An engine that ended tells nobody.
+        let _ = self.calls.unbounded_send(Call::Tell(to, bytes));
     }
 
     fn track(&self, peers: &[Peer]) {

@@ -34,7 +34,7 @@ use commonware_p2p::{
 use commonware_runtime::{Clock, Handle, Quota, Runner as _, Spawner, Supervisor as _, deterministic};
 use commonware_utils::{NZUsize, Probability, ordered::Set};
 use core::{num::NonZeroU32, time::Duration};
-use ledger::{BLOCK_SIZE_MAX, Candidates, Counter, Counters, Disk, SimulatedStore, Witness, genesis, lock};
+use ledger::{BLOCK_SIZE_MAX, Candidates, Counter, Counters, Disk, SimulatedStore, Witness, genesis, lock, missed};
 use rand_core::Rng as _;
 use std::sync::{Arc, Mutex};
 use wattbook_types::{ChainId, Hash, ParticipantId, committee::Seat, schedule::Schedule, sha256};
@@ -439,8 +439,8 @@ async fn drive(mut context: deterministic::Context, plan: Plan) -> Outcome {
             .map(|place| (lock(&place.disk).states.len() as u64).saturating_sub(1))
             .collect(),
         chain: heads().map(|head| head.digest).collect(),
-        producers: heads().map(|head| head.producer.get()).collect(),
-        missed: heads().map(|head| head.missed.clone()).collect(),
+        producers: heads().filter_map(|head| head.producer).map(ParticipantId::get).collect(),
+        missed: heads().map(|head| missed(head).to_vec()).collect(),
         lost: witness
             .lost
             .iter()

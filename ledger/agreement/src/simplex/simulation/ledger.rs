@@ -58,10 +58,15 @@ impl Format for Counters {
             epoch: u64_at(bytes, 72),
             view: u64_at(bytes, 80),
             time: TimeNs::new(u64_at(bytes, 88)),
-            producer: ParticipantId::new(u64_at(bytes, 96)),
-            missed: missed.collect(),
+            producer: Some(ParticipantId::new(u64_at(bytes, 96))),
+            missed: Some(missed.collect()),
         })
     }
+}
+
+/// The terms lost that a block counts.
+pub(crate) fn missed(head: &Head) -> &[u32] {
+    head.missed.as_deref().unwrap_or_default()
 }
 
 /// The state root that a block claims.
@@ -71,7 +76,7 @@ fn claimed(block: &Candidate) -> Hash {
 
 /// The state root after a block on `state`.
 fn executed(state: Hash, block: &Candidate) -> Hash {
-    sha256(&[&state.0, &block.bytes()[HEADER + 4 * block.head().missed.len()..]])
+    sha256(&[&state.0, &block.bytes()[HEADER + 4 * missed(block.head()).len()..]])
 }
 
 /// A block for `slot`, on a parent whose state root is `state`.
@@ -341,7 +346,7 @@ impl Application for Counter {
         let lost = committee
             .seats()
             .iter()
-            .zip(&head.missed)
+            .zip(missed(&head))
             .filter(|(_, missed)| **missed > 0);
         let lost = lost.map(|(seat, _)| seat.participant).filter(|_| self.evicts).collect();
         disk.absent.insert(head.epoch + 1, lost);
@@ -367,5 +372,10 @@ impl Application for Counter {
         witness
             .accused
             .push((evidence, committee.seats()[usize::from(evidence.rank)].participant));
+    }
+
+    fn heard(&mut self, _: [u8; 32], _: Vec<u8>) {
+        let fault = format!("node {} was told something that nobody says", self.node);
+        lock(&self.witness).faults.push(fault);
     }
 }

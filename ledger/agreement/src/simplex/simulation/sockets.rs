@@ -89,7 +89,7 @@ impl Store for Blocks {
 }
 
 /// A counter that tells the test what it delivered.
-struct Told(Counter, mpsc::Sender<(usize, u64)>);
+struct Told(Counter, mpsc::Sender<(usize, u64)>, mpsc::Sender<(usize, usize, Vec<u8>)>);
 
 impl Application for Told {
     fn seating(&mut self, epoch: u64) -> Option<Seating> {
@@ -121,6 +121,12 @@ impl Application for Told {
 
     fn accuse(&mut self, evidence: Evidence) {
         self.0.accuse(evidence);
+    }
+
+    fn heard(&mut self, from: [u8; 32], bytes: Vec<u8>) {
+        let from = self.0.candidates.seats.iter().position(|seat| seat.peer_key == from);
+        // The test may have seen enough.
+        let _ = self.2.send((self.0.node, from.unwrap(), bytes));
     }
 }
 
@@ -164,6 +170,7 @@ fn four_nodes_agree_over_loopback() {
     };
     let namespace = Namespace::of(settings.chain);
     let (told, heard) = mpsc::channel();
+    let (words, overheard) = mpsc::channel();
     let mut nodes = Vec::new();
     for node in 0..4 {
         let counter = Counter {
@@ -180,7 +187,7 @@ fn four_nodes_agree_over_loopback() {
             block: genesis(),
         };
         let store = Blocks::open(&folder.path().join(format!("blocks{node}")));
-        let application = Told(counter, told.clone());
+        let application = Told(counter, told.clone(), words.clone());
         nodes.push(start(settings.clone(), keys(node), &peers, genesis, store, application).unwrap());
     }
     let mut heights = [0; 4];
@@ -188,6 +195,14 @@ fn four_nodes_agree_over_loopback() {
         let (node, height) = heard.recv_timeout(Duration::from_secs(120)).unwrap();
         heights[node] = heights[node].max(height);
     }
+    nodes[2].tell(None, b"to all".to_vec());
+    nodes[3].tell(Some(candidates.seats[0].peer_key), b"to one".to_vec());
+    let mut said: Vec<_> = (0..4)
+        .map(|_| overheard.recv_timeout(Duration::from_secs(60)).unwrap())
+        .collect();
+    said.sort();
+    let all = |to| (to, 2, b"to all".to_vec());
+    assert_eq!(said, [all(0), (0, 3, b"to one".to_vec()), all(1), all(3)]);
     let proof = nodes[1].proof(BLOCKS - 1).unwrap();
     assert_eq!(nodes[3].status().role, Role::Delegate { rank: 3 });
     assert_eq!(nodes[0].status().epoch, 1);
