@@ -144,6 +144,24 @@ impl Reader {
         Ok(newer)
     }
 
+    /// The entries of the blocks from `height` on, up to the newest committed one; signatures are not checked.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn commits_from(&self, height: u64) -> Result<Vec<Commit>, Error> {
+        let Some(newest) = self.committed else {
+            return Ok(Vec::new());
+        };
+        let mut commits = Vec::new();
+        let mut bytes = [0; COMMIT_SIZE as usize];
+        for height in height..=newest.height {
+            let read = self.commits.read_exact_at(&mut bytes, height * COMMIT_SIZE);
+            read.map_err(|source| Fault::unreadable(&self.dir.join(COMMITS_FILE), &source))?;
+            commits.push(bytemuck::pod_read_unaligned::<RawCommit>(&bytes).commit());
+        }
+        Ok(commits)
+    }
+
     /// What stands behind the newest committed block although no writer is live: part of an entry, or bytes of blocks
     /// without one, as a crash leaves them or a file that was cut. `None` where nothing does, and beside a live writer.
     ///

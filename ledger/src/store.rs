@@ -512,6 +512,7 @@ fn genesis_draft(roots: &GenesisRoots) -> BlockDraft<'static> {
         state_root: roots.state_root,
         params_hash: roots.params_hash,
         dpos_hash: roots.dpos_hash,
+        lead: None,
     }
 }
 

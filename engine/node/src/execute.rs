@@ -5,13 +5,15 @@ pub mod ahead;
 use thiserror::Error;
 use wattbook_feed::sbe::encode_public;
 use wattbook_feed::signed::{
-    Alias, Genesis, GenesisDelegate, GenesisError, RegisterRecord, RevealRecord, SealedEnvelope, decode_tick, record_kind,
+    Alias, Genesis, GenesisDelegate, GenesisError, RegisterRecord, RevealRecord, SealedEnvelope, decode_tick,
+    record_kind,
 };
 use wattbook_ledger::{BlockHeader, GenesisRoots};
 use wattbook_market::{BadTurn, BlockEnd, Market, Refusal};
 use wattbook_types::committee::dpos_hash_alone;
+use wattbook_types::delegate::DelegateKeys;
 use wattbook_types::tree::{self, Frontier};
-use wattbook_types::{ChainId, Command, DelegateKeys, Event, Hash, ParticipantId, Reject, Sequenced, Turn};
+use wattbook_types::{ChainId, Command, Event, Hash, ParticipantId, Reject, Sequenced, Turn};
 
 /// Why genesis cannot start a market.
 #[derive(Debug, Error)]
@@ -160,11 +162,15 @@ impl Executor {
         let producer = match self.market.committee() {
             None => ParticipantId::new(u64::from(header.producer)),
             Some(committee) => {
-                let seat = usize::try_from(header.producer).ok().and_then(|rank| committee.seats().get(rank));
+                let seat = usize::try_from(header.producer)
+                    .ok()
+                    .and_then(|rank| committee.seats().get(rank));
                 seat.map_or(ParticipantId::new(0), |seat| seat.participant)
             }
         };
-        let BlockHeader { height, epoch, view, .. } = *header;
+        let BlockHeader {
+            height, epoch, view, ..
+        } = *header;
         let turn = Turn {
             height,
             epoch,

@@ -80,7 +80,10 @@ pub(super) fn misfit(slot: &Slot, parent: &Head, head: &Head) -> Option<&'static
         (head.epoch == slot.epoch, "epoch"),
         (head.view == slot.view, "view"),
         (head.producer.is_none_or(|producer| producer == slot.leader), "producer"),
-        (head.missed.as_ref().is_none_or(|missed| *missed == slot.missed), "missed terms"),
+        (
+            head.missed.as_ref().is_none_or(|missed| *missed == slot.missed),
+            "missed terms",
+        ),
         (head.time > parent.time, "time"),
     ];
     checks.into_iter().find(|(holds, _)| !holds).map(|(_, what)| what)

@@ -439,7 +439,10 @@ async fn drive(mut context: deterministic::Context, plan: Plan) -> Outcome {
             .map(|place| (lock(&place.disk).states.len() as u64).saturating_sub(1))
             .collect(),
         chain: heads().map(|head| head.digest).collect(),
-        producers: heads().filter_map(|head| head.producer).map(ParticipantId::get).collect(),
+        producers: heads()
+            .filter_map(|head| head.producer)
+            .map(ParticipantId::get)
+            .collect(),
         missed: heads().map(|head| missed(head).to_vec()).collect(),
         lost: witness
             .lost

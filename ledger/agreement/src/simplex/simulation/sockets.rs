@@ -89,7 +89,11 @@ impl Store for Blocks {
 }
 
 /// A counter that tells the test what it delivered.
-struct Told(Counter, mpsc::Sender<(usize, u64)>, mpsc::Sender<(usize, usize, Vec<u8>)>);
+struct Told(
+    Counter,
+    mpsc::Sender<(usize, u64)>,
+    mpsc::Sender<(usize, usize, Vec<u8>)>,
+);
 
 impl Application for Told {
     fn seating(&mut self, epoch: u64) -> Option<Seating> {
