@@ -156,7 +156,7 @@ impl Reader {
         let mut bytes = [0; COMMIT_SIZE as usize];
         for height in height..=newest.height {
             let read = self.commits.read_exact_at(&mut bytes, height * COMMIT_SIZE);
-            read.map_err(|source| Fault::unreadable(&self.dir.join(COMMITS_FILE), &source))?;
+            read.map_err(|source| Fault::unreadable(self.dir.join(COMMITS_FILE), &source))?;
             commits.push(bytemuck::pod_read_unaligned::<RawCommit>(&bytes).commit());
         }
         Ok(commits)
