@@ -81,6 +81,8 @@ pub struct Config {
     pub fanout: Fanout,
     /// What becomes of old segments.
     pub retention: Retention,
+    /// How it agrees with others; a node without runs alone.
+    pub replicate: Option<Replicate>,
     /// The log of block headers as files for outsiders.
     pub tiles: Tiles,
     /// Where the node's metrics are read.
@@ -314,6 +316,7 @@ impl Default for Config {
             publish: Publish::default(),
             fanout: Fanout::default(),
             retention: Retention::default(),
+            replicate: None,
             tiles: Tiles::default(),
             metrics: Metrics::default(),
         }
@@ -390,6 +393,34 @@ impl Default for Seal {
             checkpoint_ms: 60_000,
         }
     }
+}
+
+/// Agreement with other nodes.
+#[derive(Clone, PartialEq, Eq, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Replicate {
+    /// Where it listens for other nodes.
+    pub listen: SocketAddr,
+    /// The nodes that may connect, this one included or not.
+    pub peers: Vec<Peer>,
+    /// A block no sooner than this after the one before, ms.
+    pub block_ms: u64,
+    /// How long a leader may take, ms.
+    pub leader_timeout_ms: u64,
+    /// How long the first block of an epoch waits, ms.
+    pub border_pause_ms: u64,
+    /// Most bytes of a block.
+    pub block_size_max: usize,
+}
+
+/// Another node.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Ed25519 key of its links.
+    pub key: [u8; 32],
+    /// Where it listens.
+    pub address: SocketAddr,
 }
 
 impl Default for Fanout {

@@ -16,6 +16,11 @@ pub const ALIAS_KEY: &str = "alias.key";
 /// Admits participants; kept offline in production.
 pub const REGISTRAR_KEY: &str = "registrar.key";
 
+/// Secret of the key of a node's links to others.
+pub const PEER_KEY: &str = "peer.key";
+/// Secret of a delegate's ballots.
+pub const BALLOT_KEY: &str = "ballot.key";
+
 /// Why a key cannot be had.
 #[derive(Debug, Error)]
 pub enum KeyFileError {
@@ -106,4 +111,16 @@ pub fn read_named(dir: &Path, name: &str) -> Result<[u8; 32], KeyFileError> {
 /// [`KeyFileError`].
 pub fn log_key(dir: &Path) -> Result<SigningKey, KeyFileError> {
     read_named(dir, LOG_KEY).map(|secret| SigningKey::from_bytes(&secret))
+}
+
+/// The secret of a delegate's ballots; an observer has none.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn ballot_key(dir: &Path) -> Result<Option<[u8; 32]>, KeyFileError> {
+    if dir.join(KEYS_DIR).join(BALLOT_KEY).exists() {
+        read_named(dir, BALLOT_KEY).map(Some)
+    } else {
+        Ok(None)
+    }
 }

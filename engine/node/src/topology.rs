@@ -11,20 +11,21 @@
 //! | fanout | publish | fanout | public messages, where they are sent over UDP |
 //! | drafts | publish | snapshots | state and streams to be written down; dropped when it is full |
 
-use crate::config::{Clock, Config};
+use crate::config::{self, Clock, Config, Replicate};
 use crate::execute::ahead::{Ahead, DecodedRecord, Signatures, Stopped, read_ahead};
 use crate::execute::{Executor, StartError};
 use crate::keys::{self, KeyFileError};
 use crate::metrics::{Endpoint, Metrics};
 use crate::notary::{self, Office};
 use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
-use crate::ring::{Sender, ring};
+use crate::ring::{Gone, Sender, ring};
 use crate::stage::envelopes::Envelopes;
 use crate::stage::fanout::Fanout;
 use crate::stage::ingest::tls::{self, TlsError};
 use crate::stage::ingest::{Bell, ChainFacts, Ingest};
 use crate::stage::matching::{Matching, Wiring};
 use crate::stage::publish::{Publish, sees_deals};
+use crate::stage::replica::{self, Identity, Replica};
 use crate::stage::seal::Seal;
 use crate::stage::sync::Sync;
 use crate::stage::verify::{Keys, Verify};
@@ -39,6 +40,8 @@ use std::sync::{Arc, RwLock, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use thiserror::Error;
+use wattbook_agreement::ballot::BallotKey;
+use wattbook_agreement::seam::Peer;
 use wattbook_feed::sbe::session::HaltReason;
 use wattbook_feed::signed::Alias;
 use wattbook_ledger::{
@@ -50,6 +53,9 @@ use wattbook_types::{ParticipantId, Reject};
 
 /// Compiled kernels of the verify stage's device, inside a node's directory.
 const PIPELINES_DIR: &str = "pipelines";
+
+/// Votes and certificates of agreement, inside a node's directory.
+const AGREEMENT_DIR: &str = "agreement";
 
 /// Why a node does not start, or stopped.
 #[derive(Debug, Error)]
@@ -308,6 +314,11 @@ impl Node {
             scrubbed.set(store.tip().height);
         }
 
+        if config.replicate.is_some() == genesis.delegates.is_empty() {
+            return Err(NodeError::Refused(
+                "a chain with delegates needs the section [replicate], and no other chain takes it",
+            ));
+        }
         let keys: Keys = Arc::new(RwLock::new(keys_of(&executor, known_keys)));
         let durable = Arc::new(DurableHeight::default());
         durable.set(store.tip().height, store.next_seq() - 1);
@@ -315,6 +326,7 @@ impl Node {
         let height = store.tip().height;
         let facts = ChainFacts { chain, demo };
         let envelopes = Envelopes::new(config.ingest.ring_len);
+        let (jobs_again, checked_again) = (jobs_in.clone(), checked_in.clone());
         let last_sender = Arc::new(publications_in.clone());
         let ingest = Ingest {
             listener,
@@ -340,41 +352,78 @@ impl Node {
             &metrics,
         )
         .with_envelopes(envelopes);
-        let wiring = Wiring {
-            checked,
-            blocks: blocks_in,
-            publish: publications_in.clone(),
-            keys,
-            durable: Arc::clone(&durable),
-        };
-        let matching = Matching::new(
-            wiring,
-            executor,
-            config.clock,
-            config.seal.clone(),
-            next_seq,
-            next_height,
-        );
         store.watch(watch);
         store.start_ahead()?;
-        let committer = store.split(GroupPolicy {
-            size_max: config.seal.group_size_max,
-            blocks_max: config.seal.group_blocks_max,
-            linger: Duration::from_micros(config.seal.group_linger_us),
-            io_uring: config.seal.io_uring,
-        })?;
-        if let Some(why) = committer.io_uring_refused() {
-            tracing::warn!(%why, "no io_uring for the ledger's syncs; they go by msync");
-        }
         let (told, ended) = std::sync::mpsc::channel();
         let farewell = Farewell {
             publish: Arc::downgrade(&last_sender),
             durable: Arc::clone(&durable),
             ended,
         };
-        let sync = Sync::new(committer, last_sender, Arc::clone(&durable), Arc::clone(&stop));
-        let (attended, over) = (Arc::clone(&durable), Arc::clone(&durable));
-        let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
+        let attended = Arc::clone(&durable);
+        let market = match &config.replicate {
+            None => {
+                // A ring ends with the last of its sending ends.
+                drop((jobs_again, checked_again));
+                let wiring = Wiring {
+                    checked,
+                    blocks: blocks_in,
+                    publish: publications_in.clone(),
+                    keys,
+                    durable: Arc::clone(&durable),
+                };
+                let (clock, seal) = (config.clock, config.seal.clone());
+                let matching = Matching::new(wiring, executor, clock, seal, next_seq, next_height);
+                let committer = store.split(GroupPolicy {
+                    size_max: config.seal.group_size_max,
+                    blocks_max: config.seal.group_blocks_max,
+                    linger: Duration::from_micros(config.seal.group_linger_us),
+                    io_uring: config.seal.io_uring,
+                })?;
+                if let Some(why) = committer.io_uring_refused() {
+                    tracing::warn!(%why, "no io_uring for the ledger's syncs; they go by msync");
+                }
+                let sync = Sync::new(committer, last_sender, Arc::clone(&durable), Arc::clone(&stop));
+                let over = Arc::clone(&durable);
+                let seal = Seal::new(blocks, publications_in, durable, store, alias, Arc::clone(&stop));
+                vec![
+                    spawn("matching", move || {
+                        matching.run();
+                        Ok(())
+                    })?,
+                    // Before seal, which only repeats that it failed.
+                    spawn("sync", move || {
+                        let run = sync.run().map_err(NodeError::Ledger);
+                        over.fail();
+                        run
+                    })?,
+                    spawn("seal", move || seal.run().map_err(NodeError::Ledger))?,
+                ]
+            }
+            Some(replicate) => {
+                drop((blocks_in, blocks, publications_in));
+                let wiring = replica::Wiring {
+                    checked,
+                    calls: checked_again,
+                    jobs: jobs_again,
+                    publish: last_sender,
+                    keys,
+                    durable,
+                    stop: Arc::clone(&stop),
+                };
+                let set = replica::Set {
+                    replicate: replicate.clone(),
+                    seal: config.seal.clone(),
+                    alias,
+                    registrar,
+                };
+                let identity = identity(dir, replicate)?;
+                let replica = Replica::start(wiring, set, identity, executor, store, &metrics)?;
+                vec![spawn("replica", move || {
+                    replica.run().map_err(|Gone| NodeError::Stage("replica"))
+                })?]
+            }
+        };
 
         let (folder, kept) = (dir.to_owned(), config.seal.snapshots_kept);
         let (snapshot_key, retention) = (log_key.clone(), config.retention.clone());
@@ -389,26 +438,16 @@ impl Node {
                 verify.run();
                 Ok(())
             })?,
-            spawn("matching", move || {
-                matching.run();
-                Ok(())
-            })?,
-            // Before seal, which only repeats that it failed.
-            spawn("sync", move || {
-                let run = sync.run().map_err(NodeError::Ledger);
-                over.fail();
-                run
-            })?,
-            spawn("seal", move || seal.run().map_err(NodeError::Ledger))?,
-            spawn("publish", move || {
-                publish.run();
-                Ok(())
-            })?,
-            spawn("snapshots", move || {
-                restart::write(&folder, &snapshot_key, chain, &drafts, kept, &retention);
-                Ok(())
-            })?,
         ];
+        threads.extend(market);
+        threads.push(spawn("publish", move || {
+            publish.run();
+            Ok(())
+        })?);
+        threads.push(spawn("snapshots", move || {
+            restart::write(&folder, &snapshot_key, chain, &drafts, kept, &retention);
+            Ok(())
+        })?);
         if let Some(fanout) = fanout {
             threads.push(spawn("fanout", move || fanout.run().map_err(NodeError::Fanout))?);
         }
@@ -522,6 +561,25 @@ fn replay(
     });
     executed?;
     Ok(outcome?)
+}
+
+/// Who a node is among others.
+fn identity(dir: &Path, replicate: &Replicate) -> Result<Identity, NodeError> {
+    let ballot = keys::ballot_key(dir)?;
+    let ballot = ballot.map(|secret| BallotKey::from_bytes(&secret));
+    let peer = |peer: &config::Peer| Peer {
+        key: peer.key,
+        address: peer.address,
+    };
+    Ok(Identity {
+        peer: keys::read_named(dir, keys::PEER_KEY)?,
+        ballot: ballot
+            .transpose()
+            .map_err(|_| NodeError::Refused("keys/ballot.key is no key"))?,
+        listen: replicate.listen,
+        folder: dir.join(AGREEMENT_DIR),
+        peers: replicate.peers.iter().map(peer).collect(),
+    })
 }
 
 type UnpackedKeys = BTreeMap<ParticipantId, PublicKey>;

@@ -17,7 +17,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("agreement", &["types"]),
     // Reads the envelope's layout, and nothing else, from the feed.
     ("shaders", &["types", "feed"]),
-    ("node", &["types", "market", "feed", "ledger", "shaders"]),
+    ("node", &["types", "market", "feed", "ledger", "agreement", "shaders"]),
     (
         "perf",
         &["types", "book", "market", "feed", "ledger", "shaders", "node"],

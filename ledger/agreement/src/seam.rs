@@ -132,7 +132,7 @@ pub trait Application: Send + 'static {
 }
 
 /// Where final blocks are kept: the ledger. What it returns it has checked; bytes that do not check are as good as absent.
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Send + 'static {
     /// Height of the last block; all from 1 up to it were appended.
     fn tip(&self) -> u64;
 

@@ -8,10 +8,10 @@
 //! * However many sessions ask for the books, they are read at most once in a while that grows with them.
 //! * Cancels deposited for the end of a session are sequenced when it ends, once, and never when the node stops.
 
+use super::joiners::Joiners;
 use super::verify::Keys;
 use super::{
-    About, Announced, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, ShownBooks,
-    ShownOrder, VerifiedCommand,
+    About, Announced, Checked, Draft, DurableHeight, Outcome, OwnedRecord, Publication, SessionId, VerifiedCommand,
 };
 use crate::config::{self, Clock};
 use crate::execute::Executor;
@@ -23,15 +23,10 @@ use wattbook_feed::sbe::session::{HaltReason, HeldKind};
 use wattbook_feed::signed::{record_kind, tick_payload};
 use wattbook_market::TICK_MAX_NS;
 use wattbook_shaders::PublicKey;
-use wattbook_types::{Command, ParticipantId, Reject, Roles, Sequenced, Side, TimeNs};
+use wattbook_types::{Command, ParticipantId, Reject, Roles, Sequenced, TimeNs};
 
 /// Interval of Ticks while there is something to do (DETAILS 1).
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
-/// Least time from one reading of the books for sessions that join to the next.
-const BOOKS_INTERVAL: Duration = Duration::from_millis(50);
-/// What each order adds to it: tens of times what reading it takes.
-const BOOKS_INTERVAL_PER_ORDER: Duration = Duration::from_micros(2);
-
 /// The stage.
 #[derive(Debug)]
 pub struct Matching {
@@ -53,8 +48,7 @@ pub struct Matching {
     /// Bytes of their payloads.
     held_size: usize,
     deposits: Deposits,
-    /// When the books may be read again.
-    books_due: Option<Instant>,
+    joiners: Joiners,
 }
 
 /// Cancels that wait for the end of their sessions, one deposit a session.
@@ -181,7 +175,7 @@ impl Matching {
             held,
             held_size: 0,
             deposits,
-            books_due: None,
+            joiners: Joiners::default(),
         }
     }
 
@@ -391,7 +385,8 @@ impl Matching {
         let publication = match outcome {
             Outcome::Subscribe { from } => Publication::Subscribe { session, from },
             Outcome::Join => {
-                let books = self.books_for_joiners();
+                let market = self.executor.market();
+                let books = self.joiners.books(market, self.next_height, self.next_seq - 1);
                 Publication::Join { session, books }
             }
             Outcome::LoggedOn {
@@ -429,36 +424,10 @@ impl Matching {
                 Publication::Held { session, about, kind }
             }
             Outcome::Closed => Publication::Closed(session),
-            Outcome::Command(_) | Outcome::Step { .. } | Outcome::Stop => return Ok(()),
+            // Agreement's calls come to a replica only.
+            Outcome::Command(_) | Outcome::Step { .. } | Outcome::Stop | Outcome::Agreement(_) => return Ok(()),
         };
         self.publish.send(publication)
-    }
-
-    /// The books, unless the last ones are young enough for whoever joins now.
-    fn books_for_joiners(&mut self) -> Option<Box<ShownBooks>> {
-        let now = Instant::now();
-        if self.books_due.is_some_and(|due| now < due) {
-            return None;
-        }
-        let mut orders = Vec::new();
-        for (id, contract) in self.executor.market().state().contracts.iter() {
-            for side in [Side::Buy, Side::Sell] {
-                orders.extend(contract.book.side(side).map(|order| ShownOrder {
-                    contract: *id,
-                    id: order.id,
-                    side,
-                    price: order.price,
-                    shown: order.shown,
-                }));
-            }
-        }
-        let count = u32::try_from(orders.len()).unwrap_or(u32::MAX);
-        self.books_due = Some(now + BOOKS_INTERVAL + BOOKS_INTERVAL_PER_ORDER.saturating_mul(count));
-        Some(Box::new(ShownBooks {
-            height: self.next_height,
-            seq: self.next_seq - 1,
-            orders,
-        }))
     }
 
     /// Applies a command; if it stands, it is recorded.
@@ -564,7 +533,8 @@ fn order_in_step(command: &Command) -> (u8, u64, u64) {
     }
 }
 
-fn now() -> TimeNs {
+/// The system's clock.
+pub(super) fn now() -> TimeNs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     TimeNs::new(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

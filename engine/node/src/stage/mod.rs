@@ -1,12 +1,15 @@
 //! The stages of the data path, one file each, and what they hand to one another.
 //!
-//! `ingest -> verify -> matching -> seal -> sync -> publish -> ingest's sockets`; [`crate::topology`] wires them.
+//! `ingest -> verify -> matching -> seal -> sync -> publish -> ingest's sockets`; among delegates `replica` stands where
+//! matching, seal and sync do. [`crate::topology`] wires them.
 
 pub mod envelopes;
 pub mod fanout;
 pub mod ingest;
+mod joiners;
 pub mod matching;
 pub mod publish;
+pub mod replica;
 pub mod seal;
 pub mod sync;
 pub mod verify;
@@ -163,7 +166,12 @@ pub enum Outcome {
     Closed,
     /// The node stops.
     Stop,
+    /// What agreement among delegates asks or tells; from no session.
+    Agreement(Box<replica::Call>),
 }
+
+/// Sessions from this number on are links of other nodes, whose envelopes are anybody's.
+pub const LINKS_FROM: SessionId = 1 << 63;
 
 /// A command and the bytes it is recorded by.
 #[derive(Debug)]

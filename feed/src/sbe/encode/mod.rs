@@ -32,7 +32,7 @@ impl View {
 
 /// Appends the public form; `false`, and nothing appended, for a private event.
 pub fn encode_public(sequenced: &Sequenced, alias: &Alias, out: &mut Vec<u8>) -> bool {
-    let public = sequenced.event.private_to().is_none();
+    let public = has_template(&sequenced.event) && sequenced.event.private_to().is_none();
     if public {
         Lens {
             view: View::Public,
@@ -106,6 +106,11 @@ pub fn parties(event: &Event) -> [Option<ParticipantId>; 2] {
         | Event::Ticked { .. }
         | Event::Delegates(_) => [None, None],
     }
+}
+
+/// Whether the schema has a message for the event: what becomes of delegates is derived from the ledger.
+const fn has_template(event: &Event) -> bool {
+    !matches!(event, Event::Delegates(_))
 }
 
 /// Both parties, once each.

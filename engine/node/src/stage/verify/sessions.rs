@@ -9,7 +9,7 @@
 //!   cut off.
 
 use super::ON_DISCONNECT_LEAVES_MAX;
-use crate::stage::{About, Outcome, Request, SessionId, VerifiedCommand};
+use crate::stage::{About, LINKS_FROM, Outcome, Request, SessionId, VerifiedCommand};
 use ed25519_dalek::VerifyingKey;
 use std::collections::BTreeMap;
 use wattbook_feed::sbe::session::HeldKind;
@@ -146,6 +146,13 @@ impl Sessions {
         keys: &BTreeMap<ParticipantId, PublicKey>,
     ) -> Screened {
         let state = self.states.entry(session).or_default();
+        // Another node answers for its own sessions; what it hands on is checked like anybody's.
+        if let (LINKS_FROM.., Request::Envelope(envelope)) = (session, &request) {
+            state.participant = Some(ParticipantId::new(envelope.header.participant));
+        }
+        if let (LINKS_FROM.., Request::Reveal(record)) = (session, &request) {
+            state.participant = Some(record.participant);
+        }
         let suspended = state.is_cut_off || state.bad_signatures >= self.bad_signatures_max;
         let outcome = match request {
             Request::Subscribe { from } => Outcome::Subscribe { from },

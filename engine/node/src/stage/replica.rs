@@ -1,0 +1,828 @@
+//! Replica: match, settle, seal and keep as one of several nodes that agree on every block.
+//!
+//! Stands where matching, seal and sync do when a node runs alone. Commands wait in a pool that every node has; whoever leads
+//! proposes a block of them, the others execute it and vote, and what is final is executed here once more, appended to the
+//! ledger by agreement, and published. Two lines are kept: the *settled* one, after the last final block, and the *head*,
+//! which runs ahead of it over blocks that may still be given up. Where agreement turns to other blocks than the head's,
+//! the head begins again at the settled line: nothing is undone, for nothing was changed.
+//!
+//! # Invariants
+//! * Only final blocks are published; what a session is told of a command is never taken back.
+//! * A block is voted for only if every record of it decodes, is signed, is taken by the market, and everything its header
+//!   says follows. Signatures that verify has checked on their way through the pool are not checked again.
+//! * The block that opens REVEAL is proposed when the block before it is final.
+//! * A command is recorded once, whoever proposes it: its nonce is used then.
+
+mod envoy;
+mod form;
+mod line;
+mod pool;
+mod store;
+mod words;
+
+pub use self::envoy::Call;
+
+use self::envoy::{Committees, Envoy, learn};
+use self::form::Form;
+use self::line::{Executed, Line, Misfit, Open};
+use self::pool::{Origin, Pool, digest_of};
+use self::store::{FinalBlocks, Lengths};
+use self::words::{Word, words};
+use super::joiners::Joiners;
+use super::matching::now;
+use super::verify::Keys;
+use super::{
+    About, Checked, DurableHeight, Job, LINKS_FROM, Outcome, Publication, Request, SessionId, VerifiedCommand,
+};
+use crate::config;
+use crate::execute::Executor;
+use crate::metrics::Metrics;
+use crate::ring::{Gone, Receiver, Sender};
+use ed25519_dalek::VerifyingKey;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use wattbook_agreement::ballot::BallotKey;
+use wattbook_agreement::block::Candidate as Block;
+use wattbook_agreement::seam::{Agreement, Answer, Final, Genesis, Peer, Role, Settings, Slot};
+use wattbook_agreement::simplex;
+use wattbook_feed::sbe::session::HaltReason;
+use wattbook_feed::signed::{Alias, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
+use wattbook_ledger::{Reader, Record, Store};
+use wattbook_shaders::{Candidate, PublicKey, Verdict, Verifier};
+use wattbook_types::schedule::Schedule;
+use wattbook_types::{Hash, ParticipantId, Reject, TimeNs, Turn};
+
+/// Most bytes of commands that are told in one message.
+const WORDS_SIZE_MAX: usize = 64 << 10;
+/// Most time until a command is told to the others.
+const WORDS_DELAY: Duration = Duration::from_millis(2);
+/// How long a command of a session here may wait before the others are told of it again.
+const TOLD_AGAIN: Duration = Duration::from_secs(2);
+/// How long a command of another node's session waits without a block that has it.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+/// Bytes of a block beyond its payloads, per record and in all, at least.
+const RECORD_OVERHEAD: usize = 16;
+const BLOCK_OVERHEAD: usize = 1 << 10;
+
+/// Who this node is among the others.
+#[derive(Debug)]
+pub struct Identity {
+    /// Secret of the key of its links.
+    pub peer: [u8; 32],
+    /// Its ballot key, if it may stand.
+    pub ballot: Option<BallotKey>,
+    /// Where it listens for the others.
+    pub listen: SocketAddr,
+    /// Where agreement keeps its votes.
+    pub folder: PathBuf,
+    /// The nodes that may connect.
+    pub peers: Vec<Peer>,
+}
+
+/// What the stage is wired to.
+#[derive(Debug)]
+pub struct Wiring {
+    /// From verify, and from agreement.
+    pub checked: Receiver<Checked>,
+    /// The other end of it, for agreement.
+    pub calls: Sender<Checked>,
+    /// To verify: what other nodes hand on.
+    pub jobs: Sender<Job>,
+    /// To publish; the last end of the ring.
+    pub publish: Arc<Sender<Publication>>,
+    /// Keys that verify reads.
+    pub keys: Keys,
+    /// Moved here.
+    pub durable: Arc<DurableHeight>,
+    /// Ends the node; raised if the stage fails.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What is set.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// Of agreement.
+    pub replicate: config::Replicate,
+    /// Of blocks.
+    pub seal: config::Seal,
+    /// Pseudonyms.
+    pub alias: Alias,
+    /// Who admits participants.
+    pub registrar: VerifyingKey,
+}
+
+/// The stage.
+pub struct Replica {
+    wiring: Wiring,
+    set: Set,
+    settled: Line,
+    head: Line,
+    /// Blocks of the head above the settled line.
+    ahead: VecDeque<Executed>,
+    /// Whether the head is good for nothing.
+    is_broken: bool,
+    pool: Pool,
+    /// Cancels that wait for the end of their sessions.
+    deposits: BTreeMap<SessionId, Box<VerifiedCommand>>,
+    joiners: Joiners,
+    /// A proposal that waits until its parent is final.
+    parked: Option<(Slot, Vec<Block>, Answer<Option<Vec<u8>>>)>,
+    verifier: Verifier,
+    committees: Committees,
+    lengths: Lengths,
+    links: Vec<[u8; 32]>,
+    agreement: simplex::Node,
+    /// Who led the last view that was seen here: whose refusals are taken.
+    leader: Option<[u8; 32]>,
+    /// What is to be told to the others.
+    words: Vec<u8>,
+    words_due: Option<Instant>,
+    untold_due: Instant,
+    snapshot_seq: u64,
+    meters: Meters,
+}
+
+/// What the stage shows of itself.
+#[derive(Debug)]
+struct Meters {
+    height: Gauge,
+    epoch: Gauge,
+    is_delegate: Gauge,
+    waiting: Gauge,
+    ahead: Gauge,
+    proposed: Counter,
+    verified: Counter,
+    refused: Counter,
+    rollbacks: Counter,
+    lost_terms: Counter,
+    offences: Counter,
+    last: Option<Instant>,
+    interval_ms: Gauge,
+}
+
+impl Meters {
+    fn new(metrics: &Metrics) -> Self {
+        let gauge = |name: &str, help: &str| metrics.gauge(&format!("wattbook_replica_{name}"), help);
+        let counter = |name: &str, help: &str| metrics.counter(&format!("wattbook_replica_{name}"), help);
+        Self {
+            height: gauge("final_height", "Last final block"),
+            epoch: gauge("epoch", "Epoch under way"),
+            is_delegate: gauge("delegate", "Whether this node votes in the epoch"),
+            waiting: gauge("waiting", "Commands that no final block has yet"),
+            ahead: gauge("ahead", "Blocks executed that are not final"),
+            proposed: counter("proposed", "Blocks proposed here"),
+            verified: counter("verified", "Blocks of others that were voted for"),
+            refused: counter("refused", "Blocks of others that do not stand"),
+            rollbacks: counter(
+                "rollbacks",
+                "Times that blocks were given up after they were executed here",
+            ),
+            lost_terms: counter("lost_terms", "Terms that were given up"),
+            offences: counter("offences", "Delegates seen to break the rule of voting"),
+            last: None,
+            interval_ms: gauge("interval_ms", "Milliseconds between the last two final blocks"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Replica({} + {})", self.settled.height(), self.ahead.len())
+    }
+}
+
+impl Replica {
+    /// Starts agreement on a ledger whose market stands at its tip.
+    ///
+    /// # Errors
+    /// The ledger's, or no threads.
+    pub fn start(
+        wiring: Wiring,
+        set: Set,
+        identity: Identity,
+        executor: Executor,
+        store: Store,
+        metrics: &Metrics,
+    ) -> Result<Self, wattbook_ledger::Error> {
+        let chain = executor.chain();
+        let reader = Reader::open(store.dir())?;
+        let Some(genesis) = reader.blocks().next() else {
+            return Err(wattbook_ledger::Error::Poisoned);
+        };
+        let form = Form(chain);
+        let block = genesis?.raw.to_vec();
+        let block = Block::read(&form, block, usize::MAX).map_err(failed)?;
+        let genesis = Genesis {
+            format: Arc::new(form),
+            block,
+        };
+        let settled = Line::new(executor, store.anchor());
+        let (committees, lengths) = (Committees::default(), Lengths::default());
+        learn(&committees, settled.executor().market().committee());
+        let schedule: Schedule = settled.executor().market().state().params.schedule();
+        let replicate = &set.replicate;
+        let settings = Settings {
+            chain,
+            schedule,
+            block_size_max: replicate.block_size_max,
+            leader_timeout: Duration::from_millis(replicate.leader_timeout_ms),
+            pace: Duration::from_millis(replicate.block_ms),
+            border_pause: Duration::from_millis(replicate.border_pause_ms),
+        };
+        let keys = simplex::Keys {
+            peer: identity.peer,
+            listen: identity.listen,
+            folder: identity.folder,
+        };
+        let envoy = Envoy {
+            calls: wiring.calls.clone(),
+            committees: Arc::clone(&committees),
+            ballot: identity.ballot,
+        };
+        let links = identity.peers.iter().map(|peer| peer.key).collect();
+        let snapshot_seq = settled.next_seq();
+        let blocks = FinalBlocks::new(store, form, Arc::clone(&lengths))?;
+        let agreement = simplex::start(settings, keys, &identity.peers, genesis, blocks, envoy).map_err(failed)?;
+        Ok(Self {
+            pool: Pool::new(set.seal.held_max, set.seal.held_size_max),
+            wiring,
+            set,
+            head: settled.clone(),
+            settled,
+            ahead: VecDeque::new(),
+            is_broken: false,
+            deposits: BTreeMap::new(),
+            joiners: Joiners::default(),
+            parked: None,
+            verifier: Verifier::default(),
+            committees,
+            lengths,
+            links,
+            agreement,
+            leader: None,
+            words: Vec::new(),
+            words_due: None,
+            untold_due: Instant::now() + TOLD_AGAIN,
+            snapshot_seq,
+            meters: Meters::new(metrics),
+        })
+    }
+
+    /// Runs until a stop comes.
+    ///
+    /// # Errors
+    /// [`Gone`] where another stage ended first, or what is final does not stand here.
+    pub fn run(mut self) -> Result<(), Gone> {
+        let stopped = self.serve();
+        let reason = match stopped {
+            Ok(()) => HaltReason::Stopping,
+            Err(Gone) => HaltReason::LedgerFailed,
+        };
+        let seq = self.settled.next_seq() - 1;
+        let _ = self.wiring.publish.send(Publication::Halt { reason, seq });
+        self.wiring.durable.fail();
+        self.wiring.stop.store(true, Ordering::Relaxed);
+        // Agreement's calls end with this end of the ring; nobody waits for room in it then.
+        let Self {
+            wiring, mut agreement, ..
+        } = self;
+        drop(wiring);
+        agreement.stop();
+        stopped
+    }
+
+    fn serve(&mut self) -> Result<(), Gone> {
+        loop {
+            let due = self.words_due.map_or(self.untold_due, |due| due.min(self.untold_due));
+            match self.wiring.checked.recv_deadline(due)? {
+                Some(Checked {
+                    outcome: Outcome::Stop, ..
+                }) => return Ok(()),
+                Some(Checked { session, outcome }) => self.take(session, outcome)?,
+                None => {}
+            }
+            let now = Instant::now();
+            if now >= self.untold_due {
+                self.untold_due = now + TOLD_AGAIN;
+                self.pool.forget(FORGOTTEN);
+                for command in self.pool.untold(TOLD_AGAIN) {
+                    let (kind, payload) = (command.kind, &*command.payload);
+                    Word::Command { kind, payload }.put(&mut self.words);
+                    if self.words.len() >= WORDS_SIZE_MAX {
+                        self.agreement.tell(None, core::mem::take(&mut self.words));
+                    }
+                }
+                self.tell();
+            } else if self.words_due.is_some_and(|due| now >= due) {
+                self.tell();
+            }
+            self.meters.waiting.set(self.pool.len() as i64);
+            self.meters.ahead.set(self.ahead.len() as i64);
+        }
+    }
+
+    /// Tells the others what has gathered.
+    fn tell(&mut self) {
+        self.words_due = None;
+        if !self.words.is_empty() {
+            self.agreement.tell(None, core::mem::take(&mut self.words));
+        }
+    }
+
+    fn say(&mut self, word: &Word<'_>) {
+        word.put(&mut self.words);
+        if self.words.len() >= WORDS_SIZE_MAX {
+            self.tell();
+        } else {
+            self.words_due.get_or_insert_with(|| Instant::now() + WORDS_DELAY);
+        }
+    }
+
+    fn take(&mut self, session: SessionId, outcome: Outcome) -> Result<(), Gone> {
+        let market = self.settled.executor().market();
+        let publication = match outcome {
+            Outcome::Agreement(call) => return self.answer(*call),
+            Outcome::Command(command) => return self.wait(session, command),
+            // A stop is the loop's.
+            Outcome::Stop => return Ok(()),
+            Outcome::Subscribe { from } => Publication::Subscribe { session, from },
+            Outcome::Join => {
+                let (height, seq) = (self.settled.height() + 1, self.settled.next_seq() - 1);
+                let books = self.joiners.books(market, height, seq);
+                Publication::Join { session, books }
+            }
+            Outcome::LoggedOn {
+                participant,
+                grade,
+                from,
+            } => {
+                let account = market.state().accounts.get(participant);
+                Publication::Open {
+                    session,
+                    participant,
+                    next_nonce: account.map_or(0, |account| account.nonces.highest()) + 1,
+                    grade,
+                    from,
+                }
+            }
+            // Nobody here waits for what another node handed on.
+            Outcome::Refused { .. } if session >= LINKS_FROM => return Ok(()),
+            Outcome::Refused { about, reject, close } => refusal(session, about, reject, 0, close),
+            Outcome::Step { .. } => refusal(session, About::default(), Reject::StepRefused, 0, false),
+            Outcome::OnDisconnect { participant, cancels } => {
+                let about = cancels.as_ref().map_or(
+                    About {
+                        participant: participant.get(),
+                        ..About::default()
+                    },
+                    |cancels| cancels.about,
+                );
+                match cancels {
+                    Some(cancels) => self.deposits.insert(session, cancels),
+                    None => self.deposits.remove(&session),
+                };
+                let kind = wattbook_feed::sbe::session::HeldKind::OnDisconnect;
+                Publication::Held { session, about, kind }
+            }
+            Outcome::Closed => {
+                if let Some(cancels) = self.deposits.remove(&session) {
+                    self.wait(session, cancels)?;
+                }
+                Publication::Closed(session)
+            }
+        };
+        self.wiring.publish.send(publication)
+    }
+
+    /// Takes a command into the pool, and tells the others if it is from here.
+    fn wait(&mut self, session: SessionId, command: Box<VerifiedCommand>) -> Result<(), Gone> {
+        let about = command.about;
+        let origin = if session >= LINKS_FROM {
+            Origin::Peer
+        } else {
+            let (kind, payload) = (command.kind, &*command.payload);
+            self.say(&Word::Command { kind, payload });
+            Origin::Session(session)
+        };
+        match self.pool.put(command, origin) {
+            Err(reject) if origin != Origin::Peer => {
+                let refused = refusal(session, about, reject, 0, false);
+                self.wiring.publish.send(refused)
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn answer(&mut self, call: Call) -> Result<(), Gone> {
+        match call {
+            Call::Seated { epoch, role } => {
+                tracing::info!(epoch, ?role, "an epoch begins");
+                self.meters.epoch.set(epoch as i64);
+                let is_delegate = matches!(role, Role::Delegate { .. });
+                self.meters.is_delegate.set(i64::from(is_delegate));
+                Ok(())
+            }
+            Call::Propose { slot, chain, answer } => self.propose(slot, chain, answer),
+            Call::Verify {
+                slot,
+                chain,
+                block,
+                answer,
+            } => {
+                self.verify(&slot, &chain, &block, answer);
+                Ok(())
+            }
+            Call::Deliver { block, done } => {
+                self.deliver(&block)?;
+                done.give(());
+                match self.parked.take() {
+                    Some((slot, chain, answer)) => self.propose(slot, chain, answer),
+                    None => Ok(()),
+                }
+            }
+            Call::Lost(term) => {
+                let (epoch, view, leader) = (term.epoch, term.view, term.leader.get());
+                tracing::warn!(epoch, term = term.term, view, leader, "a term was given up");
+                self.meters.lost_terms.inc();
+                self.parked = None;
+                Ok(())
+            }
+            Call::Accuse(evidence) => {
+                tracing::error!(?evidence, "a delegate broke the rule of voting");
+                self.meters.offences.inc();
+                Ok(())
+            }
+            Call::Heard { from, bytes } => self.hear(from, &bytes),
+        }
+    }
+
+    /// Puts the head on the last of `chain`; `false` where it cannot stand there.
+    fn stand_on(&mut self, chain: &[Block]) -> bool {
+        let Some(parent) = chain.last() else { return false };
+        if !self.is_broken && self.head.digest() == parent.head().digest {
+            return true;
+        }
+        let follows = |line: &Line| {
+            let at = line.digest();
+            chain.iter().position(|block| block.head().parent == at)
+        };
+        let first = match follows(&self.head).filter(|_| !self.is_broken) {
+            Some(first) => first,
+            None => {
+                self.meters.rollbacks.inc_by(u64::from(!self.ahead.is_empty()));
+                self.head = self.settled.clone();
+                self.ahead.clear();
+                self.is_broken = false;
+                if self.head.digest() == parent.head().digest {
+                    return true;
+                }
+                match follows(&self.head) {
+                    Some(first) => first,
+                    None => return false,
+                }
+            }
+        };
+        for block in &chain[first..] {
+            if let Err(why) = self.execute_ahead(block) {
+                let height = block.head().height;
+                tracing::error!(height, %why, "a block that others vote for does not stand here");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Executes a block on the head.
+    fn execute_ahead(&mut self, block: &Block) -> Result<(), Misfit> {
+        // Good again when everything has followed.
+        self.is_broken = true;
+        let (header, records) = form::parts(block.bytes()).ok_or(Misfit::Bytes)?;
+        self.check_signatures(&records)?;
+        let executed = self.head.execute(&header, &records, &self.set.alias)?;
+        self.ahead.push_back(executed);
+        self.is_broken = false;
+        Ok(())
+    }
+
+    fn propose(&mut self, slot: Slot, chain: Vec<Block>, answer: Answer<Option<Vec<u8>>>) -> Result<(), Gone> {
+        self.leader = None;
+        if !self.stand_on(&chain) {
+            answer.give(None);
+            return Ok(());
+        }
+        let market = self.head.executor().market();
+        let time = now().max(TimeNs::new(market.state().time.get() + 1));
+        if market.opens_reveal(time) && self.settled.digest() != slot.parent {
+            self.parked = Some((slot, chain, answer));
+            return Ok(());
+        }
+        let rank = market.committee().and_then(|committee| committee.rank_of(slot.leader));
+        let mut open = Open::default();
+        self.is_broken = true;
+        if let Err(refusal) = self.head.tick_to(&mut open, time) {
+            tracing::error!(time = time.get(), reject = %refusal.reject, "a Tick was refused");
+            answer.give(None);
+            return Ok(());
+        }
+        let mut refused = Vec::new();
+        let proposed = self.proposed();
+        let size_max = self.set.replicate.block_size_max.saturating_sub(BLOCK_OVERHEAD);
+        for waiting in self.pool.iter().filter(|waiting| !proposed.contains(&waiting.digest)) {
+            let command = &waiting.command;
+            let size = open.size + command.payload.len() + (open.records.len() + 1) * RECORD_OVERHEAD;
+            if open.records.len() >= self.set.seal.block_records_max || size > size_max {
+                break;
+            }
+            let applied = self
+                .head
+                .apply(&mut open, &command.command, command.kind, &command.payload);
+            if let Err(refusal) = applied {
+                refused.push((waiting.digest, refusal));
+            }
+        }
+        let Slot {
+            height,
+            epoch,
+            view,
+            leader,
+            ..
+        } = slot;
+        let turn = Turn {
+            height,
+            epoch,
+            view,
+            producer: leader,
+        };
+        let rank = rank.and_then(|rank| u32::try_from(rank).ok()).unwrap_or(u32::MAX);
+        match self.head.seal(open, &turn, rank, &self.set.alias) {
+            Ok((executed, bytes)) => {
+                self.is_broken = false;
+                self.ahead.push_back(executed);
+                self.meters.proposed.inc();
+                answer.give(Some(bytes));
+            }
+            Err(why) => {
+                tracing::error!(height, view, %why, "no block can be made in this turn");
+                answer.give(None);
+            }
+        }
+        for (digest, refusal) in refused {
+            let (reject, original_seq) = (refusal.reject, refusal.original_seq);
+            self.say(&Word::Refusal {
+                digest,
+                reject,
+                original_seq,
+            });
+            self.refuse(&digest, reject, original_seq)?;
+        }
+        Ok(())
+    }
+
+    /// The commands of the blocks ahead.
+    fn proposed(&self) -> HashSet<Hash> {
+        self.ahead
+            .iter()
+            .flat_map(|block| block.commands.iter().copied())
+            .collect()
+    }
+
+    fn verify(&mut self, slot: &Slot, chain: &[Block], block: &Block, answer: Answer<bool>) {
+        // What its parent cannot be had for cannot be judged, and is not answered.
+        if !self.stand_on(chain) {
+            return;
+        }
+        let committee = self.head.executor().market().committee();
+        let seat = committee.and_then(|committee| {
+            let rank = committee.rank_of(slot.leader)?;
+            committee.seats().get(rank)
+        });
+        self.leader = seat.map(|seat| seat.peer_key);
+        match self.execute_ahead(block) {
+            Ok(()) => {
+                self.meters.verified.inc();
+                answer.give(true);
+            }
+            Err(why) => {
+                tracing::warn!(height = slot.height, view = slot.view, leader = slot.leader.get(), %why, "refused a block");
+                self.meters.refused.inc();
+                answer.give(false);
+            }
+        }
+    }
+
+    /// Takes a final block: into the state, to publish, out of the pool.
+    fn deliver(&mut self, Final { block, .. }: &Final) -> Result<(), Gone> {
+        let height = block.head().height;
+        if height <= self.settled.height() {
+            return Ok(());
+        }
+        let every = self.set.seal.snapshot_records;
+        if every != 0 && self.settled.next_seq() - self.snapshot_seq >= every {
+            self.settled.begin_image();
+            self.snapshot_seq = self.settled.next_seq();
+        }
+        let executed = form::parts(block.bytes())
+            .ok_or(Misfit::Bytes)
+            .and_then(|(header, records)| self.settled.execute(&header, &records, &self.set.alias));
+        let Executed {
+            header,
+            digest,
+            events,
+            commands,
+        } = executed.map_err(|why| {
+            tracing::error!(height, %why, "a final block does not stand here: this node is not as the others are");
+            Gone
+        })?;
+        self.wiring.publish.send(Publication::Events { height, events })?;
+        if let Some(image) = self.settled.take_image() {
+            self.wiring.publish.send(Publication::Image(Box::new(image)))?;
+        }
+        for command in &commands {
+            self.pool.take(command);
+        }
+        self.learn_keys(block);
+        match self.ahead.front() {
+            Some(front) if front.digest == digest => drop(self.ahead.pop_front()),
+            // Whoever votes again takes the head up from here.
+            _ => self.is_broken = true,
+        }
+        learn(&self.committees, self.settled.executor().market().committee());
+        let length = {
+            let mut lengths = self.lengths.lock().unwrap_or_else(PoisonError::into_inner);
+            let length = lengths.remove(&height);
+            *lengths = lengths.split_off(&height);
+            length.unwrap_or_default()
+        };
+        let seq = self.settled.next_seq() - 1;
+        self.wiring.publish.send(Publication::Durable {
+            header: Box::new(header),
+            digest,
+            length,
+            seq,
+        })?;
+        self.wiring.durable.set(height, seq);
+        self.meters.height.set(height as i64);
+        if let Some(last) = self.meters.last.replace(Instant::now()) {
+            self.meters.interval_ms.set(last.elapsed().as_millis() as i64);
+        }
+        Ok(())
+    }
+
+    /// Keys of accounts that a final block registers.
+    fn learn_keys(&self, block: &Block) {
+        let Some((_, records)) = form::parts(block.bytes()) else {
+            return;
+        };
+        for record in records.iter().filter(|record| record.kind == record_kind::REGISTER) {
+            if let Ok(registration) = RegisterRecord::decode(record.payload).and_then(|record| record.to_registration())
+            {
+                self.learn_key(registration.participant, &registration.public_key);
+            }
+        }
+    }
+
+    fn learn_key(&self, participant: ParticipantId, bytes: &[u8; 96]) {
+        if let Ok(key) = PublicKey::new(bytes) {
+            let mut keys = self.wiring.keys.write().unwrap_or_else(PoisonError::into_inner);
+            keys.insert(participant, key);
+        }
+    }
+
+    /// Signatures of records that did not come through verify.
+    fn check_signatures(&mut self, records: &[Record<'_>]) -> Result<(), Misfit> {
+        let chain = self.head.executor().chain();
+        let accounts = &self.head.executor().market().state().accounts;
+        let unchecked = records.iter().filter(|record| {
+            let is_signed = [record_kind::REGISTER, record_kind::ENVELOPE].contains(&record.kind);
+            is_signed && !self.pool.has(&digest_of(record.kind, record.payload))
+        });
+        let (mut fresh, mut envelopes) = (BTreeMap::new(), Vec::new());
+        for record in unchecked {
+            let seq = record.seq;
+            let refused = |reject| Misfit::Record { seq, reject };
+            if record.kind == record_kind::REGISTER {
+                let register = RegisterRecord::decode(record.payload).map_err(refused)?;
+                register.verify(chain, &self.set.registrar).map_err(refused)?;
+                let registration = register.to_registration().map_err(refused)?;
+                let key = PublicKey::new(&registration.public_key).map_err(|_| Misfit::Signature { seq })?;
+                fresh.insert(registration.participant, key);
+                continue;
+            }
+            let envelope = SealedEnvelope::decode(record.payload).map_err(refused)?;
+            let sender = ParticipantId::new(envelope.header.participant);
+            let account = accounts.get(sender).map(|account| account.profile().public_key);
+            let known = {
+                let keys = self.wiring.keys.read().unwrap_or_else(PoisonError::into_inner);
+                let known = keys.get(&sender).copied();
+                known.filter(|key| account.is_none_or(|bytes| *key.as_bytes() == bytes))
+            };
+            let key = known
+                .or_else(|| PublicKey::new(&account?).ok())
+                .or_else(|| fresh.get(&sender).copied());
+            let key = key.ok_or(Misfit::Record {
+                seq,
+                reject: Reject::UnknownParticipant,
+            })?;
+            envelopes.push((seq, envelope, key));
+        }
+        let candidates: Vec<Candidate<'_>> = (envelopes.iter())
+            .map(|(_, envelope, key)| Candidate {
+                header: &envelope.header,
+                signature: &envelope.signature,
+                leaves: envelope.leaves.as_flattened(),
+                key,
+                source: envelope.header.participant,
+            })
+            .collect();
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let verdicts = self.verifier.verify(chain, &candidates);
+        match envelopes
+            .iter()
+            .zip(verdicts)
+            .find(|(_, verdict)| *verdict != Verdict::Valid)
+        {
+            Some(((seq, ..), _)) => Err(Misfit::Signature { seq: *seq }),
+            None => Ok(()),
+        }
+    }
+
+    /// Another node speaks: its commands go to verify, a leader's refusals to the sessions here.
+    fn hear(&mut self, from: [u8; 32], bytes: &[u8]) -> Result<(), Gone> {
+        let Some(link) = self.links.iter().position(|link| *link == from) else {
+            return Ok(());
+        };
+        let session = LINKS_FROM + link as u64;
+        for word in words(bytes) {
+            match word {
+                Word::Command { kind, payload } => {
+                    if self.pool.has(&digest_of(kind, payload)) {
+                        continue;
+                    }
+                    let request = match kind {
+                        record_kind::REGISTER => {
+                            RegisterRecord::decode(payload).map(|r| Request::Register(Box::new(r)))
+                        }
+                        record_kind::ENVELOPE => {
+                            SealedEnvelope::decode(payload).map(|e| Request::Envelope(Box::new(e)))
+                        }
+                        record_kind::REVEAL => RevealRecord::decode(payload).map(|r| Request::Reveal(Box::new(r))),
+                        _ => continue,
+                    };
+                    if let Ok(request) = request {
+                        // Never waited for: verify may be waiting for this stage. Whoever it is from tells it again.
+                        self.wiring.jobs.try_send(Job { session, request })?;
+                    }
+                }
+                Word::Refusal {
+                    digest,
+                    reject,
+                    original_seq,
+                } if self.leader == Some(from) => self.refuse(&digest, reject, original_seq)?,
+                Word::Refusal { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A command will not be recorded: whoever sent it is told.
+    fn refuse(&mut self, digest: &Hash, reject: Reject, original_seq: u64) -> Result<(), Gone> {
+        match self.pool.take(digest) {
+            Some(waiting) => match waiting.origin {
+                Origin::Session(session) => {
+                    let about = waiting.command.about;
+                    let refused = refusal(session, about, reject, original_seq, false);
+                    self.wiring.publish.send(refused)
+                }
+                Origin::Peer => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+}
+
+const fn refusal(session: SessionId, about: About, reject: Reject, original_seq: u64, close: bool) -> Publication {
+    Publication::Refused {
+        session,
+        about,
+        reject,
+        original_seq,
+        close,
+    }
+}
+
+fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> wattbook_ledger::Error {
+    wattbook_ledger::Error::Io {
+        action: "start agreement over",
+        path: PathBuf::new(),
+        source: io::Error::other(error),
+    }
+}

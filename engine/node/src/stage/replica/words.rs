@@ -1,0 +1,124 @@
+//! What nodes of a committee tell each other beside agreement: commands on their way to whoever leads, and its refusals.
+//!
+//! # Format
+//! A message is any number of words, one behind the other, little-endian:
+//! ```text
+//! command    1 u8 | zero u8 | kind u16 | len u32 | payload [len]
+//! refusal    2 u8 | zero u8 | reject u16 | kind u16 | zero u16 | digest 32 | original_seq u64
+//! ```
+//! `kind` and `payload` are a record's; `digest` names the command ([`super::pool::digest_of`]).
+
+use wattbook_types::{Hash, Reject};
+
+const COMMAND: u8 = 1;
+const REFUSAL: u8 = 2;
+const REFUSAL_SIZE: usize = 48;
+
+/// One thing told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Word<'a> {
+    /// A command, as it would be recorded.
+    Command {
+        /// Kind of its record.
+        kind: u16,
+        /// Payload of its record.
+        payload: &'a [u8],
+    },
+    /// The leader will not record a command.
+    Refusal {
+        /// Which.
+        digest: Hash,
+        /// Why.
+        reject: Reject,
+        /// With a duplicate, the record that used the nonce.
+        original_seq: u64,
+    },
+}
+
+impl Word<'_> {
+    /// Appends the word's bytes.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Command { kind, payload } => {
+                out.extend_from_slice(&[COMMAND, 0]);
+                out.extend_from_slice(&kind.to_le_bytes());
+                // BOUND: a payload is a message's, at most 64 KiB, or a registration's of 65,535 meters.
+                out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+                out.extend_from_slice(payload);
+            }
+            Self::Refusal {
+                digest,
+                reject,
+                original_seq,
+            } => {
+                out.extend_from_slice(&[REFUSAL, 0]);
+                out.extend_from_slice(&reject.code().to_le_bytes());
+                out.extend_from_slice(&[0; 4]);
+                out.extend_from_slice(&digest.0);
+                out.extend_from_slice(&original_seq.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// The words of a message, up to the first that is none.
+pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = Word<'_>> {
+    let mut rest = bytes;
+    core::iter::from_fn(move || {
+        let (word, after) = first(rest)?;
+        rest = after;
+        Some(word)
+    })
+}
+
+fn first(bytes: &[u8]) -> Option<(Word<'_>, &[u8])> {
+    match *bytes.first()? {
+        COMMAND => {
+            let (head, rest) = bytes.split_first_chunk::<8>()?;
+            let [_, _, k0, k1, len @ ..] = *head;
+            let (payload, rest) = rest.split_at_checked(u32::from_le_bytes(len) as usize)?;
+            let kind = u16::from_le_bytes([k0, k1]);
+            Some((Word::Command { kind, payload }, rest))
+        }
+        REFUSAL => {
+            let (word, rest) = bytes.split_first_chunk::<REFUSAL_SIZE>()?;
+            let word = Word::Refusal {
+                reject: Reject::from_code(u16::from_le_bytes([word[2], word[3]]))?,
+                digest: Hash(word[8..40].try_into().ok()?),
+                original_seq: u64::from_le_bytes(word[40..].try_into().ok()?),
+            };
+            Some((word, rest))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_as_they_were_put() {
+        let said = [
+            Word::Command {
+                kind: 2,
+                payload: b"an envelope",
+            },
+            Word::Refusal {
+                digest: Hash([7; 32]),
+                reject: Reject::Duplicate,
+                original_seq: 99,
+            },
+            Word::Command { kind: 3, payload: b"" },
+        ];
+        let mut bytes = Vec::new();
+        said.iter().for_each(|word| word.put(&mut bytes));
+        assert_eq!(words(&bytes).collect::<Vec<_>>(), said);
+        for len in 0..bytes.len() {
+            let read: Vec<_> = words(&bytes[..len]).collect();
+            assert_eq!(read, said[..read.len()], "what is whole is read");
+            assert!(read.len() < said.len());
+        }
+        assert_eq!(words(&[3; 64]).count(), 0);
+    }
+}
