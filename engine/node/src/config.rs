@@ -81,8 +81,8 @@ pub struct Config {
     pub fanout: Fanout,
     /// What becomes of old segments.
     pub retention: Retention,
-    /// How it agrees with others; a node without runs alone.
-    pub replicate: Option<Replicate>,
+    /// Agreement with the other nodes of a chain with delegates.
+    pub replicate: Replicate,
     /// The log of block headers as files for outsiders.
     pub tiles: Tiles,
     /// Where the node's metrics are read.
@@ -316,7 +316,7 @@ impl Default for Config {
             publish: Publish::default(),
             fanout: Fanout::default(),
             retention: Retention::default(),
-            replicate: None,
+            replicate: Replicate::default(),
             tiles: Tiles::default(),
             metrics: Metrics::default(),
         }
@@ -395,32 +395,65 @@ impl Default for Seal {
     }
 }
 
-/// Agreement with other nodes.
+/// Agreement with the other nodes of a chain with delegates.
 #[derive(Clone, PartialEq, Eq, Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Replicate {
-    /// Where it listens for other nodes.
-    pub listen: SocketAddr,
-    /// The nodes that may connect, this one included or not.
+    /// Where it listens for other nodes; none: the node runs alone, as it must where genesis names no delegates.
+    pub listen: Option<SocketAddr>,
+    /// The nodes that may connect, each as `KEY@ADDRESS`: the Ed25519 key of its links in hex, and where it listens.
     pub peers: Vec<Peer>,
-    /// A block no sooner than this after the one before, ms.
+    /// A leader seals a block this long after the one before, ms.
     pub block_ms: u64,
-    /// How long a leader may take, ms.
+    /// How long a leader may take, sealing included, before the others give its term up, ms.
     pub leader_timeout_ms: u64,
-    /// How long the first block of an epoch waits, ms.
+    /// How long the first block of an epoch waits for everybody to be there, ms.
     pub border_pause_ms: u64,
-    /// Most bytes of a block.
+    /// Most bytes of a block; the same at every node.
     pub block_size_max: usize,
 }
 
 /// Another node.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "String")]
 pub struct Peer {
     /// Ed25519 key of its links.
     pub key: [u8; 32],
     /// Where it listens.
     pub address: SocketAddr,
+}
+
+impl TryFrom<String> for Peer {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (hex, address) = text.split_once('@').ok_or("a peer is KEY@ADDRESS")?;
+        let mut key = [0; 32];
+        hex::decode_to_slice(hex, &mut key).map_err(|_| "a peer's key is 64 digits of hex")?;
+        let address = address
+            .parse()
+            .map_err(|_| "a peer's address is HOST:PORT, the host an IP address")?;
+        Ok(Self { key, address })
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", hex::encode(self.key), self.address)
+    }
+}
+
+impl Default for Replicate {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            peers: Vec::new(),
+            block_ms: 100,
+            leader_timeout_ms: 1_000,
+            border_pause_ms: 100,
+            block_size_max: 4 << 20,
+        }
+    }
 }
 
 impl Default for Fanout {
@@ -550,6 +583,18 @@ impl Config {
                 problem: "needs checkpoints: tiles are kept up to the newest; set seal.checkpoint_ms",
             });
         }
+        if self.replicate.leader_timeout_ms <= self.replicate.block_ms {
+            return Err(ConfigError::Value {
+                key: "replicate.leader_timeout_ms",
+                problem: "must be more than replicate.block_ms: a leader needs that long for every block",
+            });
+        }
+        if !((1 << 18)..=(64 << 20)).contains(&self.replicate.block_size_max) {
+            return Err(ConfigError::Value {
+                key: "replicate.block_size_max",
+                problem: "must lie between 256 KiB, so that every message fits, and 64 MiB",
+            });
+        }
         if !(512..=65_535).contains(&self.ingest.packet_size_max) {
             let problem = "must lie between 512 and 65535, the bounds of a SoupBinTCP packet";
             return Err(ConfigError::Value {
@@ -606,5 +651,27 @@ mod tests {
         assert!(error.contains("tiles.dir"), "{error}");
         std::fs::write(&path, "clock = \"lockstep\"\n").unwrap();
         assert_eq!(Config::load(None, dir.path()).unwrap().clock, Clock::Lockstep);
+    }
+
+    #[test]
+    fn peers_are_read_as_they_are_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(CONFIG_FILE);
+        let peer = Peer {
+            key: [0xab; 32],
+            address: "[::1]:7000".parse().unwrap(),
+        };
+        std::fs::write(&path, format!("[replicate]\npeers = [\"{peer}\"]\n")).unwrap();
+        assert_eq!(Config::load(None, dir.path()).unwrap().replicate.peers, [peer]);
+        for (text, what) in [
+            ("peers = [\"ab\"]", "KEY@ADDRESS"),
+            ("peers = [\"ab@[::1]:7000\"]", "64 digits"),
+            ("block_ms = 1000", "leader_timeout_ms"),
+            ("block_size_max = 1000", "block_size_max"),
+        ] {
+            std::fs::write(&path, format!("[replicate]\n{text}\n")).unwrap();
+            let error = Config::load(None, dir.path()).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
     }
 }

@@ -314,9 +314,9 @@ impl Node {
             scrubbed.set(store.tip().height);
         }
 
-        if config.replicate.is_some() == genesis.delegates.is_empty() {
+        if config.replicate.listen.is_some() == genesis.delegates.is_empty() {
             return Err(NodeError::Refused(
-                "a chain with delegates needs the section [replicate], and no other chain takes it",
+                "a chain with delegates needs `replicate.listen`, and no other chain takes it",
             ));
         }
         let keys: Keys = Arc::new(RwLock::new(keys_of(&executor, known_keys)));
@@ -361,7 +361,7 @@ impl Node {
             ended,
         };
         let attended = Arc::clone(&durable);
-        let market = match &config.replicate {
+        let market = match config.replicate.listen {
             None => {
                 // A ring ends with the last of its sending ends.
                 drop((jobs_again, checked_again));
@@ -400,7 +400,7 @@ impl Node {
                     spawn("seal", move || seal.run().map_err(NodeError::Ledger))?,
                 ]
             }
-            Some(replicate) => {
+            Some(listen) => {
                 drop((blocks_in, blocks, publications_in));
                 let wiring = replica::Wiring {
                     checked,
@@ -412,12 +412,12 @@ impl Node {
                     stop: Arc::clone(&stop),
                 };
                 let set = replica::Set {
-                    replicate: replicate.clone(),
+                    replicate: config.replicate.clone(),
                     seal: config.seal.clone(),
                     alias,
                     registrar,
                 };
-                let identity = identity(dir, replicate)?;
+                let identity = identity(dir, listen, &config.replicate)?;
                 let replica = Replica::start(wiring, set, identity, executor, store, &metrics)?;
                 vec![spawn("replica", move || {
                     replica.run().map_err(|Gone| NodeError::Stage("replica"))
@@ -564,7 +564,7 @@ fn replay(
 }
 
 /// Who a node is among others.
-fn identity(dir: &Path, replicate: &Replicate) -> Result<Identity, NodeError> {
+fn identity(dir: &Path, listen: SocketAddr, replicate: &Replicate) -> Result<Identity, NodeError> {
     let ballot = keys::ballot_key(dir)?;
     let ballot = ballot.map(|secret| BallotKey::from_bytes(&secret));
     let peer = |peer: &config::Peer| Peer {
@@ -576,7 +576,7 @@ fn identity(dir: &Path, replicate: &Replicate) -> Result<Identity, NodeError> {
         ballot: ballot
             .transpose()
             .map_err(|_| NodeError::Refused("keys/ballot.key is no key"))?,
-        listen: replicate.listen,
+        listen,
         folder: dir.join(AGREEMENT_DIR),
         peers: replicate.peers.iter().map(peer).collect(),
     })

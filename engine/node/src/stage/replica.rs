@@ -133,7 +133,7 @@ pub struct Replica {
     deposits: BTreeMap<SessionId, Box<VerifiedCommand>>,
     joiners: Joiners,
     /// A proposal that waits until its parent is final.
-    parked: Option<(Slot, Vec<Block>, Answer<Option<Vec<u8>>>)>,
+    parked: Option<Parked>,
     verifier: Verifier,
     committees: Committees,
     lengths: Lengths,
@@ -147,6 +147,13 @@ pub struct Replica {
     untold_due: Instant,
     snapshot_seq: u64,
     meters: Meters,
+}
+
+/// A block that is due, and cannot be made yet.
+struct Parked {
+    slot: Slot,
+    chain: Vec<Block>,
+    answer: Answer<Option<Vec<u8>>>,
 }
 
 /// What the stage shows of itself.
@@ -443,7 +450,7 @@ impl Replica {
                 self.deliver(&block)?;
                 done.give(());
                 match self.parked.take() {
-                    Some((slot, chain, answer)) => self.propose(slot, chain, answer),
+                    Some(Parked { slot, chain, answer }) => self.propose(slot, chain, answer),
                     None => Ok(()),
                 }
             }
@@ -520,7 +527,7 @@ impl Replica {
         let market = self.head.executor().market();
         let time = now().max(TimeNs::new(market.state().time.get() + 1));
         if market.opens_reveal(time) && self.settled.digest() != slot.parent {
-            self.parked = Some((slot, chain, answer));
+            self.parked = Some(Parked { slot, chain, answer });
             return Ok(());
         }
         let rank = market.committee().and_then(|committee| committee.rank_of(slot.leader));
