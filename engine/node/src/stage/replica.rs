@@ -18,6 +18,8 @@ mod form;
 mod line;
 mod pool;
 mod store;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use self::envoy::Call;
