@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         let (seen, ended, addr, sessions) = (Arc::clone(&seen), Arc::clone(&ended), site.addr, args.sessions);
         thread::spawn(move || crowd(addr, sessions, &seen, &ended))
     };
-    while seen.logged_in.load(Ordering::Relaxed) < args.sessions.into() && !crowd.is_finished() {
+    while seen.logged_in.load(Ordering::Relaxed) < u64::from(args.sessions) && !crowd.is_finished() {
         thread::sleep(Duration::from_millis(20));
     }
     eprintln!("{} sessions stand", seen.logged_in.load(Ordering::Relaxed));

@@ -14,6 +14,9 @@ use wattbook_types::{ChainId, Command, ParticipantId, TimeNs, Turn};
 const SEED: [u8; 32] = [3; 32];
 const START: TimeNs = TimeNs::from_secs(1_800_000_000);
 
+/// What a header says otherwise.
+type Change = fn(&mut BlockHeader);
+
 /// A committee's line at genesis, and its pseudonyms.
 fn genesis() -> (Line, Alias, ChainId) {
     let folder = tempfile::tempdir().unwrap();
@@ -82,7 +85,7 @@ fn what_is_sealed_here_stands_there_and_nothing_else_does() {
     // Every other header of the same records.
     let (header, bytes) = sealed(&mut here, &alias, 6, &turn(6, 6, 0), 0);
     let (_, records) = form::parts(&bytes).unwrap();
-    let wrong: [(&str, fn(&mut BlockHeader)); 8] = [
+    let wrong: [(&str, Change); 8] = [
         ("state root", |header| header.state_root.0[0] ^= 1),
         ("event root", |header| header.event_root.0[0] ^= 1),
         ("log root", |header| header.log_root.0[0] ^= 1),
@@ -98,7 +101,7 @@ fn what_is_sealed_here_stands_there_and_nothing_else_does() {
         let refused = there.clone().execute(&other, &records, &alias).unwrap_err();
         assert_eq!(refused, Misfit::Header(what));
     }
-    let turns: [fn(&mut BlockHeader); 4] = [
+    let turns: [Change; 4] = [
         |header| header.producer = 1,
         |header| header.producer = 99,
         |header| header.epoch = 1,
