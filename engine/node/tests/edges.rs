@@ -20,7 +20,16 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("node", &["types", "market", "feed", "ledger", "agreement", "shaders"]),
     (
         "perf",
-        &["types", "book", "market", "feed", "ledger", "shaders", "node"],
+        &[
+            "types",
+            "book",
+            "market",
+            "feed",
+            "ledger",
+            "agreement",
+            "shaders",
+            "node",
+        ],
     ),
     ("benches", &["types", "market", "feed", "ledger", "shaders", "node"]),
     ("bench-book", &["types", "book", "market"]),

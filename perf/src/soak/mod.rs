@@ -1,9 +1,10 @@
-//! The soak: five parts that share the time given, one line in a log, findings as files.
+//! The soak: six parts that share the time given, one line in a log, findings as files.
 //!
 //! # Parts
 //! `fuzz` hostile bytes to every decoder that faces strangers, and to the book · `kills` nodes killed under load and in the
 //! middle of a day · `flips` damaged ledgers · `simulation` storms of commands to the market core · `lives` a client that
-//! dies again and again.
+//! dies again and again ·
+//! `committees` delegates that crash, lose their disks and lie, on simulated time.
 //!
 //! # Contract
 //! Everything random comes from the printed seed, except when a process is killed relative to what it is doing. The run
@@ -12,6 +13,7 @@
 
 mod audit;
 mod book;
+pub(crate) mod committees;
 mod days;
 pub(crate) mod dice;
 mod envelopes;
@@ -83,10 +85,19 @@ enum Part {
     Simulation,
     /// A client that dies.
     Lives,
+    /// Delegates on simulated time.
+    Committees,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Fuzz, Self::Kills, Self::Flips, Self::Simulation, Self::Lives];
+    const ALL: [Self; 6] = [
+        Self::Fuzz,
+        Self::Kills,
+        Self::Flips,
+        Self::Simulation,
+        Self::Lives,
+        Self::Committees,
+    ];
 }
 
 /// What a run did.
@@ -104,6 +115,8 @@ pub(crate) struct Counts {
     pub(crate) simulation: simulation::Simulated,
     /// Lives of clients.
     pub(crate) lives: u64,
+    /// Committees simulated.
+    pub(crate) committees: committees::Agreed,
     /// Findings.
     pub(crate) findings: u64,
 }
@@ -273,6 +286,7 @@ fn soak(args: &Args) -> Result<u64, String> {
             Part::Flips => counts.flips = flips::run(seed, until, &program, &mut findings)?,
             Part::Simulation => counts.simulation = simulation::run(seed, until, &mut findings),
             Part::Lives => counts.lives = lives::run(seed, until, &program, &mut findings),
+            Part::Committees => counts.committees = committees::run(seed, until, &mut findings),
         }
         eprintln!(
             "{part:?}: {}, findings so far {}",
@@ -301,6 +315,16 @@ fn progress(part: Part, counts: &Counts) -> String {
             format!("{seeds} storms, {commands} commands, {blocks} blocks")
         }
         Part::Lives => format!("{} lives", counts.lives),
+        Part::Committees => {
+            let committees::Agreed {
+                seeds,
+                blocks,
+                crashes,
+                seconds,
+                ..
+            } = counts.committees;
+            format!("{seeds} seeds, {blocks} blocks, {crashes} crashes, {seconds} s of simulated time")
+        }
     }
 }
 
@@ -346,5 +370,8 @@ fn table(line: &serde_json::Value) {
     row("simulation commands", "/simulation/commands");
     row("simulation blocks", "/simulation/blocks");
     row("lives", "/lives");
+    for name in ["seeds", "blocks", "crashes", "liars", "certificates", "seconds"] {
+        row(&format!("committees {name}"), &format!("/committees/{name}"));
+    }
     row("findings", "/findings");
 }

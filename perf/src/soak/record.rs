@@ -9,7 +9,16 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is counted, in the order of the log.
-const COUNTS: [&str; 7] = ["minutes", "fuzz", "kills", "flips", "simulation", "lives", "findings"];
+const COUNTS: [&str; 8] = [
+    "minutes",
+    "fuzz",
+    "kills",
+    "flips",
+    "simulation",
+    "lives",
+    "committees",
+    "findings",
+];
 
 /// Totals of the newest line; empty without a log.
 ///
@@ -51,7 +60,7 @@ fn sum(before: Option<&Value>, now: &Value) -> Value {
 
 /// The line of a run that began at `commit`.
 pub(crate) fn line(commit: &str, seed: u64, counts: &Counts, before: &Map<String, Value>) -> Value {
-    let simulated = &counts.simulation;
+    let (simulated, agreed) = (&counts.simulation, &counts.committees);
     let mut line = json!({
         "when": utc(),
         "commit": commit,
@@ -64,6 +73,10 @@ pub(crate) fn line(commit: &str, seed: u64, counts: &Counts, before: &Map<String
             "seeds": simulated.seeds, "commands": simulated.commands, "blocks": simulated.blocks,
         },
         "lives": counts.lives,
+        "committees": {
+            "seeds": agreed.seeds, "blocks": agreed.blocks, "crashes": agreed.crashes, "liars": agreed.liars,
+            "certificates": agreed.certificates, "seconds": agreed.seconds,
+        },
         "findings": counts.findings,
     });
     let totals: Map<String, Value> = COUNTS

@@ -174,6 +174,7 @@ struct Meters {
     offences: Counter,
     last: Option<Instant>,
     interval_ms: Gauge,
+    finality_us: Gauge,
 }
 
 impl Meters {
@@ -197,6 +198,10 @@ impl Meters {
             offences: counter("offences", "Delegates seen to break the rule of voting"),
             last: None,
             interval_ms: gauge("interval_ms", "Milliseconds between the last two final blocks"),
+            finality_us: gauge(
+                "finality_us",
+                "Microseconds from the time of the last final block to its delivery here",
+            ),
         }
     }
 }
@@ -469,6 +474,10 @@ impl Replica {
                 Ok(())
             }
             Call::Heard { from, bytes } => self.hear(from, &bytes),
+            Call::Over => {
+                tracing::error!("agreement has ended; what it says above is why");
+                Err(Gone)
+            }
         }
     }
 
@@ -681,6 +690,8 @@ impl Replica {
         if let Some(last) = self.meters.last.replace(Instant::now()) {
             self.meters.interval_ms.set(last.elapsed().as_millis() as i64);
         }
+        let since = now().get().saturating_sub(header.time.get()) / 1_000;
+        self.meters.finality_us.set(i64::try_from(since).unwrap_or(i64::MAX));
         Ok(())
     }
 

@@ -58,6 +58,8 @@ pub enum Call {
         /// What it says.
         bytes: Vec<u8>,
     },
+    /// Agreement has ended: nothing becomes final here any more.
+    Over,
 }
 
 /// Committees by epoch, as far as the final state reaches.
@@ -88,6 +90,12 @@ impl Envoy {
         let (session, outcome) = (0, Outcome::Agreement(Box::new(call)));
         // A node that ends answers nothing more; agreement ends with it.
         let _ = self.calls.send(Checked { session, outcome });
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        self.call(Call::Over);
     }
 }
 

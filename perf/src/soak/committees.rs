@@ -1,0 +1,119 @@
+//! Part 6: committees of delegates on the deterministic runtime, through crashes, loss, delay, failing disks and liars.
+//!
+//! # Contract
+//! One run: four or seven delegates agree on 60 blocks and more over three epochs while nodes crash at random, and some of
+//! them lose votes, find blocks damaged, or vote for two blocks at once. What the simulation checks as it goes holds
+//! (agreement, order, validity, certificates, evidence); everybody who is up gets there once faults stop mattering; whoever
+//! lied is convicted or was never heard, and nobody else is; nothing stays damaged. One run in eight is made twice, to
+//! the byte.
+
+use super::dice::Dice;
+use super::panics::caught;
+use super::{Finding, Findings};
+use std::time::{Duration, Instant};
+use wattbook_agreement::simplex::simulation::{Actor, Harm, Outcome, Plan, participant, simulate};
+
+/// What was simulated.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Agreed {
+    pub(crate) seeds: u64,
+    pub(crate) blocks: u64,
+    pub(crate) crashes: u64,
+    pub(crate) liars: u64,
+    pub(crate) certificates: u64,
+    pub(crate) seconds: u64,
+}
+
+/// Runs until `until`; the one under way then is finished.
+pub(crate) fn run(seed: u64, until: Instant, findings: &mut Findings) -> Agreed {
+    let mut done = Agreed::default();
+    let mut number = 0;
+    while Instant::now() < until {
+        let plan_seed = seed.wrapping_add(number);
+        number += 1;
+        let mut dice = Dice::new(plan_seed);
+        let plan = plan(plan_seed, &mut dice);
+        let twice = dice.once_in(8);
+        let outcome = caught(|| simulate(&plan)).map_err(|panic| format!("panic: {panic}"));
+        let judged = outcome.and_then(|outcome| {
+            done.seeds += 1;
+            done.blocks += outcome.chain.len() as u64;
+            done.crashes += outcome.crashes;
+            done.certificates += outcome.proofs;
+            done.seconds += outcome.simulated.as_secs();
+            done.liars += liars(&plan).len() as u64;
+            judge(&plan, &outcome)?;
+            if twice && simulate(&plan) != outcome {
+                return Err("the same plan gave another run".into());
+            }
+            Ok(())
+        });
+        if let Err(what) = judged {
+            findings.add_new(Finding {
+                part: "committees".into(),
+                what,
+                reproducer: format!("{plan:#?}\n").into_bytes(),
+                text: true,
+            });
+        }
+    }
+    done
+}
+
+/// A run with as many faults at once as a committee is said to stand, and random crashes beyond them.
+fn plan(seed: u64, dice: &mut Dice) -> Plan {
+    let mut plan = Plan::new(seed, 60);
+    plan.seats = if dice.once_in(4) { 7 } else { 4 };
+    plan.loss = dice.index(9) as u64;
+    plan.delay = Duration::from_millis(2 + dice.index(40) as u64);
+    plan.jitter = plan.delay.mul_f64(0.5);
+    plan.patience = Duration::from_secs(1_800);
+    if !dice.once_in(3) {
+        plan.crash_every = Some(Duration::from_millis(1_000 + dice.index(5_000) as u64));
+    }
+    let at = 1 + dice.index(30) as u64;
+    let harm = match dice.index(4) {
+        0 => Harm::None,
+        1 => Harm::Block(1 + dice.index(at as usize) as u64),
+        2 => Harm::Votes,
+        _ => Harm::VoteBit,
+    };
+    let actor = match dice.index(3) {
+        0 => Some(Actor::Equivocator),
+        1 => Some(Actor::Crashing {
+            at,
+            back: Some(at + 1 + dice.index(20) as u64),
+            harm,
+        }),
+        _ => None,
+    };
+    plan.actors = actor.map(|actor| (dice.index(plan.seats), actor)).into_iter().collect();
+    plan
+}
+
+fn liars(plan: &Plan) -> Vec<u64> {
+    let liars = plan.actors.iter().filter(|(_, actor)| *actor == Actor::Equivocator);
+    liars.map(|(rank, _)| participant(*rank)).collect()
+}
+
+/// # Errors
+/// What does not hold.
+fn judge(plan: &Plan, outcome: &Outcome) -> Result<(), String> {
+    if let Some(fault) = outcome.faults.first() {
+        return Err(fault.clone());
+    }
+    if !outcome.reached {
+        return Err(format!(
+            "stalled at {:?} after {:?}",
+            outcome.heights, outcome.simulated
+        ));
+    }
+    let liars = liars(plan);
+    if let Some(framed) = outcome.convicted.iter().find(|convicted| !liars.contains(convicted)) {
+        return Err(format!("{framed} was convicted and had not lied"));
+    }
+    if outcome.damaged > 0 {
+        return Err(format!("{} blocks are still damaged", outcome.damaged));
+    }
+    Ok(())
+}
