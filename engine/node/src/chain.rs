@@ -232,7 +232,13 @@ pub fn create_committee(
         });
         own.push((peer_secret, seat));
     }
-    let bytes = genesis(spec, secrets, &accounts, &seats)?.encode();
+    let mut spec = spec.clone();
+    // As many are elected as sit at the beginning, unless somebody wants it otherwise.
+    if !spec.params.iter().any(|(param, _)| *param == Param::Seats) {
+        spec.params
+            .push((Param::Seats, i64::try_from(delegates).unwrap_or(i64::MAX)));
+    }
+    let bytes = genesis(&spec, secrets, &accounts, &seats)?.encode();
     let (executor, roots) = Executor::start(&bytes)?;
     let log_key = wattbook_feed::keys::log_key(&secrets.seed);
     let peers: Vec<String> = members

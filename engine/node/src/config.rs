@@ -583,6 +583,20 @@ impl Config {
                 problem: "needs checkpoints: tiles are kept up to the newest; set seal.checkpoint_ms",
             });
         }
+        let peers = &self.replicate.peers;
+        if self.replicate.listen.is_some() && peers.is_empty() {
+            return Err(ConfigError::Value {
+                key: "replicate.peers",
+                problem: "must name the other nodes: without them nothing becomes final",
+            });
+        }
+        let is_twice = |at: usize, peer: &Peer| peers[..at].iter().any(|other| other.key == peer.key);
+        if peers.iter().enumerate().any(|(at, peer)| is_twice(at, peer)) {
+            return Err(ConfigError::Value {
+                key: "replicate.peers",
+                problem: "names a key twice",
+            });
+        }
         if self.replicate.leader_timeout_ms <= self.replicate.block_ms {
             return Err(ConfigError::Value {
                 key: "replicate.leader_timeout_ms",
@@ -666,6 +680,8 @@ mod tests {
         for (text, what) in [
             ("peers = [\"ab\"]", "KEY@ADDRESS"),
             ("peers = [\"ab@[::1]:7000\"]", "64 digits"),
+            (&*format!("peers = [\"{peer}\", \"{peer}\"]"), "twice"),
+            ("listen = \"127.0.0.1:7400\"", "replicate.peers"),
             ("block_ms = 1000", "leader_timeout_ms"),
             ("block_size_max = 1000", "block_size_max"),
         ] {

@@ -118,9 +118,9 @@ pub fn log_key(dir: &Path) -> Result<SigningKey, KeyFileError> {
 /// # Errors
 /// [`KeyFileError`].
 pub fn ballot_key(dir: &Path) -> Result<Option<[u8; 32]>, KeyFileError> {
-    if dir.join(KEYS_DIR).join(BALLOT_KEY).exists() {
-        read_named(dir, BALLOT_KEY).map(Some)
-    } else {
-        Ok(None)
+    match read_named(dir, BALLOT_KEY) {
+        Ok(secret) => Ok(Some(secret)),
+        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -9,7 +9,7 @@ use crate::execute::Executor;
 use wattbook_agreement::block::Format;
 use wattbook_feed::signed::{Alias, record_kind, tick_payload};
 use wattbook_ledger::{BlockHeader, GENESIS_FILE, HEADER_SIZE, Reader, Record};
-use wattbook_types::{ChainId, Command, ParticipantId, TimeNs, Turn};
+use wattbook_types::{ChainId, Command, Param, ParticipantId, TimeNs, Turn};
 
 const SEED: [u8; 32] = [3; 32];
 const START: TimeNs = TimeNs::from_secs(1_800_000_000);
@@ -30,13 +30,16 @@ fn genesis() -> (Line, Alias, ChainId) {
         segment_size: 1 << 20,
     };
     let committee = CommitteeSpec {
-        delegates: 4,
+        delegates: 5,
         observers: 0,
         port: 7300,
     };
     let (chain, members) = chain::create_committee(folder.path(), &spec, &Secrets::of_demo(SEED), committee).unwrap();
     let dir = &members[0].dir;
     let (executor, _) = Executor::start(&std::fs::read(dir.join(GENESIS_FILE)).unwrap()).unwrap();
+    let state = executor.market().state();
+    let seats = executor.market().committee().unwrap().seats().len();
+    assert_eq!((seats, state.params.get(Param::Seats)), (5, 5));
     let anchor = wattbook_ledger::Store::open(
         dir,
         &wattbook_feed::keys::log_key(&SEED),
