@@ -1,4 +1,4 @@
-//! Messages of the feed: SBE 1.0, little-endian, schema 1 version 4 (feed/schema/wattbook.xml).
+//! Messages of the feed: SBE 1.0, little-endian, schema 1 version [`SCHEMA_VERSION`] (feed/schema/wattbook.xml).
 //!
 //! # Format
 //! `header[8] = blockLength u16, templateId u16, schemaId u16, version u16`, then the block, then at most one repeating

@@ -170,6 +170,36 @@ pub trait Store: Send + 'static {
     fn repair(&mut self, block: &Candidate) -> io::Result<()>;
 }
 
+impl Store for Box<dyn Store> {
+    fn tip(&self) -> u64 {
+        (**self).tip()
+    }
+
+    fn append(&mut self, block: &Candidate) -> io::Result<()> {
+        (**self).append(block)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        (**self).sync()
+    }
+
+    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
+        (**self).by_height(height)
+    }
+
+    fn by_digest(&self, digest: &Hash) -> io::Result<Option<Vec<u8>>> {
+        (**self).by_digest(digest)
+    }
+
+    fn damaged(&self) -> Vec<u64> {
+        (**self).damaged()
+    }
+
+    fn repair(&mut self, block: &Candidate) -> io::Result<()> {
+        (**self).repair(block)
+    }
+}
+
 /// What every node of a chain sets alike, and how patient this one is.
 #[derive(Clone, Debug)]
 pub struct Settings {

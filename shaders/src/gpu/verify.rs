@@ -7,11 +7,12 @@
 //! coefficients of the next and adds up the sums of the last.
 //!
 //! # Guarantees
-//! * An item is called valid if the equation holds over fresh coefficients, and refused by blst alone; a device that
-//!   computes wrongly costs time and nothing else, but for the error bound of [`crate::rlc`].
+//! * An item is called valid if the equation holds over fresh coefficients, and refused by blst alone: a device that
+//!   computes wrongly refuses nothing.
 //! * Coefficients are drawn here, after the batch is fixed, by no device and no driver.
-//! * When the equation fails, bisection goes on over the points that the device computed, and where all combinations lie in
-//!   the subgroup its checks do not look for that again.
+//! * What is called valid rests on points and sums that the device computed, within the error bound of [`crate::rlc`] if it
+//!   computed them right; sums that are all zero are refused. When the equation fails, bisection goes on over those
+//!   points, and where all combinations lie in the subgroup its checks do not look for that again.
 
 use super::curve::{E1, ISOGENOUS, POINT_LEN, points_of};
 use super::hash::{EXPANDED_LEN, Suite};

@@ -53,11 +53,11 @@ impl Door {
     ///
     /// # Errors
     /// The operating system has no thread.
-    pub(super) fn threaded(mut application: impl Application) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
+    pub(super) fn threaded(mut application: Box<dyn Application>) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let (sender, receiver) = mpsc::channel::<Request>();
         let worker = thread::Builder::new().name("application".into()).spawn(move || {
             for request in receiver {
-                serve(&mut application, request);
+                serve(&mut *application, request);
             }
         })?;
         // After the application's thread ended nobody answers, and nothing goes on.
@@ -89,7 +89,7 @@ impl Door {
 }
 
 /// One request, one call.
-fn serve(application: &mut impl Application, request: Request) {
+fn serve(application: &mut dyn Application, request: Request) {
     match request {
         Request::Seating { epoch, answer } => answer.give(application.seating(epoch)),
         Request::Seated { epoch, role } => application.seated(epoch, role),

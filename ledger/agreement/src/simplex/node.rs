@@ -103,13 +103,25 @@ impl fmt::Debug for Node {
 ///
 /// # Errors
 /// A secret that is no key, or no threads.
-pub fn start<S: Store>(
+pub fn start(
     settings: Settings,
     keys: Keys,
     peers: &[Peer],
     genesis: Genesis,
-    store: S,
+    store: impl Store,
     application: impl Application,
+) -> io::Result<Node> {
+    // Behind pointers, so that the engine is compiled here and not once more by whoever starts it.
+    begin(settings, keys, peers, genesis, Box::new(store), Box::new(application))
+}
+
+fn begin(
+    settings: Settings,
+    keys: Keys,
+    peers: &[Peer],
+    genesis: Genesis,
+    store: Box<dyn Store>,
+    application: Box<dyn Application>,
 ) -> io::Result<Node> {
     let signer = keys
         .signer()
@@ -159,12 +171,12 @@ fn listed(peers: &[Peer]) -> Map<PeerKey, Address> {
     Map::from_iter_dedup(peers.iter().filter_map(listed))
 }
 
-async fn run<S: Store>(
+async fn run(
     context: tokio::Context,
     signer: ed25519::PrivateKey,
     listen: SocketAddr,
     peers: Vec<Peer>,
-    parts: Parts<S>,
+    parts: Parts<Box<dyn Store>>,
     asked: mpsc::UnboundedReceiver<Call>,
 ) {
     let settings = parts.settings.clone();
