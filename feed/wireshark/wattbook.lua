@@ -523,6 +523,11 @@ local MESSAGES = {
     { "seq", "u64", 16, 8, "Last record before." },
     { "orders", "u64", 24, 8, "Orders told." },
   } },
+  [32] = { name = "Revoked", fields = {
+    { "height", "u64", 0, 8, "First block that is given up." },
+    { "seq", "u64", 8, 8, "Its first record." },
+    { "next", "u64", 16, 8, "Number of the message that comes next when the session is resumed." },
+  } },
   [100] = { name = "Registered", fields = {
     { "seq", "u64", 0, 8, "Sequence number of the record that caused it." },
     { "participant", "Party", 8, 16, "The account." },

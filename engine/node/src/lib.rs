@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod deal_proof;
 pub mod demo;
+pub mod evidence;
 pub mod execute;
 pub mod export;
 pub mod keys;

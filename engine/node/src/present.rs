@@ -4,6 +4,7 @@
 //! Numbers are raw units as on the wire (ticks, Wh, nano-points, ns); hashes, keys and signatures are hex; an enumeration
 //! is its number, with its name beside it as `<field>_name`; a yes or no is a boolean; reserved bytes are left out.
 
+use crate::evidence::EvidenceRecord;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 use wattbook_feed::layout::{Field, Kind, Layout, MessageSpec, Type, types};
@@ -127,6 +128,7 @@ pub const fn record_name(kind: u16) -> &'static str {
         record_kind::ENVELOPE => "Envelope",
         record_kind::REVEAL => "Reveal",
         record_kind::TICK => "Tick",
+        record_kind::EVIDENCE => "Evidence",
         _ => "",
     }
 }
@@ -173,6 +175,24 @@ fn record_of(kind: u16, payload: &[u8]) -> Option<Map<String, Value>> {
             Some(Map::from_iter([
                 ("time_ns".to_owned(), time.get().into()),
                 ("time".to_owned(), iso8601(time).into()),
+            ]))
+        }
+        record_kind::EVIDENCE => {
+            let EvidenceRecord { offender, evidence } = EvidenceRecord::decode(payload).ok()?;
+            let votes = evidence.votes.map(|vote| {
+                serde_json::json!({
+                    "parent_view": vote.proposal.parent_view,
+                    "digest": vote.proposal.digest.to_string(),
+                    "signature": hex::encode(vote.signature),
+                })
+            });
+            Some(Map::from_iter([
+                ("offender".to_owned(), offender.get().into()),
+                ("offence".to_owned(), format!("{:?}", evidence.offence).into()),
+                ("epoch".to_owned(), evidence.round.epoch.into()),
+                ("view".to_owned(), evidence.round.view.into()),
+                ("rank".to_owned(), evidence.rank.into()),
+                ("votes".to_owned(), votes.to_vec().into()),
             ]))
         }
         _ => None,

@@ -50,6 +50,8 @@ pub mod record_kind {
     pub const REVEAL: u16 = 3;
     /// Time: [`super::tick_payload`].
     pub const TICK: u16 = 4;
+    /// Evidence against a delegate: whom it convicts, u64, and its two votes.
+    pub const EVIDENCE: u16 = 5;
     /// Version of every kind above.
     pub const VERSION: u16 = 1;
 }

@@ -7,7 +7,8 @@
 //! the head begins again at the settled line: nothing is undone, for nothing was changed.
 //!
 //! # Invariants
-//! * Only final blocks are published; what a session is told of a command is never taken back.
+//! * Only final blocks are published. What the head says is shown to whoever asked for `matched`, and taken back where
+//!   another block takes its place; nothing else that a session is told of a record ever is.
 //! * A block is voted for only if every record of it decodes, is signed, is taken by the market, and everything its header
 //!   says follows. Signatures that verify has checked on their way through the pool are not checked again.
 //! * The block that opens REVEAL is proposed when the block before it is final.
@@ -37,6 +38,7 @@ use super::{
     About, Checked, DurableHeight, Job, LINKS_FROM, Outcome, Publication, Request, SessionId, VerifiedCommand,
 };
 use crate::config;
+use crate::evidence::EvidenceRecord;
 use crate::execute::Executor;
 use crate::metrics::Metrics;
 use crate::ring::{Gone, Receiver, Sender};
@@ -52,10 +54,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use wattbook_agreement::ballot::BallotKey;
 use wattbook_agreement::block::Candidate as Block;
+use wattbook_agreement::evidence::Evidence;
 use wattbook_agreement::seam::{Agreement, Answer, Final, Genesis, Peer, Role, Settings, Slot};
 use wattbook_agreement::simplex;
-use wattbook_feed::sbe::session::HaltReason;
-use wattbook_feed::signed::{Alias, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
+use wattbook_feed::sbe::session::{HaltReason, HeldKind};
+use wattbook_feed::signed::{Alias, Grade, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
 use wattbook_ledger::{Reader, Record, Store};
 use wattbook_shaders::{Candidate, PublicKey, Verdict, Verifier};
 use wattbook_types::schedule::Schedule;
@@ -128,6 +131,8 @@ pub struct Replica {
     head: Line,
     /// Blocks of the head above the settled line.
     ahead: VecDeque<Executed>,
+    /// Blocks above the settled line that sessions were shown: without a gap, each on the one before it.
+    shown: VecDeque<Shown>,
     /// Whether the head is good for nothing.
     is_broken: bool,
     pool: Pool,
@@ -140,6 +145,8 @@ pub struct Replica {
     committees: Committees,
     lengths: Lengths,
     links: Vec<[u8; 32]>,
+    /// Nodes that handed on evidence that does not hold.
+    slanderers: HashSet<[u8; 32]>,
     agreement: simplex::Node,
     /// Who led the last view that was seen here: whose refusals are taken.
     leader: Option<[u8; 32]>,
@@ -149,6 +156,14 @@ pub struct Replica {
     untold_due: Instant,
     snapshot_seq: u64,
     meters: Meters,
+}
+
+/// A block that sessions were shown, and that is not final.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    height: u64,
+    first_seq: u64,
+    digest: Hash,
 }
 
 /// A block that is due, and cannot be made yet.
@@ -170,6 +185,7 @@ struct Meters {
     verified: Counter,
     refused: Counter,
     rollbacks: Counter,
+    revoked: Counter,
     lost_terms: Counter,
     offences: Counter,
     last: Option<Instant>,
@@ -194,6 +210,7 @@ impl Meters {
                 "rollbacks",
                 "Times that blocks were given up after they were executed here",
             ),
+            revoked: counter("revoked", "Times that answers of grade matched were taken back"),
             lost_terms: counter("lost_terms", "Terms that were given up"),
             offences: counter("offences", "Delegates seen to break the rule of voting"),
             last: None,
@@ -271,6 +288,7 @@ impl Replica {
             head: settled.clone(),
             settled,
             ahead: VecDeque::new(),
+            shown: VecDeque::new(),
             is_broken: false,
             deposits: BTreeMap::new(),
             joiners: Joiners::default(),
@@ -279,6 +297,7 @@ impl Replica {
             committees,
             lengths,
             links,
+            slanderers: HashSet::new(),
             agreement,
             leader: None,
             words: Vec::new(),
@@ -402,7 +421,7 @@ impl Replica {
                     Some(cancels) => self.deposits.insert(session, cancels),
                     None => self.deposits.remove(&session),
                 };
-                let kind = wattbook_feed::sbe::session::HeldKind::OnDisconnect;
+                let kind = HeldKind::OnDisconnect;
                 Publication::Held { session, about, kind }
             }
             Outcome::Closed => {
@@ -469,14 +488,72 @@ impl Replica {
                 Ok(())
             }
             Call::Accuse(evidence) => {
-                tracing::error!(?evidence, "a delegate broke the rule of voting");
-                self.meters.offences.inc();
+                self.accuse(evidence);
                 Ok(())
             }
             Call::Heard { from, bytes } => self.hear(from, &bytes),
             Call::Over => {
                 tracing::error!("agreement has ended; what it says above is why");
                 Err(Gone)
+            }
+        }
+    }
+
+    /// A delegate broke the rule of voting: what shows it waits for a block as commands do.
+    fn accuse(&mut self, evidence: Evidence) {
+        let Evidence {
+            offence, rank, round, ..
+        } = evidence;
+        tracing::error!(
+            ?offence,
+            rank,
+            epoch = round.epoch,
+            view = round.view,
+            "a delegate broke the rule of voting"
+        );
+        self.meters.offences.inc();
+        let Some(record) = EvidenceRecord::of(evidence, self.settled.executor().market()) else {
+            return;
+        };
+        let payload = record.to_payload();
+        let kind = record_kind::EVIDENCE;
+        self.say(&Word::Command {
+            kind,
+            payload: &payload,
+        });
+        self.wait_for_judgement(&record, payload, Origin::Own);
+    }
+
+    fn wait_for_judgement(&mut self, record: &EvidenceRecord, payload: Vec<u8>, origin: Origin) {
+        let command = VerifiedCommand {
+            command: record.to_command(self.settled.executor().chain()),
+            kind: record_kind::EVIDENCE,
+            payload,
+            held: HeldKind::Envelope,
+            about: About::default(),
+        };
+        if let Err(reject) = self.pool.put(Box::new(command), origin) {
+            tracing::warn!(%reject, "no room for evidence; it is found again while its epoch lasts");
+        }
+    }
+
+    /// Evidence that another node found. One that hands on what does not hold is not listened to in this any more.
+    fn hear_evidence(&mut self, from: [u8; 32], payload: &[u8]) {
+        if self.slanderers.contains(&from) {
+            return;
+        }
+        let market = self.settled.executor().market();
+        let checked = EvidenceRecord::decode(payload).and_then(|record| {
+            record.check(market)?;
+            Ok(record)
+        });
+        match checked {
+            // Of a committee that is not known here: whoever found it tells it again.
+            Ok(record) if EvidenceRecord::of(record.evidence, market) != Some(record) => {}
+            Ok(record) => self.wait_for_judgement(&record, payload.to_vec(), Origin::Peer),
+            Err(reject) => {
+                tracing::warn!(%reject, "a node accuses without proof");
+                self.slanderers.insert(from);
             }
         }
     }
@@ -513,8 +590,49 @@ impl Replica {
                 tracing::error!(height, %why, "a block that others vote for does not stand here");
                 return false;
             }
+            self.show();
         }
         true
+    }
+
+    /// Shows what the newest block of the head says, in place of what was shown of another one there.
+    fn show(&mut self) {
+        let Some(Executed {
+            header, digest, events, ..
+        }) = self.ahead.back()
+        else {
+            return;
+        };
+        let (height, first_seq, digest) = (header.height, header.first_seq, *digest);
+        let events = Arc::clone(events);
+        let before = self.shown.iter().find(|shown| shown.height == height);
+        if before.is_some_and(|shown| shown.digest == digest) {
+            return;
+        }
+        self.revoke(height);
+        debug_assert_eq!(
+            self.shown.back().map_or(self.settled.height(), |shown| shown.height) + 1,
+            height
+        );
+        self.shown.push_back(Shown {
+            height,
+            first_seq,
+            digest,
+        });
+        // A publish that is gone is noticed where something final is told.
+        let _ = self.wiring.publish.send(Publication::Matched { height, events });
+    }
+
+    /// Takes back what was shown of this block and of those behind it.
+    fn revoke(&mut self, height: u64) {
+        let Some(at) = self.shown.iter().position(|shown| shown.height >= height) else {
+            return;
+        };
+        let Shown { height, first_seq, .. } = self.shown[at];
+        self.shown.truncate(at);
+        self.meters.revoked.inc();
+        let seq = first_seq;
+        let _ = self.wiring.publish.send(Publication::Revoked { height, seq });
     }
 
     /// Executes a block on the head.
@@ -585,6 +703,7 @@ impl Replica {
                 self.ahead.push_back(executed);
                 self.meters.proposed.inc();
                 answer.give(Some(bytes));
+                self.show();
             }
             Err(why) => {
                 tracing::error!(height, view, %why, "no block can be made in this turn");
@@ -626,6 +745,7 @@ impl Replica {
             Ok(()) => {
                 self.meters.verified.inc();
                 answer.give(true);
+                self.show();
             }
             Err(why) => {
                 tracing::warn!(height = slot.height, view = slot.view, leader = slot.leader.get(), %why, "refused a block");
@@ -658,6 +778,10 @@ impl Replica {
             tracing::error!(height, %why, "a final block does not stand here: this node is not as the others are");
             Gone
         })?;
+        match self.shown.front() {
+            Some(shown) if shown.digest == digest => drop(self.shown.pop_front()),
+            _ => self.revoke(height),
+        }
         self.wiring.publish.send(Publication::Events { height, events })?;
         if let Some(image) = self.settled.take_image() {
             self.wiring.publish.send(Publication::Image(Box::new(image)))?;
@@ -684,6 +808,7 @@ impl Replica {
             digest,
             length,
             seq,
+            grade: Grade::Final,
         })?;
         self.wiring.durable.set(height, seq);
         self.meters.height.set(height as i64);
@@ -720,7 +845,8 @@ impl Replica {
         let chain = self.head.executor().chain();
         let accounts = &self.head.executor().market().state().accounts;
         let unchecked = records.iter().filter(|record| {
-            let is_signed = [record_kind::REGISTER, record_kind::ENVELOPE].contains(&record.kind);
+            let is_signed =
+                [record_kind::REGISTER, record_kind::ENVELOPE, record_kind::EVIDENCE].contains(&record.kind);
             is_signed && !self.pool.has(&digest_of(record.kind, record.payload))
         });
         let (mut fresh, mut envelopes) = (BTreeMap::new(), Vec::new());
@@ -733,6 +859,12 @@ impl Replica {
                 let registration = register.to_registration().map_err(refused)?;
                 let key = PublicKey::new(&registration.public_key).map_err(|_| Misfit::Signature { seq })?;
                 fresh.insert(registration.participant, key);
+                continue;
+            }
+            if record.kind == record_kind::EVIDENCE {
+                let evidence = EvidenceRecord::decode(record.payload).map_err(refused)?;
+                let checked = evidence.check(self.head.executor().market());
+                checked.map_err(|_| Misfit::Signature { seq })?;
                 continue;
             }
             let envelope = SealedEnvelope::decode(record.payload).map_err(refused)?;
@@ -787,6 +919,10 @@ impl Replica {
                     if self.pool.has(&digest_of(kind, payload)) {
                         continue;
                     }
+                    if kind == record_kind::EVIDENCE {
+                        self.hear_evidence(from, payload);
+                        continue;
+                    }
                     let request = match kind {
                         record_kind::REGISTER => {
                             RegisterRecord::decode(payload).map(|r| Request::Register(Box::new(r)))
@@ -822,7 +958,7 @@ impl Replica {
                     let refused = refusal(session, about, reject, original_seq, false);
                     self.wiring.publish.send(refused)
                 }
-                Origin::Peer => Ok(()),
+                Origin::Peer | Origin::Own => Ok(()),
             },
             None => Ok(()),
         }

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Optional, Sequence, Union
 
 SCHEMA_ID = 1
 """Id of the schema."""
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of the schema."""
 SCHEMA_VERSION_FIRST = 2
 """Earliest version that is understood."""
@@ -611,6 +611,29 @@ class SnapshotEnd:
             height=v[1],
             seq=v[2],
             orders=v[3],
+        )
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """What was told of blocks that are not final is given up, and the session ends: whoever logs on again begins before it."""
+
+    TEMPLATE: ClassVar[int] = 32
+
+    height: int
+    """First block that is given up."""
+    seq: int
+    """Its first record."""
+    next: int
+    """Number of the message that comes next when the session is resumed."""
+
+    @classmethod
+    def of(cls, v: Sequence[Any]) -> Revoked:
+        """The values of its block, in order."""
+        return cls(
+            height=v[0],
+            seq=v[1],
+            next=v[2],
         )
 
 
@@ -1745,6 +1768,7 @@ Message = Union[
     EventEnd,
     SnapshotOrder,
     SnapshotEnd,
+    Revoked,
     Registered,
     Accepted,
     Rejected,
@@ -1858,6 +1882,7 @@ _MESSAGES: dict[int, tuple[type[Message], struct.Struct, dict[int, int]]] = {
     29: (EventEnd, struct.Struct("<QQ"), {}),
     30: (SnapshotOrder, struct.Struct("<QQQqQB7x"), {}),
     31: (SnapshotEnd, struct.Struct("<QQQQ"), {}),
+    32: (Revoked, struct.Struct("<QQQ"), {}),
     100: (Registered, struct.Struct("<QQB7xqI4x"), {}),
     101: (Accepted, struct.Struct("<QQB7xQI4x"), {}),
     102: (Rejected, struct.Struct("<QQB7xQIH2x"), {}),
@@ -2107,6 +2132,7 @@ __all__ = [
     "Rejected",
     "RejectedMessage",
     "RevealAccepted",
+    "Revoked",
     "SCHEMA_ID",
     "SCHEMA_VERSION",
     "SealVoided",

@@ -16,6 +16,8 @@ pub(crate) enum Origin {
     Session(SessionId),
     /// Another node, which tells its own sessions.
     Peer,
+    /// This node itself, which waits for no answer.
+    Own,
 }
 
 /// A command that waits.
