@@ -61,6 +61,11 @@ impl Pool {
         self.waiting.len()
     }
 
+    /// The command of this digest.
+    pub(crate) fn get(&self, digest: &Hash) -> Option<&Waiting> {
+        self.waiting.get(self.places.get(digest)?)
+    }
+
     pub(crate) fn has(&self, digest: &Hash) -> bool {
         self.places.contains_key(digest)
     }
