@@ -160,6 +160,7 @@ local ENUMS = {
     [141] = "UnknownCandidate",
     [142] = "StakeForfeited",
     [143] = "StaleEmission",
+    [144] = "BadCandidacy",
     [150] = "OtherChain",
     [151] = "EvidenceOutOfTime",
     [152] = "NotSeated",
@@ -440,6 +441,21 @@ local MESSAGES = {
   [6] = { name = "OnDisconnect", fields = {
     { "header", "EnvelopeHeader", 0, 72, "H." },
     { "signature", "bytes", 72, 48, "SIG(D(\"envelope\", H))." },
+  }, group = { name = "leaves", fields = {
+    { "kind", "u8", 0, 1, "Kind of the leaf, 1-17." },
+    { "flags", "u8", 1, 1, "Flags of the kind." },
+    { "round", "u16", 2, 2, "Round, from 1; 0 outside rounds." },
+    { "index", "u32", 4, 4, "Position in the envelope." },
+    { "body", "bytes", 8, 40, "Body of the kind." },
+  } } },
+  [7] = { name = "Candidacy", fields = {
+    { "header", "EnvelopeHeader", 0, 72, "H." },
+    { "signature", "bytes", 72, 48, "SIG(D(\"envelope\", H))." },
+    { "index", "u32", 120, 4, "Place of the leaf that names the keys." },
+    { "reserved", "zero", 124, 4, "Zero." },
+    { "peer_key", "bytes", 128, 32, "Ed25519 key of its links." },
+    { "ballot_key", "bytes", 160, 96, "Key of its ballots." },
+    { "possession", "bytes", 256, 48, "Proof of possession over the ballot key's bytes." },
   }, group = { name = "leaves", fields = {
     { "kind", "u8", 0, 1, "Kind of the leaf, 1-17." },
     { "flags", "u8", 1, 1, "Flags of the kind." },

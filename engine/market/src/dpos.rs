@@ -295,6 +295,9 @@ impl Market {
     pub(crate) fn stand(&mut self, who: Party, candidacy: &Candidacy) -> Result<(), Reject> {
         self.require(who, Roles::DELEGATE)?;
         let dpos = self.state.dpos.as_deref();
+        if dpos.map_or(0, Dpos::epoch).checked_add(1) != Some(candidacy.epoch) {
+            return Err(Reject::WrongEpoch);
+        }
         if let Some(keys) = &candidacy.keys {
             let taken = self.state.keys.contains(&keys.ballot_key);
             if taken || dpos.is_some_and(|dpos| dpos.has_keys_of_others(who.id, keys)) {

@@ -11,7 +11,9 @@ use wattbook_feed::layout::{Field, Kind, Layout, MessageSpec, Type, types};
 use wattbook_feed::sbe::inbound::RevealMessage;
 use wattbook_feed::sbe::{DecodeError, HEADER_SIZE, decode_outbound, outbound};
 use wattbook_feed::signed::leaf::LAYOUTS;
-use wattbook_feed::signed::{EnvelopeHeader, LEAF_SIZE, MeterEntry, Register, SIGNATURE_SIZE, record_kind};
+use wattbook_feed::signed::{
+    EnvelopeHeader, LEAF_SIZE, MeterEntry, Register, SIGNATURE_SIZE, SealedEnvelope, record_kind,
+};
 use wattbook_types::TimeNs;
 use wattbook_types::units::NS_PER_S;
 
@@ -161,7 +163,12 @@ fn record_of(kind: u16, payload: &[u8]) -> Option<Map<String, Value>> {
             const SIZE: usize = size_of::<EnvelopeHeader>();
             let mut map = fields(EnvelopeHeader::FIELDS, payload.get(..SIZE)?);
             map.insert("signature".into(), hex_at(SIZE, SIGNATURE_SIZE)?);
-            map.insert("leaves".into(), leaves(payload.get(SIZE + SIGNATURE_SIZE..)?));
+            let envelope = SealedEnvelope::decode(payload).ok()?;
+            map.insert("leaves".into(), leaves(envelope.leaves.as_flattened()));
+            if let Some(attached) = &envelope.attached {
+                map.insert("keys_of".into(), attached.index.into());
+                map.insert("keys".into(), hex::encode(bytemuck::bytes_of(&attached.keys)).into());
+            }
             Some(map)
         }
         record_kind::REVEAL => {

@@ -410,6 +410,7 @@ fn bad_envelopes(town: &mut Town) {
         let mut header = EnvelopeHeader::new(MALLORY, 1, town.desk(MALLORY).nonce, town.now.plus_secs(60), &leaves);
         change(&mut header);
         SealedEnvelope {
+            attached: None,
             signature: secret.sign(&header.digest(chain)),
             header,
             leaves,

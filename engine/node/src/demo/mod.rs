@@ -3,7 +3,6 @@
 //! The driver is one thread that speaks for everybody over as many real connections; the node is a process of its own.
 //! Nothing here touches the market but through the feed.
 
-pub mod cluster;
 pub mod participant;
 pub mod report;
 pub mod world;
@@ -615,22 +614,22 @@ fn registration(
     meters: Vec<MeterEntry>,
     registrar: &wattbook_feed::keys::SigningKey,
 ) -> RegisterRecord {
-        let register = Register {
-            roles: roles.bits(),
-            flags: 0,
-            admit_serial: id.get(),
-            not_after_ns: delivery_start(0).plus_secs(365 * 86_400).get(),
-            public_key: secret.public_key(),
-            session_spki: Hash::ZERO.0,
-            group: Hash::ZERO.0,
-            meters_root: meters_root(&meters).0,
-        };
-        RegisterRecord {
-            register,
-            admit: sign_ed25519(registrar, &register.admit_digest(chain)),
-            possession: secret.prove_possession(&register.digest(chain)),
-            meters,
-        }
+    let register = Register {
+        roles: roles.bits(),
+        flags: 0,
+        admit_serial: id.get(),
+        not_after_ns: delivery_start(0).plus_secs(365 * 86_400).get(),
+        public_key: secret.public_key(),
+        session_spki: Hash::ZERO.0,
+        group: Hash::ZERO.0,
+        meters_root: meters_root(&meters).0,
+    };
+    RegisterRecord {
+        register,
+        admit: sign_ed25519(registrar, &register.admit_digest(chain)),
+        possession: secret.prove_possession(&register.digest(chain)),
+        meters,
+    }
 }
 
 /// The contract of a period, counted from the first.

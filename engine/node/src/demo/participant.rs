@@ -1,14 +1,15 @@
 //! A client of the demonstration: one site, one key, one connection, and how it quotes (DETAILS 7).
 
 use super::world::{Device, Site};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use std::net::SocketAddr;
 use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::keys::{BlsSecret, KeyRole, reveal_salt};
 use wattbook_feed::sbe::Outbound;
 use wattbook_feed::signed::{
-    EncodeError, Grade, LeafBytes, RevealRecord, SealedEnvelope, encode_quote, encode_replace, encode_seal, seal_commitment,
+    EncodeError, Grade, LeafBytes, RevealRecord, SealedEnvelope, encode_quote, encode_replace, encode_seal,
+    seal_commitment,
 };
 use wattbook_types::command::{Replace, Seal};
 use wattbook_types::units::PPM_ONE;

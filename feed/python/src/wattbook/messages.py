@@ -29,6 +29,7 @@ class Templates(enum.IntEnum):
     REVEAL = 4
     STEP = 5
     ON_DISCONNECT = 6
+    CANDIDACY = 7
 
 
 class Aggressor(enum.IntEnum):
@@ -199,6 +200,7 @@ class Reject(enum.IntEnum):
     UNKNOWN_CANDIDATE = 141
     STAKE_FORFEITED = 142
     STALE_EMISSION = 143
+    BAD_CANDIDACY = 144
     OTHER_CHAIN = 150
     EVIDENCE_OUT_OF_TIME = 151
     NOT_SEATED = 152
@@ -2071,6 +2073,7 @@ _NAMES: dict[str, dict[int, str]] = {
         141: "UnknownCandidate",
         142: "StakeForfeited",
         143: "StaleEmission",
+        144: "BadCandidacy",
         150: "OtherChain",
         151: "EvidenceOutOfTime",
         152: "NotSeated",
