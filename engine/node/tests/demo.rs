@@ -199,6 +199,48 @@ fn verified(dir: &Path) -> (u64, String, String) {
     )
 }
 
+/// Five processes: the leader is killed, loses its seat to the standby, comes back and stands again; all ledgers are equal.
+#[test]
+fn a_committee_survives_its_leader() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = wattbook();
+    command.args(["demo", "--cluster", "--json", "--periods", "6", "--dir"]);
+    let output = command.arg(folder.path().join("cluster")).output().unwrap();
+    let told = String::from_utf8_lossy(&succeeded(&output).stderr).into_owned();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["equal"], &json["complete"]),
+        (&true.into(), &true.into()),
+        "{told}"
+    );
+    let nodes = json["nodes"].as_array().unwrap();
+    assert!(nodes.len() == 5 && nodes.iter().all(|node| *node == nodes[0]), "{json}");
+    assert!(
+        json["signatures"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|n| n.as_u64() > Some(100)),
+        "{json}"
+    );
+    let killed = format!("node{}", json["killed"]);
+    // In this order.
+    let mut rest = told.as_str();
+    for line in [
+        format!("{killed} leads, and is killed"),
+        format!("{killed} is flagged Abnormal"),
+        format!("{killed} is Evicted"),
+        "node4".to_owned(),
+        format!("{killed} is back and follows without a seat"),
+        format!("{killed} stands for election"),
+    ] {
+        let at = rest
+            .find(&line)
+            .unwrap_or_else(|| panic!("{line:?} is not told, or too early: {told}"));
+        rest = &rest[at + line.len()..];
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_bytes_and_another_seed_another_root() {
     let home = tempfile::tempdir().unwrap();

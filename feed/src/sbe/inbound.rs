@@ -163,7 +163,7 @@ impl EnvelopeRef<'_> {
             header: self.header,
             signature: self.signature,
             leaves: self.leaves.to_vec(),
-            attached: self.attachment(),
+            attached: self.attachment().map(Box::new),
         }
     }
 
@@ -182,7 +182,7 @@ impl EnvelopeRef<'_> {
         used.signature = self.signature;
         used.leaves.clear();
         used.leaves.extend_from_slice(self.leaves);
-        used.attached = self.attachment();
+        used.attached = self.attachment().map(Box::new);
     }
 }
 
@@ -391,12 +391,12 @@ pub fn encode_envelope(envelope: &SealedEnvelope, out: &mut Vec<u8>) {
     let SealedEnvelope {
         header,
         signature,
-        attached,
+        ref attached,
         ..
     } = *envelope;
-    match attached {
+    match attached.as_deref() {
         None => put_block(ENVELOPE, &EnvelopeMessage { header, signature }, out),
-        Some(Attachment { index, keys }) => {
+        Some(&Attachment { index, keys }) => {
             let message = CandidacyMessage {
                 header,
                 signature,

@@ -175,7 +175,7 @@ mod tests {
         let leaves = vec![vote, encode_candidacy(1, CHAIN, 3, stands)];
         let who = ParticipantId::new(9);
         let mut envelope = SealedEnvelope::sign(CHAIN, &secret, who, 1, 1, TimeNs::from_secs(1), leaves);
-        envelope.attached = attached;
+        envelope.attached = attached.map(Box::new);
         envelope
     }
 

@@ -88,7 +88,7 @@ pub struct SealedEnvelope {
     /// The leaves, in order.
     pub leaves: Vec<LeafBytes>,
     /// What is attached to one of them.
-    pub attached: Option<Attachment>,
+    pub attached: Option<Box<Attachment>>,
 }
 
 /// Size of a record before its leaves.
@@ -116,7 +116,7 @@ impl SealedEnvelope {
 
     /// The payload of the log's record.
     pub fn to_payload(&self) -> Vec<u8> {
-        let attached = self.attached.map_or(0, |_| ATTACHMENT_SIZE);
+        let attached = self.attached.as_ref().map_or(0, |_| ATTACHMENT_SIZE);
         let mut out = Vec::with_capacity(FIXED + LEAF_SIZE * self.leaves.len() + attached);
         out.extend_from_slice(bytemuck::bytes_of(&self.header));
         out.extend_from_slice(&self.signature);
@@ -135,7 +135,7 @@ impl SealedEnvelope {
             header,
             signature: bytemuck::pod_read_unaligned(signature),
             leaves: leaves.to_vec(),
-            attached,
+            attached: attached.map(Box::new),
         })
     }
 
@@ -172,7 +172,7 @@ impl SealedEnvelope {
 
     /// The envelope for the market core, once root and signature have been checked.
     pub fn to_command(&self, chain: ChainId) -> wattbook_types::Envelope {
-        command(chain, &self.header, &self.leaves, self.attached.as_ref())
+        command(chain, &self.header, &self.leaves, self.attached.as_deref())
     }
 }
 

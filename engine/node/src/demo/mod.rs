@@ -3,6 +3,7 @@
 //! The driver is one thread that speaks for everybody over as many real connections; the node is a process of its own.
 //! Nothing here touches the market but through the feed.
 
+pub mod cluster;
 pub mod participant;
 pub mod report;
 pub mod world;
@@ -79,6 +80,12 @@ pub enum DemoError {
         /// What happened.
         source: TalkError,
     },
+    /// A block that does not execute to what it says.
+    #[error("block {0} of the ledger does not follow from the one before it")]
+    Unlike(u64),
+    /// A ledger that does not hold.
+    #[error(transparent)]
+    Verify(#[from] crate::audit::Finding),
     /// The report.
     #[error(transparent)]
     Report(#[from] report::ReportError),
@@ -92,8 +99,8 @@ struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts a node on a ledger; it listens where its configuration says, or at `listen`.
-    fn start(ledger: &Path, listen: Option<&str>) -> Result<Self, DemoError> {
+    /// Starts a node on a ledger; it listens where its configuration says, or at `listen`, and logs here, or to a file.
+    fn start(ledger: &Path, listen: Option<&str>, log_file: Option<&Path>) -> Result<Self, DemoError> {
         let io = |action, source| DemoError::Io {
             action,
             path: ledger.to_owned(),
@@ -102,7 +109,17 @@ impl NodeProcess {
         let program = std::env::current_exe().map_err(|source| io("find this program beside", source))?;
         // The node's log would tear the progress bar; what matters to the operator is asked for by name.
         let log = std::env::var("WATTBOOK_LOG").unwrap_or_else(|_| "warn".into());
+        let stderr = match log_file {
+            None => Stdio::inherit(),
+            Some(path) => std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map_err(|source| io("write the log of", source))?
+                .into(),
+        };
         let mut child = Command::new(program)
+            .stderr(stderr)
             .env("WATTBOOK_LOG", log)
             .args(["run", "--lockstep"])
             .args(listen.map(|addr| ["--listen", addr]).into_iter().flatten())
@@ -190,7 +207,7 @@ pub fn run(options: &Options, mut progress: impl FnMut(usize)) -> Result<Driven,
     };
     let chain = chain::create(&options.ledger, &spec, &secrets)?;
     let started = Instant::now();
-    let node = NodeProcess::start(&options.ledger, Some("127.0.0.1:0"))?;
+    let node = NodeProcess::start(&options.ledger, Some("127.0.0.1:0"), None)?;
     let mut driver = Driver {
         addr: node.addr,
         chain,

@@ -8,7 +8,7 @@ use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::keys::{BlsSecret, KeyRole, reveal_salt};
 use wattbook_feed::sbe::Outbound;
 use wattbook_feed::signed::{
-    EncodeError, Grade, LeafBytes, RevealRecord, SealedEnvelope, encode_quote, encode_replace, encode_seal,
+    Attachment, EncodeError, Grade, LeafBytes, RevealRecord, SealedEnvelope, encode_quote, encode_replace, encode_seal,
     seal_commitment,
 };
 use wattbook_types::command::{Replace, Seal};
@@ -130,9 +130,23 @@ impl Account {
     /// # Errors
     /// [`TalkError::Client`].
     pub fn send(&mut self, leaves: Vec<LeafBytes>, now: TimeNs) -> Result<u64, TalkError> {
+        self.send_with(leaves, None, now)
+    }
+
+    /// As [`Self::send`], with a candidate's keys attached.
+    ///
+    /// # Errors
+    /// [`TalkError::Client`].
+    pub fn send_with(
+        &mut self,
+        leaves: Vec<LeafBytes>,
+        attached: Option<Attachment>,
+        now: TimeNs,
+    ) -> Result<u64, TalkError> {
         let nonce = self.next_nonce;
         let not_after = now.plus_secs(3_600);
-        let envelope = SealedEnvelope::sign(self.chain, &self.secret, self.id, 1, nonce, not_after, leaves);
+        let mut envelope = SealedEnvelope::sign(self.chain, &self.secret, self.id, 1, nonce, not_after, leaves);
+        envelope.attached = attached.map(Box::new);
         self.client.send_envelope(&envelope)?;
         self.next_nonce += 1;
         self.unanswered += 1;

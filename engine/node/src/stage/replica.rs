@@ -450,7 +450,9 @@ impl Replica {
                 let (epoch, view, leader) = (term.epoch, term.view, term.leader.get());
                 tracing::warn!(epoch, term = term.term, view, leader, "a term was given up");
                 self.meters.lost_terms.inc();
-                self.parked = None;
+                // The next term's block may have been asked for before this is told.
+                let is_lost = |parked: &mut Parked| (parked.slot.epoch, parked.slot.term) <= (epoch, term.term);
+                drop(self.parked.take_if(is_lost));
                 Ok(())
             }
             Call::Accuse(evidence) => {
