@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod execute;
 pub mod export;
 pub mod keys;
+pub mod light;
 pub mod limits;
 pub mod metrics;
 pub mod notary;

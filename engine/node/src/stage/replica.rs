@@ -63,7 +63,7 @@ use wattbook_agreement::seam::{Agreement, Answer, Final, Genesis, Peer, Role, Se
 use wattbook_agreement::simplex;
 use wattbook_feed::sbe::session::{HaltReason, HeldKind};
 use wattbook_feed::signed::{Alias, Grade, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
-use wattbook_ledger::{Reader, Store};
+use wattbook_ledger::{Certificates, Reader, Store};
 use wattbook_market::Refusal;
 use wattbook_shaders::Verifier;
 use wattbook_types::schedule::Schedule;
@@ -153,6 +153,7 @@ pub struct Replica {
     verifier: Verifier,
     committees: Committees,
     lengths: Lengths,
+    certificates: Certificates,
     links: Vec<[u8; 32]>,
     /// Nodes that handed on evidence that does not hold.
     slanderers: HashSet<[u8; 32]>,
@@ -236,8 +237,15 @@ impl Replica {
         };
         let links = identity.peers.iter().map(|peer| peer.key).collect();
         let snapshot_seq = settled.next_seq();
+        let mut certificates = Certificates::open(store.dir(), settled.height())?;
         let blocks = FinalBlocks::new(store, form, Arc::clone(&lengths))?;
         let agreement = simplex::start(settings, keys, &identity.peers, genesis, blocks, envoy).map_err(failed)?;
+        // What a crash took off the end agreement has.
+        for height in certificates.last() + 1..=settled.height() {
+            if let Some(proof) = agreement.proof(height) {
+                certificates.append(height, &proof.encode())?;
+            }
+        }
         Ok(Self {
             pool: Pool::new(set.seal.held_max, set.seal.held_size_max),
             wiring,
@@ -254,6 +262,7 @@ impl Replica {
             verifier: Verifier::default(),
             committees,
             lengths,
+            certificates,
             links,
             slanderers: HashSet::new(),
             agreement,
@@ -667,7 +676,7 @@ impl Replica {
     }
 
     /// Takes a final block: into the state, to publish, out of the pool.
-    fn deliver(&mut self, Final { block, .. }: &Final) -> Result<(), Gone> {
+    fn deliver(&mut self, Final { block, proof }: &Final) -> Result<(), Gone> {
         let height = block.head().height;
         if height <= self.settled.height() {
             return Ok(());
@@ -689,6 +698,12 @@ impl Replica {
             tracing::error!(height, %why, "a final block does not stand here: this node is not as the others are");
             Gone
         })?;
+        if let Some(proof) = proof
+            && let Err(error) = self.certificates.append(height, &proof.encode())
+        {
+            tracing::error!(height, %error, "a certificate cannot be kept");
+            return Err(Gone);
+        }
         match self.shown.front() {
             Some(shown) if shown.digest == digest => drop(self.shown.pop_front()),
             _ => self.revoke(height),
