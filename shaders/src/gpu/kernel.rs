@@ -176,7 +176,16 @@ mod tests {
                     .count()
                     * sites
             };
-            // WGSL has no recursion, and layers define before they use.
+            // WGSL has no recursion and any order; the count needs what is called to stand before what calls.
+            let later = &code[piece.as_ptr().addr() - code.as_ptr().addr()..];
+            let undefined = later
+                .match_indices("\nfn ")
+                .map(|(at, _)| &later[at + 4..])
+                .find(|rest| {
+                    let callee = rest.split_once('(').unwrap().0;
+                    calls(&(callee, 1)) > 0
+                });
+            assert!(undefined.is_none(), "{name} calls what stands behind it: {undefined:?}");
             let sites = if matches!(name, "fp_mul" | "fp_sqr") {
                 1
             } else {
@@ -192,6 +201,7 @@ mod tests {
     fn kernels_inline_few_multiplications() {
         let text = "x\nfn fp_mul(a)\nfn two(a) { fp_mul(fp_mul(a)); afp_mul(1); // fp_mul(\n}\nfn main() { two(1); fp_mul(2); }";
         assert_eq!(multiplication_sites(text), 3);
+        assert!(std::panic::catch_unwind(|| multiplication_sites("x\nfn main() { two(1); }\nfn two(a) {}\n")).is_err());
         for kernel in super::super::KERNELS {
             let sites = multiplication_sites(&kernel.text());
             assert!(sites <= 3, "{} inlines {sites} multiplications", kernel.name);
