@@ -69,7 +69,7 @@ fn python() -> Option<PathBuf> {
         std::io::stderr(),
         "\nSKIPPED: Python and packages from PyPI are not to be had: {why}"
     )
-    .unwrap();
+    .expect("stderr");
     None
 }
 
