@@ -4,10 +4,11 @@ CARGO ?= cargo
 SEED ?= 1
 MINUTES ?= 10
 
-.PHONY: help setup demo test soak bench bench-book bench-ledger bench-feed bench-gpu bench-gpu-build clean
+.PHONY: help setup demo demo-cluster test soak bench bench-book bench-ledger bench-feed bench-gpu bench-gpu-build clean
 
 help:
 	@echo 'make demo        build, then run one real day of a real grid (SEED=$(SEED))'
+	@echo 'make demo-cluster the same day on four delegates and a standby, five processes; the leader is killed at noon'
 	@echo 'make test        formatting, lints and every test; counts what it had to skip'
 	@echo 'make soak        fuzzing, kills, flips and simulation for MINUTES=$(MINUTES); totals in perf/results/soak.jsonl'
 	@echo 'make bench       criterion: what an operation costs, room by room'
@@ -25,6 +26,12 @@ demo: setup
 	$(CARGO) build --release --locked -p wattbook-node
 	@echo '== running the day'
 	@target/release/wattbook demo --seed $(SEED)
+
+demo-cluster: setup
+	@echo '== building the node (release)'
+	$(CARGO) build --release --locked -p wattbook-node
+	@echo '== running the day on five nodes'
+	@target/release/wattbook demo --cluster --seed $(SEED)
 
 test: setup
 	@bash .ci/test

@@ -208,7 +208,7 @@ fn core_of(c: &mut Criterion, owners: u64) {
         Command::Envelope(
             SealedEnvelope::decode(payload)
                 .expect("what was encoded decodes")
-                .to_command(),
+                .to_command(ChainId::default()),
         )
     };
     let commands: Vec<Command> = payloads.iter().map(decode).collect();

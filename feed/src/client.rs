@@ -2,7 +2,8 @@
 //!
 //! # Recovery
 //! [`Client::next_seq`] is the number of the next sequenced message; a new connection with it resumes without a gap or
-//! a repetition. What was sent and not answered is sent again: nonces make it idempotent.
+//! a repetition. What was sent and not answered is sent again: nonces make it idempotent. Among delegates a session of
+//! grade `matched` may be told [`Outbound::Revoked`] and ended: it resumes as after any drop, before what was given up.
 //!
 //! # Invariants
 //! * Heartbeats are sent whenever [`Client::next`] or [`Client::next_raw`] waits; a caller that neither sends nor calls
@@ -368,7 +369,12 @@ impl Client {
                     self.next_seq = next.ok_or(ClientError::Unexpected("a message beyond the last number"))?;
                     Heard::Message((Some(seq), message.to_vec()))
                 }
-                Some(Packet::Unsequenced(message)) => Heard::Message((None, message.to_vec())),
+                Some(Packet::Unsequenced(message)) => {
+                    if let Ok(Outbound::Revoked(revoked)) = sbe::decode_outbound(message) {
+                        self.next_seq = revoked.next;
+                    }
+                    Heard::Message((None, message.to_vec()))
+                }
                 Some(Packet::LoginAccepted(accepted)) => Heard::Accepted(accepted),
                 Some(Packet::LoginRejected(refusal)) => Heard::Refused(refusal),
                 Some(Packet::EndOfSession) => Heard::End,

@@ -125,6 +125,11 @@ impl BlsSecret {
         self.0.sign(&digest.0, SIGNATURE_DST, &[]).compress()
     }
 
+    /// Proof of possession of a ballot key: over the key's own bytes, as consensus engines make it.
+    pub fn prove_ballot_key(&self) -> [u8; 48] {
+        self.0.sign(&self.public_key(), POSSESSION_DST, &[]).compress()
+    }
+
     /// The proof of possession over `D("register", R)`.
     pub fn prove_possession(&self, digest: &Hash) -> [u8; 48] {
         self.0.sign(&digest.0, POSSESSION_DST, &[]).compress()
@@ -156,6 +161,15 @@ pub fn check_possession(public_key: &[u8; 96], digest: &Hash, possession: &[u8; 
     } else {
         Err(Reject::BadProofOfPossession)
     }
+}
+
+/// Whether a ballot key is one, and its proof of possession over its own bytes holds.
+pub fn holds_ballot_key(ballot_key: &[u8; 96], possession: &[u8; 48]) -> bool {
+    PublicKey::key_validate(ballot_key).is_ok_and(|key| {
+        Signature::sig_validate(possession, true).is_ok_and(|signature| {
+            signature.verify(false, ballot_key, POSSESSION_DST, &[], &key, false) == BLST_ERROR::BLST_SUCCESS
+        })
+    })
 }
 
 /// `ED(digest)`.

@@ -311,6 +311,7 @@ const YOUNGER_REJECTS: &[(Reject, u16)] = &[
     (Reject::UnknownCandidate, 5),
     (Reject::StakeForfeited, 5),
     (Reject::StaleEmission, 5),
+    (Reject::BadCandidacy, 6),
     (Reject::OtherChain, 5),
     (Reject::EvidenceOutOfTime, 5),
     (Reject::NotSeated, 5),

@@ -160,6 +160,7 @@ local ENUMS = {
     [141] = "UnknownCandidate",
     [142] = "StakeForfeited",
     [143] = "StaleEmission",
+    [144] = "BadCandidacy",
     [150] = "OtherChain",
     [151] = "EvidenceOutOfTime",
     [152] = "NotSeated",
@@ -447,6 +448,21 @@ local MESSAGES = {
     { "index", "u32", 4, 4, "Position in the envelope." },
     { "body", "bytes", 8, 40, "Body of the kind." },
   } } },
+  [7] = { name = "Candidacy", fields = {
+    { "header", "EnvelopeHeader", 0, 72, "H." },
+    { "signature", "bytes", 72, 48, "SIG(D(\"envelope\", H))." },
+    { "index", "u32", 120, 4, "Place of the leaf that names the keys." },
+    { "reserved", "zero", 124, 4, "Zero." },
+    { "peer_key", "bytes", 128, 32, "Ed25519 key of its links." },
+    { "ballot_key", "bytes", 160, 96, "Key of its ballots." },
+    { "possession", "bytes", 256, 48, "Proof of possession over the ballot key's bytes." },
+  }, group = { name = "leaves", fields = {
+    { "kind", "u8", 0, 1, "Kind of the leaf, 1-17." },
+    { "flags", "u8", 1, 1, "Flags of the kind." },
+    { "round", "u16", 2, 2, "Round, from 1; 0 outside rounds." },
+    { "index", "u32", 4, 4, "Position in the envelope." },
+    { "body", "bytes", 8, 40, "Body of the kind." },
+  } } },
   [20] = { name = "Challenge", fields = {
     { "challenge", "bytes", 0, 32, "Fresh random bytes." },
     { "chain_id", "bytes", 32, 32, "The chain this node serves." },
@@ -522,6 +538,11 @@ local MESSAGES = {
     { "height", "u64", 8, 8, "Block under way when the books stood like this." },
     { "seq", "u64", 16, 8, "Last record before." },
     { "orders", "u64", 24, 8, "Orders told." },
+  } },
+  [32] = { name = "Revoked", fields = {
+    { "height", "u64", 0, 8, "First block that is given up." },
+    { "seq", "u64", 8, 8, "Its first record." },
+    { "next", "u64", 16, 8, "Number of the message that comes next when the session is resumed." },
   } },
   [100] = { name = "Registered", fields = {
     { "seq", "u64", 0, 8, "Sequence number of the record that caused it." },

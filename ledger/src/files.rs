@@ -12,6 +12,8 @@ use crate::retention::Retained;
 pub const GENESIS_FILE: &str = "genesis.bin";
 /// File of signed commit entries.
 pub const COMMITS_FILE: &str = "commits.log";
+/// File of certificates; a chain without delegates has none.
+pub const CERTIFICATES_FILE: &str = "certificates.log";
 /// File whose lock keeps a second writer out.
 pub const LOCK_FILE: &str = "lock";
 const SEGMENT_SUFFIX: &str = ".seg";

@@ -81,6 +81,7 @@
 mod ahead;
 mod anchor;
 mod block;
+mod certificates;
 mod check;
 pub mod checkpoints;
 mod commits;
@@ -111,11 +112,12 @@ mod uring;
 
 pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
+pub use certificates::{CERTIFICATE_ENTRY_SIZE, CERTIFICATE_SIZE, CertificateReader, Certificates};
 pub use check::{CheckError, Checked, check, check_in, check_with};
 pub use commits::{COMMIT_SIZE, Commit};
 pub use disk::{DiskCall, NO_WATCH, Watch};
 pub use error::{Error, Fault, FaultKind};
-pub use files::{COMMITS_FILE, GENESIS_FILE, LOCK_FILE};
+pub use files::{CERTIFICATES_FILE, COMMITS_FILE, GENESIS_FILE, LOCK_FILE};
 pub use frame::{
     FRAME_ALIGN, FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, Record, RecordRef, frame_size, record_leaf_hash, record_root,
 };

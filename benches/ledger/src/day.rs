@@ -227,6 +227,7 @@ fn envelope(n: u64, accounts: u64) -> Vec<u8> {
     let leaves: Vec<LeafBytes> = encode_item(0, &item).into_iter().collect();
     let not_after: TimeNs = CONTRACT.delivery_start().plus_secs(-3_600);
     let envelope = SealedEnvelope {
+        attached: None,
         header: EnvelopeHeader::new(participant, 1, nonce, not_after, &leaves),
         signature: [0; 48],
         leaves,

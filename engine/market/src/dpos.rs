@@ -119,6 +119,9 @@ impl Sitting {
     }
 }
 
+/// Who had a seat, and its ballot key.
+pub(crate) type Sat = (ParticipantId, [u8; 96]);
+
 /// An offence on record: epoch, view, rank, what.
 pub(crate) type Recorded = (u64, u64, u32, Offence);
 
@@ -131,8 +134,8 @@ pub struct Dpos {
     pub(crate) changed: Marks,
     pub(crate) candidates: BTreeMap<ParticipantId, Candidate>,
     pub(crate) sitting: Option<Sitting>,
-    /// Committees that still answer for their ballots, by epoch.
-    pub(crate) past: BTreeMap<u64, Vec<ParticipantId>>,
+    /// Committees that still answer for their ballots, by epoch: who sat, and with which ballot key.
+    pub(crate) past: BTreeMap<u64, Vec<Sat>>,
     pub(crate) offences: BTreeSet<Recorded>,
     /// Whether candidates, seats, past committees or offences changed since the last root.
     pub(crate) seats_changed: bool,
@@ -292,6 +295,9 @@ impl Market {
     pub(crate) fn stand(&mut self, who: Party, candidacy: &Candidacy) -> Result<(), Reject> {
         self.require(who, Roles::DELEGATE)?;
         let dpos = self.state.dpos.as_deref();
+        if dpos.map_or(0, Dpos::epoch).checked_add(1) != Some(candidacy.epoch) {
+            return Err(Reject::WrongEpoch);
+        }
         if let Some(keys) = &candidacy.keys {
             let taken = self.state.keys.contains(&keys.ballot_key);
             if taken || dpos.is_some_and(|dpos| dpos.has_keys_of_others(who.id, keys)) {
@@ -327,7 +333,7 @@ impl Market {
         if age.is_none_or(|age| age > kept) {
             return Err(Reject::EvidenceOutOfTime.into());
         }
-        if dpos.sat(evidence.epoch, evidence.rank) != Some(evidence.offender) {
+        if dpos.sat(evidence.epoch, evidence.rank).map(|(who, _)| who) != Some(evidence.offender) {
             return Err(Reject::NotSeated.into());
         }
         let recorded = (evidence.epoch, evidence.view, evidence.rank, evidence.offence);
@@ -376,14 +382,15 @@ impl Market {
 }
 
 impl Dpos {
-    /// Who had a rank in the committee of an epoch that still answers for it.
-    fn sat(&self, epoch: u64, rank: u32) -> Option<ParticipantId> {
+    /// Who had a rank in the committee of an epoch that still answers for it, and with which ballot key.
+    fn sat(&self, epoch: u64, rank: u32) -> Option<(ParticipantId, &[u8; 96])> {
         let rank = rank as usize;
         match &self.sitting {
             Some(sitting) if sitting.committee.epoch() == epoch => {
-                sitting.committee.seats().get(rank).map(|seat| seat.participant)
+                let seat = sitting.committee.seats().get(rank)?;
+                Some((seat.participant, &seat.ballot_key))
             }
-            _ => self.past.get(&epoch)?.get(rank).copied(),
+            _ => self.past.get(&epoch)?.get(rank).map(|(who, key)| (*who, key)),
         }
     }
 }

@@ -272,7 +272,7 @@ impl Market {
         };
         let whole = image.starts_with(&MAGIC);
         match whole.then(|| state(&mut pages)).flatten() {
-            Some(state) if pages.at == image.len() => Ok(Self::of_state(state)),
+            Some(state) if pages.at == image.len() && state.is_conserved() => Ok(Self::of_state(state)),
             _ => Err(Unfit { offset: pages.last }),
         }
     }

@@ -25,9 +25,9 @@ fn delegate_keys(serial: u64) -> DelegateKeys {
     }
 }
 
-fn stands(serial: u64) -> Item {
+fn stands(serial: u64, epoch: u64) -> Item {
     let keys = Some(delegate_keys(serial));
-    Item::Candidacy(Candidacy { keys })
+    Item::Candidacy(Candidacy { epoch, keys })
 }
 
 /// Delegates 21 to 27 with emissions of 21 to 27 grams, all standing; 21 to 24 sit.
@@ -50,7 +50,7 @@ impl Town {
         let mut rig = Rig::new(&set, 0).with_committee(accounts, seats.collect());
         for serial in 21..28 {
             if serial > 24 {
-                rig.ok(serial, stands(serial));
+                rig.ok(serial, stands(serial, 1));
             }
             emits(&mut rig, serial, serial);
         }
@@ -92,6 +92,10 @@ impl Town {
     fn standbys(&self) -> Vec<u64> {
         let sitting = self.rig.market.state().dpos.as_deref().unwrap().sitting().unwrap();
         sitting.standbys.iter().map(|standby| standby.get()).collect()
+    }
+
+    fn next_epoch(&self) -> u64 {
+        self.rig.market.state().dpos.as_deref().unwrap().epoch() + 1
     }
 
     fn status(&self, serial: u64) -> Status {
@@ -168,7 +172,8 @@ fn a_silent_leader_is_evicted_and_comes_back() {
     let events = town.epoch(1);
     assert_eq!(excluded(&events), [(21, Exclusion::Evicted, 4)]);
     assert_eq!((town.seats(), town.standbys()), (vec![22, 23, 24, 25], vec![26, 27]));
-    town.rig.ok(21, stands(21));
+    let next = town.next_epoch();
+    town.rig.ok(21, stands(21, next));
     town.epoch(0);
     assert_eq!(town.seats(), [22, 23, 24, 25], "epoch 3: it sits out");
     town.epoch(0);
@@ -248,7 +253,7 @@ fn who_leads_with_an_invalid_block_is_evicted() {
 fn a_committee_never_falls_below_four() {
     let mut town = Town::new(&[(Param::SuspendTerms, 1), (Param::ExclusionEpochs, 9)]);
     for serial in 25..28 {
-        town.rig.ok(serial, Item::Candidacy(Candidacy { keys: None }));
+        town.rig.ok(serial, Item::Candidacy(Candidacy { epoch: 1, keys: None }));
     }
     let events = town.epoch(1);
     assert_eq!(excluded(&events), [(21, Exclusion::Suspended, 10)]);
@@ -262,7 +267,8 @@ fn a_committee_never_falls_below_four() {
         [21, 22, 23, 24],
         "a committee that cannot be filled stays"
     );
-    town.rig.ok(25, stands(25));
+    let next = town.next_epoch();
+    town.rig.ok(25, stands(25, next));
     town.epoch(0);
     assert_eq!(town.seats(), [21, 22, 23, 25]);
 }

@@ -209,8 +209,12 @@ impl Storm {
         }
         let keys = (!self.dice.once_in(5)).then_some(own);
         let account_keys = &self.account_keys;
-        let expected = self.model.stand(who, keys, |key| account_keys.contains(key));
-        self.send(who, Item::Candidacy(Candidacy { keys }), expected);
+        let epoch = self.model.epoch + 1 - u64::from(self.dice.once_in(15));
+        let expected = match epoch == self.model.epoch + 1 || !self.model.person(who).unwrap().is_delegate {
+            true => self.model.stand(who, keys, |key| account_keys.contains(key)),
+            false => Err(Reject::WrongEpoch),
+        };
+        self.send(who, Item::Candidacy(Candidacy { epoch, keys }), expected);
     }
 
     fn evidence(&mut self) {
@@ -586,7 +590,13 @@ fn the_order_within_a_block_elects_nobody() {
             }
             for serial in order(&delegates) {
                 let own = keys(5_000 + serial);
-                rig.ok(serial, Item::Candidacy(Candidacy { keys: Some(own) }));
+                rig.ok(
+                    serial,
+                    Item::Candidacy(Candidacy {
+                        epoch: 1,
+                        keys: Some(own),
+                    }),
+                );
             }
             for serial in order(&people) {
                 let n = people.iter().position(|other| *other == serial).unwrap();

@@ -45,6 +45,7 @@ const NOT_OF_THE_CORE: &[Reject] = &[
     Reject::BadSignature,
     Reject::UnknownItem,
     Reject::UnknownAction,
+    Reject::BadCandidacy,
 ];
 
 /// The answers a test below reaches.
@@ -1246,6 +1247,7 @@ fn delegate_keys(number: u8) -> DelegateKeys {
 
 fn stands(number: u8) -> Item {
     Item::Candidacy(Candidacy {
+        epoch: 1,
         keys: Some(delegate_keys(number)),
     })
 }
@@ -1279,7 +1281,7 @@ fn votes_and_candidacies() {
 
     rig.register(account(21, 64, 0));
     rig.register(account(22, 64, 0));
-    let withdraws = Item::Candidacy(Candidacy { keys: None });
+    let withdraws = Item::Candidacy(Candidacy { epoch: 1, keys: None });
     rig.refuse(21, withdraws.clone(), Reject::UnknownCandidate);
     rig.ok(21, stands(1));
     rig.refuse(22, stands(1), Reject::KeyTaken);
@@ -1288,13 +1290,19 @@ fn votes_and_candidacies() {
             peer_key: [peer; 32],
             ballot_key: [ballot; 96],
         };
-        Item::Candidacy(Candidacy { keys: Some(keys) })
+        Item::Candidacy(Candidacy {
+            epoch: 1,
+            keys: Some(keys),
+        })
     };
     rig.refuse(22, only(1, 2), Reject::KeyTaken);
     rig.refuse(22, only(2, 1), Reject::KeyTaken);
     let mut of_account = delegate_keys(2);
     of_account.ballot_key = account(11, 0, 0).public_key;
-    let taken = Item::Candidacy(Candidacy { keys: Some(of_account) });
+    let taken = Item::Candidacy(Candidacy {
+        epoch: 1,
+        keys: Some(of_account),
+    });
     rig.refuse(22, taken, Reject::KeyTaken);
     let mut with_ballot_key = account(30, 1, 10);
     with_ballot_key.public_key = [1; 96];

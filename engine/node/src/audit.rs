@@ -104,6 +104,8 @@ pub struct Totals {
     pub reveals: u64,
     /// Ticks.
     pub ticks: u64,
+    /// Evidence against delegates.
+    pub evidence: u64,
 }
 
 /// Where execution of a ledger ends.
@@ -223,7 +225,11 @@ pub fn verify_in(
         } else {
             Trust::SelfConsistent
         },
-        signatures: possessions + 2 * totals.registrations + totals.envelopes + checked.tip.height + 1,
+        signatures: possessions
+            + 2 * (totals.registrations + totals.evidence)
+            + totals.envelopes
+            + checked.tip.height
+            + 1,
         event_roots,
         length: checked.length,
         segments: checked.segment_count,
@@ -459,7 +465,7 @@ impl Run {
                 self.totals.leaves += envelope.items.len() as u64;
             }
             Command::Reveal(_) => self.totals.reveals += 1,
-            Command::Evidence(_) => {}
+            Command::Evidence(_) => self.totals.evidence += 1,
         }
         let events =
             (self.executor.apply(seq, command)).map_err(|refusal| refused(ChainFault::Refused, refusal.reject))?;
@@ -552,6 +558,10 @@ impl Signatures {
                     });
                 }
                 Ok(())
+            }
+            Signed::Evidence(evidence) => {
+                let checked = evidence.check(executor.market());
+                checked.map_err(|reject| (ChainFault::Evidence, reject))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod ahead;
 
+use crate::evidence::EvidenceRecord;
 use thiserror::Error;
 use wattbook_feed::sbe::encode_public;
 use wattbook_feed::signed::{
@@ -234,9 +235,10 @@ pub fn decode_record(chain: ChainId, kind: u16, version: u16, payload: &[u8]) ->
         record_kind::REGISTER => RegisterRecord::decode(payload)?
             .to_registration()
             .map(Command::Register),
-        record_kind::ENVELOPE => SealedEnvelope::decode_command(payload).map(Command::Envelope),
+        record_kind::ENVELOPE => SealedEnvelope::decode_command(chain, payload).map(Command::Envelope),
         record_kind::REVEAL => RevealRecord::decode(payload)?.to_command(chain).map(Command::Reveal),
         record_kind::TICK => decode_tick(payload).map(Command::Tick),
+        record_kind::EVIDENCE => EvidenceRecord::decode(payload).map(|record| record.to_command(chain)),
         _ => Err(Reject::UnknownMessage),
     }
 }

@@ -4,13 +4,16 @@
 //! Numbers are raw units as on the wire (ticks, Wh, nano-points, ns); hashes, keys and signatures are hex; an enumeration
 //! is its number, with its name beside it as `<field>_name`; a yes or no is a boolean; reserved bytes are left out.
 
+use crate::evidence::EvidenceRecord;
 use serde_json::{Map, Value};
 use std::fmt::Write;
 use wattbook_feed::layout::{Field, Kind, Layout, MessageSpec, Type, types};
 use wattbook_feed::sbe::inbound::RevealMessage;
 use wattbook_feed::sbe::{DecodeError, HEADER_SIZE, decode_outbound, outbound};
 use wattbook_feed::signed::leaf::LAYOUTS;
-use wattbook_feed::signed::{EnvelopeHeader, LEAF_SIZE, MeterEntry, Register, SIGNATURE_SIZE, record_kind};
+use wattbook_feed::signed::{
+    EnvelopeHeader, LEAF_SIZE, MeterEntry, Register, SIGNATURE_SIZE, SealedEnvelope, record_kind,
+};
 use wattbook_types::TimeNs;
 use wattbook_types::units::NS_PER_S;
 
@@ -127,6 +130,7 @@ pub const fn record_name(kind: u16) -> &'static str {
         record_kind::ENVELOPE => "Envelope",
         record_kind::REVEAL => "Reveal",
         record_kind::TICK => "Tick",
+        record_kind::EVIDENCE => "Evidence",
         _ => "",
     }
 }
@@ -159,7 +163,12 @@ fn record_of(kind: u16, payload: &[u8]) -> Option<Map<String, Value>> {
             const SIZE: usize = size_of::<EnvelopeHeader>();
             let mut map = fields(EnvelopeHeader::FIELDS, payload.get(..SIZE)?);
             map.insert("signature".into(), hex_at(SIZE, SIGNATURE_SIZE)?);
-            map.insert("leaves".into(), leaves(payload.get(SIZE + SIGNATURE_SIZE..)?));
+            let envelope = SealedEnvelope::decode(payload).ok()?;
+            map.insert("leaves".into(), leaves(envelope.leaves.as_flattened()));
+            if let Some(attached) = &envelope.attached {
+                map.insert("keys_of".into(), attached.index.into());
+                map.insert("keys".into(), hex::encode(bytemuck::bytes_of(&attached.keys)).into());
+            }
             Some(map)
         }
         record_kind::REVEAL => {
@@ -173,6 +182,24 @@ fn record_of(kind: u16, payload: &[u8]) -> Option<Map<String, Value>> {
             Some(Map::from_iter([
                 ("time_ns".to_owned(), time.get().into()),
                 ("time".to_owned(), iso8601(time).into()),
+            ]))
+        }
+        record_kind::EVIDENCE => {
+            let EvidenceRecord { offender, evidence } = EvidenceRecord::decode(payload).ok()?;
+            let votes = evidence.votes.map(|vote| {
+                serde_json::json!({
+                    "parent_view": vote.proposal.parent_view,
+                    "digest": vote.proposal.digest.to_string(),
+                    "signature": hex::encode(vote.signature),
+                })
+            });
+            Some(Map::from_iter([
+                ("offender".to_owned(), offender.get().into()),
+                ("offence".to_owned(), format!("{:?}", evidence.offence).into()),
+                ("epoch".to_owned(), evidence.round.epoch.into()),
+                ("view".to_owned(), evidence.round.view.into()),
+                ("rank".to_owned(), evidence.rank.into()),
+                ("votes".to_owned(), votes.to_vec().into()),
             ]))
         }
         _ => None,

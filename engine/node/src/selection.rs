@@ -5,6 +5,7 @@
 //!   what it reveals, names the contract. A record that does not decode is nobody's.
 //! * [`by_participant`] and [`by_contract`] file records by the same rules.
 
+use crate::evidence::EvidenceRecord;
 use wattbook_feed::signed::leaf::{
     CANCEL, CancelLeaf, ORDER, OrderLeaf, QUOTE, QuoteLeaf, REPLACE, ReplaceLeaf, SEAL, SealLeaf,
 };
@@ -86,6 +87,7 @@ pub fn participant_of(record: &RecordRef<'_>) -> Option<u64> {
             let register = RegisterRecord::decode(record.payload).ok()?;
             Some(register.register.admit_serial)
         }
+        record_kind::EVIDENCE => Some(EvidenceRecord::decode(record.payload).ok()?.offender.get()),
         _ => None,
     }
 }

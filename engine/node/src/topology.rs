@@ -413,6 +413,7 @@ impl Node {
                 };
                 let set = replica::Set {
                     replicate: config.replicate.clone(),
+                    is_lockstep: config.clock == Clock::Lockstep,
                     seal: config.seal.clone(),
                     alias,
                     registrar,

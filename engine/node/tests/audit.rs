@@ -346,6 +346,7 @@ fn an_envelope_signed_by_another_is_found() {
         let honest = town.envelope(4, leaves(&[Item::Quote(quote(Side::Sell, 1, 100))]));
         let header = honest.header;
         SealedEnvelope {
+            attached: None,
             signature: Town::secret(secret).sign(&header.digest(town.chain)),
             ..honest
         }

@@ -15,8 +15,9 @@ use wattbook_feed::sbe::Outbound;
 use wattbook_feed::signed::leaf::{CALL, KEY, REDEEM, TRANSFER, VOTE};
 use wattbook_feed::signed::leaf::{CONFIRM, DISPUTE, EMISSION};
 use wattbook_feed::signed::{
-    EnvelopeHeader, Grade, LeafBytes, RegisterRecord, RevealRecord, SealedEnvelope, encode_cancel, encode_configure,
-    encode_market_order, encode_quote, encode_rate, encode_seal, meters_root, record_kind, seal_commitment,
+    Attachment, CandidateKeys, EnvelopeHeader, Grade, LeafBytes, RegisterRecord, RevealRecord, SealedEnvelope,
+    encode_cancel, encode_candidacy, encode_configure, encode_market_order, encode_quote, encode_rate, encode_seal,
+    meters_root, record_kind, seal_commitment,
 };
 use wattbook_feed::soupbin;
 use wattbook_node::chain::{GRID_COMPANY, REGULATOR};
@@ -410,6 +411,7 @@ fn bad_envelopes(town: &mut Town) {
         let mut header = EnvelopeHeader::new(MALLORY, 1, town.desk(MALLORY).nonce, town.now.plus_secs(60), &leaves);
         change(&mut header);
         SealedEnvelope {
+            attached: None,
             signature: secret.sign(&header.digest(chain)),
             header,
             leaves,
@@ -849,7 +851,13 @@ fn bad_items() -> Vec<(&'static str, LeafBytes, Reject)> {
         ),
         ("an emission by its owner", raw(EMISSION, &[]), Reject::RoleMissing),
     ];
-    for kind in [CONFIRM, REDEEM, KEY, CALL, DISPUTE] {
+    cases.push((
+        "a withdrawal by nobody who may stand",
+        raw(KEY, &[]),
+        Reject::RoleMissing,
+    ));
+    cases.push(("a next key of the account", raw(KEY, &[(16, 4)]), Reject::NotEnabled));
+    for kind in [CONFIRM, REDEEM, CALL, DISPUTE] {
         cases.push((
             "a leaf whose feature does not exist",
             raw(kind, &[]),
@@ -877,6 +885,17 @@ fn book(town: &mut Town) {
         town.witnessed_step();
         assert_eq!(town.desk(MALLORY).verdicts(bad), [Some(expected)], "{case}");
         assert_eq!(town.desk(SELLER).verdicts(good), [None], "{case}");
+    }
+    // Keys that are none, and keys that nothing names.
+    let keys: CandidateKeys = bytemuck::Zeroable::zeroed();
+    let stands = encode_candidacy(0, town.chain, 1, Some(&keys));
+    for (leaf, digest) in [(stands, "its own"), (raw(KEY, &[(16, 4)]), "another")] {
+        let mut envelope = town.envelope(MALLORY, vec![leaf]);
+        envelope.attached = Some(Box::new(Attachment { index: 0, keys }));
+        let nonce = town.post_as_it_is(MALLORY, &envelope);
+        town.witnessed_step();
+        let verdicts = town.desk(MALLORY).verdicts(nonce);
+        assert_eq!(verdicts, [Some(Reject::BadCandidacy)], "keys under {digest} digest");
     }
     // The regulator may err as well.
     let leaves = vec![

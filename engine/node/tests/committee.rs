@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
-use wattbook_feed::client::{Client, StreamKind};
+use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::sbe::{Outbound, decode_outbound};
-use wattbook_feed::signed::{Grade, SealedEnvelope, encode_configure};
+use wattbook_feed::signed::{Grade, SealedEnvelope, encode_configure, record_kind};
 use wattbook_ledger::{BlockHeader, Reader};
 use wattbook_node::chain::{self, CommitteeSpec, Member, REGULATOR, Secrets, Spec};
 use wattbook_node::config::Config;
@@ -117,31 +117,40 @@ impl Town {
         node.join().unwrap();
     }
 
-    /// The delegate whose block is the newest in the ledger of the last.
-    fn leader(&self) -> usize {
-        headers(&self.dirs[NODES - 1]).last().unwrap().producer as usize
+    /// The delegate whose block is the newest in the ledger of a node.
+    fn leader(&self, of: usize) -> usize {
+        headers(&self.dirs[of]).last().unwrap().producer as usize
     }
 
     fn log_on(&self, rank: usize) -> Client {
-        let mut client = Client::connect(self.nodes[&rank].addr.to_string(), StreamKind::Private, 1).unwrap();
-        client.expect_chain(self.chain).unwrap();
-        let key = chain::participant_key(&SEED, REGULATOR);
-        client.logon(REGULATOR, &key, Grade::Final).unwrap();
-        client
+        log_on(self.nodes[&rank].addr, self.chain, Grade::Final, 1)
     }
 
     /// The regulator's next envelope.
     fn envelope(&mut self, value: i64) -> SealedEnvelope {
-        let configure = Configure {
-            param: Param::VolatilityAlarm as u32,
-            value,
-        };
-        let nonce = self.nonce;
         self.nonce += 1;
-        let key = chain::participant_key(&SEED, REGULATOR);
-        let leaves = vec![encode_configure(0, &configure)];
-        SealedEnvelope::sign(self.chain, &key, REGULATOR, 1, nonce, now().plus_secs(300), leaves)
+        envelope(self.chain, self.nonce - 1, value)
     }
+}
+
+/// The regulator's session, from this message of its stream on.
+fn log_on(addr: SocketAddr, chain: ChainId, grade: Grade, next: u64) -> Client {
+    let mut client = Client::connect(addr, StreamKind::Private, next).unwrap();
+    client.expect_chain(chain).unwrap();
+    let key = chain::participant_key(&SEED, REGULATOR);
+    client.logon(REGULATOR, &key, grade).unwrap();
+    client
+}
+
+/// An envelope of the regulator.
+fn envelope(chain: ChainId, nonce: u64, value: i64) -> SealedEnvelope {
+    let configure = Configure {
+        param: Param::VolatilityAlarm as u32,
+        value,
+    };
+    let key = chain::participant_key(&SEED, REGULATOR);
+    let leaves = vec![encode_configure(0, &configure)];
+    SealedEnvelope::sign(chain, &key, REGULATOR, 1, nonce, now().plus_secs(300), leaves)
 }
 
 /// Waits for what `found` takes.
@@ -199,7 +208,7 @@ fn orders_are_taken_anywhere_and_survive_the_leader() {
     assert_eq!(original, seqs[NODES - 1]);
 
     // The leader is gone; the next one takes over.
-    let leader = town.leader();
+    let leader = town.leader(NODES - 1);
     let [one, other] = [1, 2].map(|next| (leader + next) % SEATS);
     town.stop(leader);
     let envelope = town.envelope(6);
@@ -248,4 +257,76 @@ fn orders_are_taken_anywhere_and_survive_the_leader() {
         let verified = wattbook_node::audit::verify(dir, Some(town.chain), |_| ()).unwrap();
         assert!(verified.end.totals.envelopes >= 5, "{:?}", verified.end.totals);
     }
+}
+
+/// Sends one envelope after the other, each when the one before is matched, until that is taken back: the nonces that were
+/// matched, those that were taken back, and the number from which the stream goes on.
+fn until_revoked(mut client: Client, chain: ChainId) -> (u64, Vec<u64>, u64) {
+    let (mut nonce, mut matched) = (1, BTreeMap::new());
+    client.send_envelope(&envelope(chain, nonce, 1)).unwrap();
+    let revoked = loop {
+        match client.next(WAIT).unwrap().expect("an answer") {
+            (Some(number), Outbound::Accepted(answer)) if answer.nonce == nonce => {
+                matched.insert(number, nonce);
+                nonce += 1;
+                // Into the next block, whoever leads it.
+                client.send_envelope(&envelope(chain, nonce, 1)).unwrap();
+            }
+            (None, Outbound::Revoked(revoked)) => break revoked,
+            (_, Outbound::RejectedMessage(refused)) => panic!("{refused:?}"),
+            _ => {}
+        }
+    };
+    assert!(matches!(client.next(WAIT), Err(ClientError::EndOfSession)));
+    assert_eq!(client.next_seq(), revoked.next);
+    let taken_back = matched.split_off(&revoked.next);
+    (nonce, taken_back.into_values().collect(), revoked.next)
+}
+
+#[test]
+fn what_was_matched_and_never_certified_is_taken_back_and_comes_again() {
+    let mut town = Town::make();
+    (0..SEATS).for_each(|rank| town.start(rank));
+    let mut client = town.log_on(0);
+    let grade = until(&mut client, |message| match message {
+        Outbound::Watermark(mark) => Some(mark.grade),
+        _ => None,
+    });
+    assert_eq!(grade, Grade::Final as u8);
+    let leader = town.leader(0);
+    let (addr, chain) = (town.nodes[&leader].addr, town.chain);
+    let matched = log_on(addr, chain, Grade::Matched, 1);
+    let mut fixed = log_on(addr, chain, Grade::Final, 1);
+    let trader = std::thread::spawn(move || until_revoked(matched, chain));
+    accepted(&mut fixed, 3);
+    // Two of four certify nothing: the leader's next block is matched there, and stays alone.
+    let gone = [1, 2].map(|next| (leader + next) % SEATS);
+    gone.iter().for_each(|rank| town.stop(*rank));
+    // It is given up, and another block takes its place.
+    gone.iter().for_each(|rank| town.start(*rank));
+    let (last, taken_back, next) = trader.join().unwrap();
+    assert!(!taken_back.is_empty());
+    // Nothing of it is lost, and nothing comes twice; who asked for what is final never heard of it.
+    let mut again = log_on(addr, chain, Grade::Final, next);
+    for client in [&mut again, &mut fixed] {
+        for nonce in &taken_back {
+            accepted(client, *nonce);
+        }
+        accepted(client, last);
+    }
+    drop(client);
+    (0..SEATS).for_each(|rank| town.stop(rank));
+    let mut recorded = Vec::new();
+    for block in Reader::open(&town.dirs[leader]).unwrap().blocks() {
+        for record in block
+            .unwrap()
+            .records
+            .iter()
+            .filter(|r| r.kind == record_kind::ENVELOPE)
+        {
+            recorded.push(SealedEnvelope::decode(record.payload).unwrap().header.nonce);
+        }
+    }
+    recorded.sort_unstable();
+    assert!(recorded.into_iter().eq(1..=last));
 }

@@ -3,6 +3,8 @@
 //! Nothing sleeps but between two looks at something another process is doing, and nothing is timed.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+#[path = "../../../ledger/tests/python/mod.rs"]
+mod python;
 mod wire;
 
 use serde_json::Value;
@@ -17,10 +19,11 @@ use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::sbe::session::{BlockSealed, DealRecord, EventEnd};
 use wattbook_feed::sbe::{Outbound, decode_outbound, encode_outbound, encode_private, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
-use wattbook_ledger::{COMMIT_SIZE, COMMITS_FILE, GENESIS_FILE, Reader};
+use wattbook_ledger::{BlockHeader, COMMIT_SIZE, COMMITS_FILE, GENESIS_FILE, Reader};
 use wattbook_node::chain::{REGULATOR, participant_key, participant_key_file};
 use wattbook_node::execute::{Executor, decode_record};
 use wattbook_node::keys;
+use wattbook_node::light::{Border, Bundle, LightError};
 use wattbook_types::{Event, Reject, Sequenced};
 use wire::{Desk, WAIT, reject, transcript};
 
@@ -197,6 +200,173 @@ fn verified(dir: &Path) -> (u64, String, String) {
         text(&replayed, "state_root"),
         text(&replayed, "ledger_root"),
     )
+}
+
+/// Five processes: the leader is killed, loses its seat to the standby, comes back and stands again; all ledgers are equal.
+#[test]
+fn a_committee_survives_its_leader() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = wattbook();
+    command.args(["demo", "--cluster", "--json", "--periods", "6", "--dir"]);
+    let output = command.arg(folder.path().join("cluster")).output().unwrap();
+    let told = String::from_utf8_lossy(&succeeded(&output).stderr).into_owned();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["equal"], &json["complete"]),
+        (&true.into(), &true.into()),
+        "{told}"
+    );
+    let nodes = json["nodes"].as_array().unwrap();
+    assert!(nodes.len() == 5 && nodes.iter().all(|node| *node == nodes[0]), "{json}");
+    assert!(
+        json["signatures"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|n| n.as_u64() > Some(100)),
+        "{json}"
+    );
+    let killed = format!("node{}", json["killed"]);
+    // In this order.
+    let mut rest = told.as_str();
+    for line in [
+        format!("{killed} leads, and is killed"),
+        format!("{killed} is flagged Abnormal"),
+        format!("{killed} is Evicted"),
+        "node4".to_owned(),
+        format!("{killed} is back and follows without a seat"),
+        format!("{killed} stands for election"),
+    ] {
+        let at = rest
+            .find(&line)
+            .unwrap_or_else(|| panic!("{line:?} is not told, or too early: {told}"));
+        rest = &rest[at + line.len()..];
+    }
+    records_are_proven_by_certificates(&folder.path().join("cluster"));
+}
+
+/// What a node can prove of its records to whoever has nothing but the genesis, and what nobody can.
+fn records_are_proven_by_certificates(cluster: &Path) {
+    let genesis = cluster.join("node3").join(GENESIS_FILE);
+    let light = |bundle: &Path| {
+        let mut command = wattbook();
+        command
+            .arg("light")
+            .arg("--genesis")
+            .args([&genesis, bundle])
+            .output()
+            .unwrap()
+    };
+    let last = headers_of(&cluster.join("node1")).pop().unwrap();
+    let newest = last.first_seq;
+    assert!(last.epoch > 2);
+    let bytes = std::fs::read(&genesis).unwrap();
+    let path = cluster.join("bundle.json");
+    let mut bundles = Vec::new();
+    for (node, seq) in [(0, 1), (1, newest / 2), (4, newest - 40)] {
+        let mut prove = wattbook();
+        prove.args(["prove", "--light", "--record", &seq.to_string()]);
+        let proof = prove.arg(cluster.join(format!("node{node}"))).output().unwrap();
+        std::fs::write(&path, &succeeded(&proof).stdout).unwrap();
+        let said = String::from_utf8_lossy(&succeeded(&light(&path)).stdout).into_owned();
+        assert!(
+            said.contains(&format!("{seq} ")) && said.contains("of 4 delegates"),
+            "{said}"
+        );
+        let bundle = Bundle::parse(&String::from_utf8(proof.stdout).unwrap()).unwrap();
+        assert_eq!(Bundle::parse(&bundle.to_json()), Ok(bundle.clone()));
+        bundle.check(&bytes).unwrap();
+        bundles.push(bundle);
+    }
+    let whole = bundles.last().unwrap().clone();
+    assert!(whole.borders.len() >= 2);
+    // The committee has changed on the way.
+    let seats = |border: &Border| -> Vec<_> { border.committee.iter().map(|member| member.participant).collect() };
+    assert!(
+        whole
+            .borders
+            .iter()
+            .any(|border| seats(border) != seats(&whole.borders[0]))
+    );
+    let refused = |change: &dyn Fn(&mut Bundle)| {
+        let mut changed = whole.clone();
+        change(&mut changed);
+        changed.check(&bytes).unwrap_err()
+    };
+    for byte in (0..352).step_by(7) {
+        refused(&|bundle| bundle.headers[0][byte] ^= 1);
+        refused(&|bundle| bundle.borders[0].header[byte] ^= 0x80);
+    }
+    for byte in 0..120 {
+        refused(&|bundle| bundle.certificate[byte] ^= 1);
+        refused(&|bundle| bundle.borders[1].certificate[byte] ^= 1);
+    }
+    use LightError::{Broken, Certificate, Committee, NoBorder, OtherChain, Record};
+    assert!(matches!(refused(&|b| b.borders.swap(0, 1)), NoBorder { .. }));
+    assert!(matches!(refused(&|b| drop(b.borders.pop())), Certificate { .. }));
+    assert!(matches!(
+        refused(&|b| b.borders[1].committee.swap(0, 1)),
+        Committee { .. }
+    ));
+    assert!(matches!(
+        refused(&|b| b.borders[0].committee[2].ballot_key[5] ^= 1),
+        Committee { .. }
+    ));
+    assert!(matches!(
+        refused(&|b| b.certificate = b.borders[0].certificate),
+        Certificate { .. }
+    ));
+    assert!(matches!(refused(&|b| b.headers.clear()), Broken { at: 0 }));
+    assert!(matches!(refused(&|b| b.record.payload.push(0)), Record { .. }));
+    assert!(matches!(refused(&|b| b.record.seq += 1), Record { .. }));
+    assert!(matches!(refused(&|b| b.record.kind ^= 1), Record { .. }));
+    let mut other = bytes.clone();
+    other[40] ^= 1;
+    assert_eq!(whole.check(&other), Err(OtherChain));
+    let forged = whole.to_json().replacen("\"seq\":", "\"sequence\":", 1);
+    std::fs::write(&path, forged).unwrap();
+    assert!(!light(&path).status.success());
+
+    let python = match python::with(&["py-arkworks-bls12381==0.5.0"]) {
+        Ok(python) => python,
+        Err(why) => return python::skip("somebody else's check of certificates", &why),
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ledger/light/wattbook_light.py");
+    let foreign = |bundle: &Bundle| {
+        std::fs::write(&path, bundle.to_json()).unwrap();
+        let mut command = Command::new(&python);
+        let output = command.arg(&script).args([&genesis, &path]).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    for bundle in &bundles {
+        let (code, said) = foreign(bundle);
+        assert_eq!(code, Some(0), "{said}");
+        let start = format!("record {} is in block", bundle.record.seq);
+        assert!(said.starts_with(&start), "{said}");
+    }
+    let changes: [fn(&mut Bundle); 7] = [
+        |b| b.certificate[80] ^= 1,
+        |b| b.certificate[9] ^= 1,
+        |b| b.borders[0].certificate[64] = 1,
+        |b| b.borders[1].committee.swap(0, 1),
+        |b| b.headers[0][130] ^= 1,
+        |b| b.record.payload[0] ^= 1,
+        |b| drop(b.borders.pop()),
+    ];
+    for change in changes {
+        let mut changed = whole.clone();
+        change(&mut changed);
+        let (code, said) = foreign(&changed);
+        assert!(code == Some(1) && said.starts_with("not proven"), "{said}");
+    }
+}
+
+fn headers_of(dir: &Path) -> Vec<BlockHeader> {
+    let reader = Reader::open(dir).unwrap();
+    reader.blocks().map(|block| block.unwrap().header).collect()
 }
 
 #[test]

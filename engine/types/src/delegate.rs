@@ -37,6 +37,8 @@ pub struct DelegateKeys {
 /// A delegate stands for election with these keys, from the next tally on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Candidacy {
+    /// The next epoch: whoever was long under way stands for nothing.
+    pub epoch: u64,
     /// Its keys; `None`: it stands no longer.
     pub keys: Option<DelegateKeys>,
 }

@@ -151,10 +151,11 @@ rejects! {
     132 UnknownAction "No order to the market has this action.";
     133 ParamFixed "The parameter is set by genesis and never changes.";
     // Votes, candidacies, emissions.
-    140 WrongEpoch "The vote names another epoch than the next.";
+    140 WrongEpoch "The vote or candidacy names another epoch than the next.";
     141 UnknownCandidate "No such candidate stands for election.";
     142 StakeForfeited "The account's stake is forfeited: it neither votes nor stands again.";
     143 StaleEmission "The period has not begun, or a statement of a later one is recorded.";
+    144 BadCandidacy "The candidacy's keys are not attached to the envelope, are none, or are not proven to be held.";
     // Evidence against delegates.
     150 OtherChain "The evidence is of another chain.";
     151 EvidenceOutOfTime "The evidence is of an epoch that is too long ago or has not begun.";

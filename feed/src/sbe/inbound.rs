@@ -3,6 +3,7 @@
 use super::{GroupHeader, HEADER_SIZE, MessageHeader, SCHEMA_ID, SCHEMA_VERSION, SCHEMA_VERSION_FIRST};
 use crate::layout::types::*;
 use crate::layout::{GroupSpec, Layout, MessageSpec, Type};
+use crate::signed::candidacy::{Attachment, KEYS_SIZE};
 use crate::signed::leaf::AnyLeaf;
 use crate::signed::{
     EnvelopeHeader, LEAF_SIZE, LeafBytes, MeterEntry, Register, RegisterRecord, RevealRecord, SealedEnvelope,
@@ -67,6 +68,24 @@ wire! {
         signature @ 72: [u8; 48], SIG48;
     }
 
+    /// An envelope with the keys of a candidate; the leaves follow as a group.
+    struct CandidacyMessage[304] {
+        /// H.
+        header @ 0: EnvelopeHeader, ENVELOPE_HEADER;
+        /// SIG(D("envelope", H)).
+        signature @ 72: [u8; 48], SIG48;
+        /// Place of the leaf that names the keys.
+        index @ 120: u32, U32;
+        /// Zero.
+        reserved @ 124: u32, ZERO4;
+        /// Ed25519 key of its links.
+        peer_key @ 128: [u8; 32], HASH;
+        /// Key of its ballots.
+        ballot_key @ 160: [u8; 96], KEY96;
+        /// Proof of possession over the ballot key's bytes.
+        possession @ 256: [u8; 48], SIG48;
+    }
+
     /// Moves time on (regulator's session of a demo node in lockstep).
     struct StepMessage[8] {
         /// The time of the Tick, ns since the epoch.
@@ -87,6 +106,9 @@ pub const STEP: u16 = 5;
 /// Template of [`OnDisconnectMessage`].
 pub const ON_DISCONNECT: u16 = 6;
 
+/// Template of [`CandidacyMessage`].
+pub const CANDIDACY: u16 = 7;
+
 const LEAVES: GroupSpec = GroupSpec::of::<AnyLeaf>("leaves", "The leaves, in order.");
 const METERS: GroupSpec = GroupSpec::of::<MeterEntry>("meters", "The metering points, in order.");
 
@@ -98,6 +120,7 @@ pub const MESSAGES: &[MessageSpec] = &[
     MessageSpec::of::<RevealMessage>(REVEAL, "Reveal", Some(LEAVES)),
     MessageSpec::of::<StepMessage>(STEP, "Step", None),
     MessageSpec::of::<OnDisconnectMessage>(ON_DISCONNECT, "OnDisconnect", Some(LEAVES)),
+    MessageSpec::of::<CandidacyMessage>(CANDIDACY, "Candidacy", Some(LEAVES)).since(6),
 ];
 
 /// An inbound message; leaves are borrowed from its bytes.
@@ -126,7 +149,12 @@ pub struct EnvelopeRef<'a> {
     pub signature: [u8; 48],
     /// The leaves, in order.
     pub leaves: &'a [LeafBytes],
+    /// What is attached to one of them.
+    pub attached: Option<&'a AttachedKeys>,
 }
+
+/// [`Attachment`] as it lies in a message: index u32, zero u32, keys.
+pub type AttachedKeys = [u8; 8 + KEYS_SIZE];
 
 impl EnvelopeRef<'_> {
     /// A copy that outlives the message.
@@ -135,7 +163,17 @@ impl EnvelopeRef<'_> {
             header: self.header,
             signature: self.signature,
             leaves: self.leaves.to_vec(),
+            attached: self.attachment().map(Box::new),
         }
+    }
+
+    fn attachment(&self) -> Option<Attachment> {
+        let (index, keys) = self.attached?.split_first_chunk::<8>()?;
+        let [i0, i1, i2, i3, ..] = *index;
+        Some(Attachment {
+            index: u32::from_le_bytes([i0, i1, i2, i3]),
+            keys: bytemuck::pod_read_unaligned(keys),
+        })
     }
 
     /// The same into an envelope that is no longer needed, whose memory is used again.
@@ -144,6 +182,7 @@ impl EnvelopeRef<'_> {
         used.signature = self.signature;
         used.leaves.clear();
         used.leaves.extend_from_slice(self.leaves);
+        used.attached = self.attachment().map(Box::new);
     }
 }
 
@@ -207,6 +246,21 @@ pub fn decode_inbound(bytes: &[u8]) -> Result<Inbound<'_>, Reject> {
             let (EnvelopeMessage { header, signature }, rest) = block::<EnvelopeMessage>(&header, rest)?;
             envelope(header, signature, group::<LEAF_SIZE>(rest)?).map(Inbound::Envelope)
         }
+        CANDIDACY => {
+            let at = size_of::<EnvelopeMessage>();
+            let attached = rest.get(at..).and_then(|rest| rest.first_chunk());
+            let (message, rest) = block::<CandidacyMessage>(&header, rest)?;
+            let attached = attached.ok_or(Reject::ShortFrame)?;
+            let envelope = envelope(message.header, message.signature, group::<LEAF_SIZE>(rest)?)?;
+            let envelope = EnvelopeRef {
+                attached: Some(attached),
+                ..envelope
+            };
+            match envelope.attachment().filter(|attached| attached.fits(envelope.leaves)) {
+                Some(_) => Ok(Inbound::Envelope(envelope)),
+                None => Err(Reject::MalformedMessage),
+            }
+        }
         ON_DISCONNECT => {
             let (message, rest) = block::<OnDisconnectMessage>(&header, rest)?;
             let leaves = group::<LEAF_SIZE>(rest)?;
@@ -238,6 +292,7 @@ fn envelope(header: EnvelopeHeader, signature: [u8; 48], leaves: &[LeafBytes]) -
         header,
         signature,
         leaves,
+        attached: None,
     })
 }
 
@@ -333,14 +388,27 @@ pub fn encode_register(record: &RegisterRecord, out: &mut Vec<u8>) {
 /// # Panics
 /// With more than 65,535 leaves.
 pub fn encode_envelope(envelope: &SealedEnvelope, out: &mut Vec<u8>) {
-    put_block(
-        ENVELOPE,
-        &EnvelopeMessage {
-            header: envelope.header,
-            signature: envelope.signature,
-        },
-        out,
-    );
+    let SealedEnvelope {
+        header,
+        signature,
+        ref attached,
+        ..
+    } = *envelope;
+    match attached.as_deref() {
+        None => put_block(ENVELOPE, &EnvelopeMessage { header, signature }, out),
+        Some(&Attachment { index, keys }) => {
+            let message = CandidacyMessage {
+                header,
+                signature,
+                index,
+                reserved: 0,
+                peer_key: keys.peer_key,
+                ballot_key: keys.ballot_key,
+                possession: keys.possession,
+            };
+            put_block(CANDIDACY, &message, out);
+        }
+    }
     put_group::<LEAF_SIZE>(envelope.leaves.len(), envelope.leaves.as_flattened(), out);
 }
 
@@ -353,6 +421,8 @@ pub fn encode_on_disconnect(envelope: Option<&SealedEnvelope>, out: &mut Vec<u8>
         header,
         signature,
         leaves,
+        // Cancels take none.
+        attached: _,
     }) = envelope
     else {
         put_block::<OnDisconnectMessage>(ON_DISCONNECT, &bytemuck::Zeroable::zeroed(), out);

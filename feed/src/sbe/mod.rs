@@ -31,7 +31,7 @@ use wattbook_types::{CloseReason, Phase};
 /// Id of the schema.
 pub const SCHEMA_ID: u16 = 1;
 /// Version of the schema.
-pub const SCHEMA_VERSION: u16 = 5;
+pub const SCHEMA_VERSION: u16 = 6;
 /// Earliest version that is understood; what later ones appended reads as zero there.
 pub const SCHEMA_VERSION_FIRST: u16 = 2;
 /// Greatest size of an outbound message with its header, in bytes.

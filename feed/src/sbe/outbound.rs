@@ -127,6 +127,7 @@ outbound! {
     29 session::EventEnd as EventEnd, since 4;
     30 session::SnapshotOrder as SnapshotOrder, since 4;
     31 session::SnapshotEnd as SnapshotEnd, since 4;
+    32 session::Revoked as Revoked, since 6;
     100 event::Registered as Registered;
     101 event::Accepted as Accepted;
     102 event::Rejected as Rejected;

@@ -126,6 +126,16 @@ wire! {
         changes @ 8: u64, U64;
     }
 
+    /// What was told of blocks that are not final is given up, and the session ends: whoever logs on again begins before it.
+    struct Revoked[24] {
+        /// First block that is given up.
+        height @ 0: u64, U64;
+        /// Its first record.
+        seq @ 8: u64, U64;
+        /// Number of the message that comes next when the session is resumed.
+        next @ 16: u64, U64;
+    }
+
     /// An order of a snapshot; contracts come ascending, bids before asks, each in price-time order.
     struct SnapshotOrder[48] {
         /// Contract.

@@ -1,5 +1,6 @@
 //! Leaves to items of the market core, and back.
 
+use super::candidacy;
 use super::envelope::LEAF_SIZE;
 use super::leaf::*;
 use core::num::TryFromIntError;
@@ -26,8 +27,8 @@ pub enum EncodeError {
     /// A refused leaf has lost its bytes.
     #[error("a refused leaf has no bytes")]
     Refused,
-    /// A candidacy's keys need an attachment, which envelopes do not carry yet.
-    #[error("a candidacy has no leaf yet")]
+    /// A candidacy's leaf names the chain: [`super::encode_candidacy`].
+    #[error("a candidacy's leaf is made for a chain")]
     NoLeaf,
 }
 
@@ -103,7 +104,8 @@ fn item(bytes: &LeafBytes, position: u32) -> Result<Item, Reject> {
             grams: leaf.grams,
         }),
         Leaf::Transfer(leaf) if leaf.amount <= 0 => return Err(Reject::MalformedItem),
-        Leaf::Confirm(_) | Leaf::Transfer(_) | Leaf::Redeem(_) | Leaf::Key(_) | Leaf::Call(_) | Leaf::Dispute(_) => {
+        Leaf::Key(leaf) => candidacy::without_keys(&leaf)?,
+        Leaf::Confirm(_) | Leaf::Transfer(_) | Leaf::Redeem(_) | Leaf::Call(_) | Leaf::Dispute(_) => {
             return Err(Reject::NotEnabled);
         }
     })

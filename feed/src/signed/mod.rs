@@ -6,12 +6,14 @@
 //! | register R, meter M | 216, 32 | [`Register`], [`MeterEntry`] |
 //! | envelope H | 72 | [`EnvelopeHeader`] |
 //! | leaf L of kinds 1-17 | 48 | [`leaf`] |
+//! | keys of a candidate, behind the leaves | 176 | [`candidacy`] |
 //! | record payloads of kinds 1-4 | variable | [`RegisterRecord`], [`SealedEnvelope`], [`RevealRecord`], [`tick_payload`] |
 //! | deal record | 96 | [`DealEntry`] |
 //! | receipts, seen, committees, ballots | digests | [`receipt_digest`], [`seen_digest`], [`committee_digest`] |
 //! | genesis.bin | variable | [`genesis`] |
 
 mod alias;
+pub mod candidacy;
 mod codec;
 mod deal;
 mod delegate;
@@ -24,6 +26,7 @@ mod reveal;
 mod sealed;
 
 pub use alias::Alias;
+pub use candidacy::{Attachment, CandidateKeys, encode_candidacy};
 pub use codec::{
     EncodeError, decode_leaf, encode_cancel, encode_configure, encode_emission, encode_grid, encode_item,
     encode_market_order, encode_quote, encode_rate, encode_reading, encode_replace, encode_seal, encode_vote,
@@ -50,6 +53,8 @@ pub mod record_kind {
     pub const REVEAL: u16 = 3;
     /// Time: [`super::tick_payload`].
     pub const TICK: u16 = 4;
+    /// Evidence against a delegate: whom it convicts, u64, and its two votes.
+    pub const EVIDENCE: u16 = 5;
     /// Version of every kind above.
     pub const VERSION: u16 = 1;
 }

@@ -1,12 +1,12 @@
-//! The envelope with its signature and leaves: record 2.
+//! The envelope with its signature, its leaves and what is attached to them: record 2.
 
+use super::candidacy::{ATTACHMENT_SIZE, Attachment};
 use super::codec::decode_leaf;
 use super::envelope::{ENVELOPE_VERSION, EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
 use super::leaf::LeafBytes;
-use super::length_reject;
 use crate::keys::BlsSecret;
 use crate::layout::types::*;
-use wattbook_types::{ChainId, Hash, ParticipantId, Reject, TimeNs, tree};
+use wattbook_types::{ChainId, Hash, Item, ParticipantId, Reject, TimeNs, tree};
 
 describe! {
     "H[72]: what one signature admits.", EnvelopeHeader[72] {
@@ -87,6 +87,8 @@ pub struct SealedEnvelope {
     pub signature: [u8; SIGNATURE_SIZE],
     /// The leaves, in order.
     pub leaves: Vec<LeafBytes>,
+    /// What is attached to one of them.
+    pub attached: Option<Box<Attachment>>,
 }
 
 /// Size of a record before its leaves.
@@ -108,26 +110,32 @@ impl SealedEnvelope {
             signature: secret.sign(&header.digest(chain)),
             header,
             leaves,
+            attached: None,
         }
     }
 
     /// The payload of the log's record.
     pub fn to_payload(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(FIXED + LEAF_SIZE * self.leaves.len());
+        let attached = self.attached.as_ref().map_or(0, |_| ATTACHMENT_SIZE);
+        let mut out = Vec::with_capacity(FIXED + LEAF_SIZE * self.leaves.len() + attached);
         out.extend_from_slice(bytemuck::bytes_of(&self.header));
         out.extend_from_slice(&self.signature);
         out.extend_from_slice(self.leaves.as_flattened());
+        if let Some(attached) = &self.attached {
+            attached.put(&mut out);
+        }
         out
     }
 
-    /// The envelope of a payload: as many leaves as its header says, nothing after them.
+    /// The envelope of a payload: as many leaves as its header says, nothing after them but what is attached to one.
     /// Root and signature are not checked.
     pub fn decode(payload: &[u8]) -> Result<Self, Reject> {
-        let (header, signature, leaves) = Self::parts(payload)?;
+        let (header, signature, leaves, attached) = Self::parts(payload)?;
         Ok(Self {
             header,
             signature: bytemuck::pod_read_unaligned(signature),
             leaves: leaves.to_vec(),
+            attached: attached.map(Box::new),
         })
     }
 
@@ -135,12 +143,16 @@ impl SealedEnvelope {
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub fn decode_command(payload: &[u8]) -> Result<wattbook_types::Envelope, Reject> {
-        let (header, _, leaves) = Self::parts(payload)?;
-        Ok(header.to_command(leaves))
+    pub fn decode_command(chain: ChainId, payload: &[u8]) -> Result<wattbook_types::Envelope, Reject> {
+        let (header, _, leaves, attached) = Self::parts(payload)?;
+        Ok(command(chain, &header, leaves, attached.as_ref()))
     }
 
-    fn parts(payload: &[u8]) -> Result<(EnvelopeHeader, &[u8], &[LeafBytes]), Reject> {
+    #[allow(
+        clippy::type_complexity,
+        reason = "the parts of one record, named where they are taken"
+    )]
+    fn parts(payload: &[u8]) -> Result<(EnvelopeHeader, &[u8], &[LeafBytes], Option<Attachment>), Reject> {
         let (fixed, leaves) = payload.split_at_checked(FIXED).ok_or(Reject::ShortFrame)?;
         let (header, signature) = fixed.split_at(72);
         let header: EnvelopeHeader = bytemuck::pod_read_unaligned(header);
@@ -148,10 +160,9 @@ impl SealedEnvelope {
             return Err(Reject::MalformedMessage);
         }
         let want = LEAF_SIZE.checked_mul(header.count as usize).ok_or(Reject::ShortFrame)?;
-        if leaves.len() != want {
-            return Err(length_reject(leaves.len(), want));
-        }
-        Ok((header, signature, leaves.as_chunks::<LEAF_SIZE>().0))
+        let (leaves, rest) = leaves.split_at_checked(want).ok_or(Reject::ShortFrame)?;
+        let leaves = leaves.as_chunks::<LEAF_SIZE>().0;
+        Ok((header, signature, leaves, Attachment::read(rest, leaves)?))
     }
 
     /// `D("envelope", H)`.
@@ -160,7 +171,26 @@ impl SealedEnvelope {
     }
 
     /// The envelope for the market core, once root and signature have been checked.
-    pub fn to_command(&self) -> wattbook_types::Envelope {
-        self.header.to_command(&self.leaves)
+    pub fn to_command(&self, chain: ChainId) -> wattbook_types::Envelope {
+        command(chain, &self.header, &self.leaves, self.attached.as_deref())
     }
+}
+
+fn command(
+    chain: ChainId,
+    header: &EnvelopeHeader,
+    leaves: &[LeafBytes],
+    attached: Option<&Attachment>,
+) -> wattbook_types::Envelope {
+    let mut envelope = header.to_command(leaves);
+    if let Some(attached) = attached {
+        let index = attached.index as usize;
+        if let (Some(item), Some(leaf)) = (envelope.items.get_mut(index), leaves.get(index)) {
+            // A leaf that is malformed, or withdraws, stays so.
+            if *item == Item::Refused(Reject::NotEnabled) {
+                *item = attached.item(chain, leaf);
+            }
+        }
+    }
+    envelope
 }

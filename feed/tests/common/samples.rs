@@ -50,7 +50,7 @@ pub(crate) fn inbound() -> Vec<Vec<u8>> {
     all
 }
 
-fn session() -> [Outbound; 12] {
+fn session() -> [Outbound; 13] {
     let deal = DealEntry {
         contract: contract().get(),
         ordinal: 4,
@@ -142,6 +142,11 @@ fn session() -> [Outbound; 12] {
             height: 12,
             seq: 77,
             orders: 1,
+        }),
+        Outbound::Revoked(session::Revoked {
+            height: 12,
+            seq: 75,
+            next: 9,
         }),
     ]
 }

@@ -222,6 +222,21 @@ impl BallotKeys {
         })
     }
 
+    /// The same keys for the ballots of another epoch.
+    pub fn in_epoch(&self, epoch: u64) -> Self {
+        Self { epoch, ..self.clone() }
+    }
+
+    /// The key of one seat, as rank 0, whose vote alone certifies nothing.
+    pub(crate) fn of_one(epoch: u64, key: &[u8; KEY_SIZE]) -> Result<Self, Error> {
+        let key = PublicKey::key_validate(key).map_err(|_| Error::Key { rank: 0 })?;
+        Ok(Self {
+            epoch,
+            keys: vec![key],
+            quorum: usize::MAX,
+        })
+    }
+
     /// The epoch whose ballots they check.
     pub const fn epoch(&self) -> u64 {
         self.epoch

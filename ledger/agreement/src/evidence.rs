@@ -20,7 +20,7 @@
 //! * Whether evidence is still admitted (its epoch's age, once) is the state's matter.
 
 use crate::{
-    ballot::{BallotKeys, Namespace, Proposal, Round, SIGNATURE_SIZE, Vote},
+    ballot::{BallotKeys, KEY_SIZE, Namespace, Proposal, Round, SIGNATURE_SIZE, Vote},
     error::Error,
     proof::{array_at, u64_at},
 };
@@ -147,15 +147,32 @@ impl Evidence {
     /// What is wrong with it: no conflict, no such seat, a signature that is not that seat's.
     pub fn verify(&self, keys: &BallotKeys, namespace: &Namespace) -> Result<(), Error> {
         self.conflict()?;
-        let [first, second] = &self.votes;
-        let votes = match self.offence {
-            Offence::TwoNotarized => [Vote::Notarize(first.proposal), Vote::Notarize(second.proposal)],
-            Offence::TwoFinalized => [Vote::Finalize(first.proposal), Vote::Finalize(second.proposal)],
-            Offence::NullifiedAndFinalized => [Vote::Nullify, Vote::Finalize(second.proposal)],
-        };
-        for (vote, signed) in votes.iter().zip([first, second]) {
+        for (vote, signed) in self.cast().iter().zip(&self.votes) {
             keys.check_vote(self.rank.into(), namespace, self.round, vote, &signed.signature)?;
         }
         Ok(())
+    }
+
+    /// As [`Self::verify`], under the key that the seat had, whoever kept it.
+    ///
+    /// # Errors
+    /// No conflict, a key that is none, a signature that is not the key's.
+    pub fn verify_by(&self, key: &[u8; KEY_SIZE], namespace: &Namespace) -> Result<(), Error> {
+        self.conflict()?;
+        let key = BallotKeys::of_one(self.round.epoch, key)?;
+        for (vote, signed) in self.cast().iter().zip(&self.votes) {
+            key.check_vote(0, namespace, self.round, vote, &signed.signature)?;
+        }
+        Ok(())
+    }
+
+    /// The two votes, as they were cast.
+    const fn cast(&self) -> [Vote; 2] {
+        let [first, second] = &self.votes;
+        match self.offence {
+            Offence::TwoNotarized => [Vote::Notarize(first.proposal), Vote::Notarize(second.proposal)],
+            Offence::TwoFinalized => [Vote::Finalize(first.proposal), Vote::Finalize(second.proposal)],
+            Offence::NullifiedAndFinalized => [Vote::Nullify, Vote::Finalize(second.proposal)],
+        }
     }
 }

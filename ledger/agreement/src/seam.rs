@@ -200,6 +200,15 @@ impl Store for Box<dyn Store> {
     }
 }
 
+/// Whose time blocks carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Time {
+    /// The leader's clock: a block comes [`Settings::pace`] after its parent, and its time is held against the voters' clocks.
+    Real,
+    /// The application's: it answers when a block is due, and nobody's clock says anything of its time.
+    Simulated,
+}
+
 /// What every node of a chain sets alike, and how patient this one is.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -211,7 +220,9 @@ pub struct Settings {
     pub block_size_max: usize,
     /// How long a leader may take to propose, its sealing interval included. Everything else is a multiple of it.
     pub leader_timeout: Duration,
-    /// A leader is asked for a block no sooner than this after its parent's time.
+    /// Whose time blocks carry.
+    pub time: Time,
+    /// A leader is asked for a block no sooner than this after its parent's time, where that is real.
     pub pace: Duration,
     /// How long the first block of an epoch waits for peers to register that epoch's channel.
     pub border_pause: Duration,

@@ -43,7 +43,7 @@ pub(crate) fn seats_page(dpos: &Dpos) -> Page {
     page.len(dpos.past.len());
     for (epoch, sat) in &dpos.past {
         page.u64(*epoch).len(sat.len());
-        sat.iter().for_each(|id| _ = page.u64(id.get()));
+        sat.iter().for_each(|(id, key)| _ = page.u64(id.get()).bytes(key));
     }
     page.len(dpos.offences.len());
     for (epoch, view, rank, offence) in &dpos.offences {
@@ -115,8 +115,9 @@ pub(crate) fn seats(body: &mut Fields<'_>, turns: Turns, accounts: &Accounts) ->
         dpos.candidates.insert(id, candidate);
     }
     for _ in 0..body.len(16)? {
-        let (epoch, sat) = (body.u64()?, list(body)?);
-        dpos.past.insert(epoch, sat);
+        let epoch = body.u64()?;
+        let sat = (0..body.len(104)?).map(|_| Some((body.participant().filter(known)?, body.array()?)));
+        dpos.past.insert(epoch, sat.collect::<Option<_>>()?);
     }
     for _ in 0..body.len(21)? {
         let (epoch, view, rank) = (body.u64()?, body.u64()?, body.u32()?);

@@ -142,6 +142,11 @@ impl Market {
         Some(&self.state.dpos.as_deref()?.sitting()?.committee)
     }
 
+    /// Who had a rank in the committee of an epoch, and with which ballot key, while it answers for its ballots.
+    pub fn seat_of(&self, epoch: u64, rank: u32) -> Option<(ParticipantId, &[u8; 96])> {
+        self.state.dpos.as_deref()?.sat(epoch, rank)
+    }
+
     /// Ends the block of this header: names the deals to countersign, charges lost terms, pays, and at an epoch's last block
     /// judges and elects. For a node alone ([`Turn::alone`]) nothing is charged, paid or elected.
     ///
@@ -308,7 +313,7 @@ impl Market {
         // INVARIANT: the seats of a committee make a committee.
         let committee = committee.expect("INVARIANT: a committee can be kept");
 
-        let sat = sitting.committee.seats().iter().map(|seat| seat.participant);
+        let sat = (sitting.committee.seats().iter()).map(|seat| (seat.participant, seat.ballot_key));
         dpos.past.insert(sitting.committee.epoch(), sat.collect());
         let oldest = epoch.saturating_sub(params.get(Param::EvidenceEpochs) as u64);
         dpos.past = dpos.past.split_off(&oldest);

@@ -84,6 +84,9 @@ pub enum ChainFault {
     /// Execution gives another next committee.
     #[error("the next committee does not follow from the records")]
     NextCommittee = 123,
+    /// Evidence whose votes its offender did not cast.
+    #[error("the evidence's signatures are not the offender's")]
+    Evidence = 124,
 }
 
 /// What is wrong: with the bytes, or with what they say.

@@ -1,7 +1,7 @@
 //! `wattbook demo`: one real day.
 
 use crate::audit;
-use crate::demo::{self, Options, report, world::PERIODS};
+use crate::demo::{self, Options, cluster, report, world::PERIODS};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -17,9 +17,13 @@ pub struct Args {
     /// Delivery periods of 15 minutes, from midnight.
     #[arg(long, default_value_t = PERIODS, value_parser = parse_periods)]
     periods: usize,
-    /// Directory of the ledger; an earlier demonstration there is replaced.
-    #[arg(long, default_value = "target/demo/ledger", value_name = "DIR")]
-    dir: PathBuf,
+    /// Directory of the ledger, or of the nodes; an earlier demonstration there is replaced [default: target/demo/ledger,
+    /// or target/demo/cluster].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Run it on four delegates and a standby, five processes, and kill the delegate that leads at noon.
+    #[arg(long)]
+    cluster: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -34,15 +38,19 @@ fn parse_periods(text: &str) -> Result<usize, String> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> ExitCode {
-    let options = Options {
-        ledger: args.dir.clone(),
-        seed: args.seed,
-        periods: args.periods,
-    };
     eprintln!(
         "SimBench 1-LV-rural1--1-sw, 2016-06-14: 14 loads, 8 PV plants, 4 batteries, {} periods of 15 minutes.",
         args.periods
     );
+    if args.cluster {
+        return run_cluster(args);
+    }
+    let dir = args.dir.clone().unwrap_or_else(|| "target/demo/ledger".into());
+    let options = Options {
+        ledger: dir.clone(),
+        seed: args.seed,
+        periods: args.periods,
+    };
     eprintln!("One node on loopback, one connection and one BLS key for each; time is simulated, in lockstep.");
     let bar = ProgressBar::new(args.periods as u64);
     let terminal = std::io::stderr().is_terminal();
@@ -64,12 +72,12 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(driven) => driven,
         Err(error) => return super::fail(&error),
     };
-    let report = match report::read(&args.dir) {
+    let report = match report::read(&dir) {
         Ok(report) => report,
         Err(error) => return super::fail(&error),
     };
     // What the node verified as it came is verified once more, from the ledger's bytes alone.
-    let verified = match audit::verify(&args.dir, None, |_| {}) {
+    let verified = match audit::verify(&dir, None, |_| {}) {
         Ok(verified) => verified,
         Err(finding) => return super::fail(&finding),
     };
@@ -81,7 +89,7 @@ pub fn run(args: &Args) -> ExitCode {
             object.insert("steps".into(), json!(driven.steps));
             object.insert("signatures".into(), json!(signatures));
             object.insert("wall_ms".into(), json!(driven.wall_ms));
-            object.insert("ledger".into(), json!(args.dir.display().to_string()));
+            object.insert("ledger".into(), json!(dir.display().to_string()));
         }
         println!("{out}");
     } else {
@@ -96,16 +104,69 @@ pub fn run(args: &Args) -> ExitCode {
             driven.wall_ms % 1_000 / 100,
             driven.steps
         );
-        println!("where          {}", args.dir.display());
+        println!("where          {}", dir.display());
         println!();
         let program = std::env::args().next().unwrap_or_else(|| "wattbook".into());
         println!("Try next:");
-        println!("  {program} verify {}", args.dir.display());
-        println!("  {program} inspect {}", args.dir.display());
-        println!("  {program} replay {} --json", args.dir.display());
+        println!("  {program} verify {}", dir.display());
+        println!("  {program} inspect {}", dir.display());
+        println!("  {program} replay {} --json", dir.display());
         println!("  {program} clear --orders docs/examples/table2.csv --ranks docs/examples/table2-ranks.csv");
     }
     if report.conserved {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The day on a committee.
+fn run_cluster(args: &Args) -> ExitCode {
+    eprintln!("Four delegates and a standby, five processes on loopback; time is simulated, in lockstep.");
+    let out = args.dir.clone().unwrap_or_else(|| "target/demo/cluster".into());
+    let options = cluster::Options {
+        out: out.clone(),
+        seed: args.seed,
+        periods: args.periods,
+    };
+    let outcome = cluster::run(&options, &mut |line| eprintln!("{line}"));
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => return super::fail(&error),
+    };
+    if args.json {
+        let roots = outcome
+            .roots
+            .iter()
+            .map(|(root, block)| json!({"state_root": root.to_string(), "block": block.to_string()}));
+        let json = json!({
+            "accounts": outcome.accounts, "steps": outcome.steps, "wall_ms": outcome.wall_ms, "killed": outcome.killed,
+            "takeover_ms": outcome.takeover_ms, "height": outcome.height, "nodes": roots.collect::<Vec<_>>(),
+            "signatures": outcome.signatures, "equal": outcome.is_equal(), "complete": outcome.is_complete,
+        });
+        println!("{json}");
+    } else {
+        for (node, ((root, _), signatures)) in outcome.roots.iter().zip(&outcome.signatures).enumerate() {
+            println!(
+                "node{node}          state root {root} at block {}, {signatures} signatures verified",
+                outcome.height
+            );
+        }
+        println!("equal          {}", if outcome.is_equal() { "all five" } else { "NO" });
+        println!(
+            "takeover       {} ms from the kill to the next leader's block",
+            outcome.takeover_ms
+        );
+        println!(
+            "time           {}.{:01} s for {} steps of {} accounts",
+            outcome.wall_ms / 1_000,
+            outcome.wall_ms % 1_000 / 100,
+            outcome.steps,
+            outcome.accounts
+        );
+        println!("where          {}", out.display());
+    }
+    if outcome.is_equal() && (outcome.is_complete || args.periods < PERIODS) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

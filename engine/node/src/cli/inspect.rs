@@ -7,6 +7,7 @@
 
 use super::verify::{emit, fault_json, rows};
 use crate::audit::Finding;
+use crate::evidence::EvidenceRecord;
 use crate::selection::{Selection, contract_of};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -150,6 +151,9 @@ impl Contents {
                 self.contracts.insert(record.contract);
             }
             record_kind::TICK => {}
+            record_kind::EVIDENCE => {
+                EvidenceRecord::decode(payload).ok()?;
+            }
             _ => return None,
         }
         Some(())
@@ -352,6 +356,7 @@ fn record_name(kind: u16) -> String {
         record_kind::ENVELOPE => "envelope".to_owned(),
         record_kind::REVEAL => "reveal".to_owned(),
         record_kind::TICK => "tick".to_owned(),
+        record_kind::EVIDENCE => "evidence".to_owned(),
         other => format!("kind {other}"),
     }
 }

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod export;
 pub mod init;
 pub mod inspect;
+pub mod light;
 pub mod prove;
 pub mod repair;
 pub mod replay;
@@ -55,6 +56,8 @@ pub enum Command {
     Repair(repair::Args),
     /// Move old segments of a ledger to an archive.
     Retain(retain::Args),
+    /// Check a record of a chain with delegates, offline, from its genesis.
+    Light(light::Args),
     /// Rebuild the state from a ledger.
     Replay(replay::Args),
     /// Show what a ledger holds.
@@ -80,6 +83,7 @@ pub fn run(cli: Cli) -> ExitCode {
     }
     match cli.command {
         Command::Demo(args) => demo::run(&args),
+        Command::Light(args) => light::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Send(args) => send::run(&args),

@@ -7,6 +7,7 @@
 
 use super::verify::{emit, rows};
 use crate::deal_proof::{DealError, DealProof};
+use crate::light::Bundle;
 use crate::notary::{self, NotaryError};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ pub struct Args {
     /// Id of a deal: both envelopes, the grid company's signature, and their paths.
     #[arg(long, value_name = "ID", value_parser = parse_hash)]
     deal: Option<Hash>,
+    /// Prove a record of a chain with delegates by their certificates, for `wattbook light`.
+    #[arg(long, requires = "record")]
+    light: bool,
 }
 
 /// Checks a proof with nothing but the log's public key.
@@ -65,6 +69,10 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn prove(args: &Args) -> Result<String, Box<dyn std::error::Error>> {
+    if args.light {
+        let bundle = Bundle::of_record(&args.dir, args.archive.as_deref(), args.record.unwrap_or_default())?;
+        return Ok(bundle.to_json());
+    }
     let mut reader = Reader::open_in(&args.dir, args.archive.as_deref())?;
     super::say_left_over(&reader);
     let mut index = HeaderIndex::open(&reader)?;

@@ -128,6 +128,7 @@ fn to_json(verified: &Verified, snapshots: &[CheckedSnapshot]) -> Value {
         "leaves": totals.leaves,
         "reveals": totals.reveals,
         "ticks": totals.ticks,
+        "evidence": totals.evidence,
         "signatures": verified.signatures,
         "tip_digest": verified.tip_digest.to_string(),
         "state_root": end.state_root.to_string(),

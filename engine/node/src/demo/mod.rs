@@ -3,6 +3,7 @@
 //! The driver is one thread that speaks for everybody over as many real connections; the node is a process of its own.
 //! Nothing here touches the market but through the feed.
 
+pub mod cluster;
 pub mod participant;
 pub mod report;
 pub mod world;
@@ -79,6 +80,12 @@ pub enum DemoError {
         /// What happened.
         source: TalkError,
     },
+    /// A block that does not execute to what it says.
+    #[error("block {0} of the ledger does not follow from the one before it")]
+    Unlike(u64),
+    /// A ledger that does not hold.
+    #[error(transparent)]
+    Verify(#[from] crate::audit::Finding),
     /// The report.
     #[error(transparent)]
     Report(#[from] report::ReportError),
@@ -92,7 +99,8 @@ struct NodeProcess {
 }
 
 impl NodeProcess {
-    fn start(ledger: &Path) -> Result<Self, DemoError> {
+    /// Starts a node on a ledger; it listens where its configuration says, or at `listen`, and logs here, or to a file.
+    fn start(ledger: &Path, listen: Option<&str>, log_file: Option<&Path>) -> Result<Self, DemoError> {
         let io = |action, source| DemoError::Io {
             action,
             path: ledger.to_owned(),
@@ -101,9 +109,20 @@ impl NodeProcess {
         let program = std::env::current_exe().map_err(|source| io("find this program beside", source))?;
         // The node's log would tear the progress bar; what matters to the operator is asked for by name.
         let log = std::env::var("WATTBOOK_LOG").unwrap_or_else(|_| "warn".into());
+        let stderr = match log_file {
+            None => Stdio::inherit(),
+            Some(path) => std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map_err(|source| io("write the log of", source))?
+                .into(),
+        };
         let mut child = Command::new(program)
+            .stderr(stderr)
             .env("WATTBOOK_LOG", log)
-            .args(["run", "--lockstep", "--listen", "127.0.0.1:0"])
+            .args(["run", "--lockstep"])
+            .args(listen.map(|addr| ["--listen", addr]).into_iter().flatten())
             .arg(ledger)
             .stdout(Stdio::piped())
             .stdin(Stdio::null())
@@ -125,6 +144,12 @@ impl NodeProcess {
                 Err(DemoError::NoNode)
             }
         }
+    }
+
+    /// Kills it, as a loss of power would.
+    fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Asks it to stop and waits; kills it after ten seconds.
@@ -182,17 +207,22 @@ pub fn run(options: &Options, mut progress: impl FnMut(usize)) -> Result<Driven,
     };
     let chain = chain::create(&options.ledger, &spec, &secrets)?;
     let started = Instant::now();
-    let node = NodeProcess::start(&options.ledger)?;
+    let node = NodeProcess::start(&options.ledger, Some("127.0.0.1:0"), None)?;
     let mut driver = Driver {
         addr: node.addr,
         chain,
         seed,
         secrets,
+        first_site: FIRST_SERIAL,
+        grade: Grade::Matched,
         now: spec.time,
         steps: 0,
         desks: None,
     };
-    let driven = driver.day(options.periods.min(PERIODS), &mut progress);
+    let driven = driver.day(options.periods.min(PERIODS), &mut |period, _| {
+        progress(period);
+        Ok(())
+    });
     let (time_s, durable) = (driver.now.get() / 1_000_000_000, driver.durable());
     let accounts = driven.map_err(|source| DemoError::Talk {
         time_s,
@@ -237,10 +267,17 @@ struct Driver {
     chain: ChainId,
     seed: [u8; 32],
     secrets: Secrets,
+    /// Serial of the first site's account.
+    first_site: u64,
+    /// Grade of everybody's answers.
+    grade: Grade,
     now: TimeNs,
     steps: u64,
     desks: Option<Desks>,
 }
+
+/// Called as each period's trading begins, with the time.
+type Progress<'a> = dyn FnMut(usize, TimeNs) -> Result<(), TalkError> + 'a;
 
 /// Everybody's connections.
 struct Desks {
@@ -313,7 +350,7 @@ impl Driver {
             .unwrap_or(0)
     }
 
-    fn day(&mut self, periods: usize, progress: &mut impl FnMut(usize)) -> Result<usize, TalkError> {
+    fn day(&mut self, periods: usize, progress: &mut Progress<'_>) -> Result<usize, TalkError> {
         let world = World::load();
         self.open_desks(&world)?;
         let params = Params::default();
@@ -325,7 +362,7 @@ impl Driver {
         // Two more openings pass before the last period is closed.
         for (period, peak) in peak.into_iter().enumerate().take(periods) {
             self.step_to(opening_of(period))?;
-            progress(period);
+            progress(period, self.now)?;
             self.trade(&world, period, tariffs, peak)?;
         }
         for period in periods..periods + 4 {
@@ -495,7 +532,7 @@ impl Driver {
         let regulator = self.log_on(REGULATOR, "regulator")?;
         let registrar = self.secrets.registrar();
         let mut waiting = Vec::new();
-        for (serial, site) in (FIRST_SERIAL..).zip(&world.sites) {
+        for (serial, site) in (self.first_site..).zip(&world.sites) {
             let id = ParticipantId::new(serial);
             let record = self.registration(id, site, &registrar);
             let mut client = Client::connect(self.addr, StreamKind::Private, 1)?;
@@ -535,7 +572,7 @@ impl Driver {
         self.steps += 1;
         let mut sites = Vec::new();
         for (id, client, site) in waiting {
-            let account = self.finish_log_on(client, id, &site.name)?;
+            let account = Account::finish_log_on(client, self.chain, &self.seed, self.grade, id, &site.name)?;
             let secret = derive(&self.seed, KeyRole::Client, id.get());
             sites.push(Participant::new(account, site, secret));
         }
@@ -555,35 +592,7 @@ impl Driver {
     }
 
     fn log_on(&self, id: ParticipantId, name: &str) -> Result<Account, TalkError> {
-        let client = Client::connect(self.addr, StreamKind::Private, 1)?;
-        client.expect_chain(self.chain)?;
-        self.finish_log_on(client, id, name)
-    }
-
-    fn finish_log_on(&self, mut client: Client, id: ParticipantId, name: &str) -> Result<Account, TalkError> {
-        let secret = BlsSecret::derive(&self.seed, KeyRole::Participant, id.get());
-        client.logon(id, &secret, Grade::Matched)?;
-        let (chain, name) = (self.chain, name.to_owned());
-        let mut account = Account {
-            id,
-            name,
-            client,
-            secret,
-            chain,
-            next_nonce: 1,
-            unanswered: 0,
-            durable: (0, 0),
-        };
-        loop {
-            match account.receive()? {
-                Outbound::LoggedOn(logged_on) => {
-                    account.next_nonce = logged_on.next_nonce;
-                    return Ok(account);
-                }
-                Outbound::RejectedMessage(message) => return Err(account.refused(message.code)),
-                _ => {}
-            }
-        }
+        Account::log_on(self.addr, self.chain, &self.seed, self.grade, id, name)
     }
 
     fn registration(
@@ -608,23 +617,35 @@ impl Driver {
             export_cap,
             kind,
         })];
-        let secret = BlsSecret::derive(&self.seed, KeyRole::Participant, id.get());
-        let register = Register {
-            roles: roles.bits(),
-            flags: 0,
-            admit_serial: id.get(),
-            not_after_ns: delivery_start(0).plus_secs(365 * 86_400).get(),
-            public_key: secret.public_key(),
-            session_spki: Hash::ZERO.0,
-            group: Hash::ZERO.0,
-            meters_root: meters_root(&meters).0,
-        };
-        RegisterRecord {
-            register,
-            admit: sign_ed25519(registrar, &register.admit_digest(self.chain)),
-            possession: secret.prove_possession(&register.digest(self.chain)),
-            meters,
-        }
+        let key = BlsSecret::derive(&self.seed, KeyRole::Participant, id.get());
+        registration(self.chain, id, roles, &key, meters, registrar)
+    }
+}
+
+/// A registration that the registrar has admitted.
+fn registration(
+    chain: ChainId,
+    id: ParticipantId,
+    roles: Roles,
+    secret: &BlsSecret,
+    meters: Vec<MeterEntry>,
+    registrar: &wattbook_feed::keys::SigningKey,
+) -> RegisterRecord {
+    let register = Register {
+        roles: roles.bits(),
+        flags: 0,
+        admit_serial: id.get(),
+        not_after_ns: delivery_start(0).plus_secs(365 * 86_400).get(),
+        public_key: secret.public_key(),
+        session_spki: Hash::ZERO.0,
+        group: Hash::ZERO.0,
+        meters_root: meters_root(&meters).0,
+    };
+    RegisterRecord {
+        register,
+        admit: sign_ed25519(registrar, &register.admit_digest(chain)),
+        possession: secret.prove_possession(&register.digest(chain)),
+        meters,
     }
 }
 

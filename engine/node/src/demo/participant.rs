@@ -1,13 +1,15 @@
 //! A client of the demonstration: one site, one key, one connection, and how it quotes (DETAILS 7).
 
 use super::world::{Device, Site};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use wattbook_feed::client::{Client, ClientError};
-use wattbook_feed::keys::{BlsSecret, reveal_salt};
+use wattbook_feed::client::{Client, ClientError, StreamKind};
+use wattbook_feed::keys::{BlsSecret, KeyRole, reveal_salt};
 use wattbook_feed::sbe::Outbound;
 use wattbook_feed::signed::{
-    EncodeError, LeafBytes, RevealRecord, SealedEnvelope, encode_quote, encode_replace, encode_seal, seal_commitment,
+    Attachment, EncodeError, Grade, LeafBytes, RevealRecord, SealedEnvelope, encode_quote, encode_replace, encode_seal,
+    seal_commitment,
 };
 use wattbook_types::command::{Replace, Seal};
 use wattbook_types::units::PPM_ONE;
@@ -70,14 +72,81 @@ pub struct Account {
 }
 
 impl Account {
+    /// Connects and logs on with the key that the seed gives this account.
+    ///
+    /// # Errors
+    /// [`TalkError`].
+    pub fn log_on(
+        addr: SocketAddr,
+        chain: ChainId,
+        seed: &[u8; 32],
+        grade: Grade,
+        id: ParticipantId,
+        name: &str,
+    ) -> Result<Self, TalkError> {
+        let client = Client::connect(addr, StreamKind::Private, 1)?;
+        client.expect_chain(chain)?;
+        Self::finish_log_on(client, chain, seed, grade, id, name)
+    }
+
+    /// Logs on over a connection.
+    ///
+    /// # Errors
+    /// [`TalkError`].
+    pub fn finish_log_on(
+        mut client: Client,
+        chain: ChainId,
+        seed: &[u8; 32],
+        grade: Grade,
+        id: ParticipantId,
+        name: &str,
+    ) -> Result<Self, TalkError> {
+        let secret = BlsSecret::derive(seed, KeyRole::Participant, id.get());
+        client.logon(id, &secret, grade)?;
+        let mut account = Self {
+            id,
+            name: name.to_owned(),
+            client,
+            secret,
+            chain,
+            next_nonce: 1,
+            unanswered: 0,
+            durable: (0, 0),
+        };
+        loop {
+            match account.receive()? {
+                Outbound::LoggedOn(logged_on) => {
+                    account.next_nonce = logged_on.next_nonce;
+                    return Ok(account);
+                }
+                Outbound::RejectedMessage(message) => return Err(account.refused(message.code)),
+                _ => {}
+            }
+        }
+    }
+
     /// Signs and sends an envelope; its nonce comes back.
     ///
     /// # Errors
     /// [`TalkError::Client`].
     pub fn send(&mut self, leaves: Vec<LeafBytes>, now: TimeNs) -> Result<u64, TalkError> {
+        self.send_with(leaves, None, now)
+    }
+
+    /// As [`Self::send`], with a candidate's keys attached.
+    ///
+    /// # Errors
+    /// [`TalkError::Client`].
+    pub fn send_with(
+        &mut self,
+        leaves: Vec<LeafBytes>,
+        attached: Option<Attachment>,
+        now: TimeNs,
+    ) -> Result<u64, TalkError> {
         let nonce = self.next_nonce;
         let not_after = now.plus_secs(3_600);
-        let envelope = SealedEnvelope::sign(self.chain, &self.secret, self.id, 1, nonce, not_after, leaves);
+        let mut envelope = SealedEnvelope::sign(self.chain, &self.secret, self.id, 1, nonce, not_after, leaves);
+        envelope.attached = attached.map(Box::new);
         self.client.send_envelope(&envelope)?;
         self.next_nonce += 1;
         self.unanswered += 1;

@@ -7,6 +7,7 @@
 //! * Memory is bounded: a few batches of blocks are under way at a time.
 
 use super::decode_record;
+use crate::evidence::EvidenceRecord;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use wattbook_feed::signed::{RegisterRecord, SealedEnvelope, record_kind};
@@ -54,6 +55,8 @@ pub enum Signed {
     Register(Box<RegisterRecord>),
     /// An envelope: its participant.
     Envelope(SealedEnvelope),
+    /// Evidence: its offender, twice.
+    Evidence(Box<EvidenceRecord>),
 }
 
 /// Whether what records have signed is handed on beside their commands.
@@ -132,6 +135,7 @@ fn signed(kind: u16, payload: &[u8]) -> Result<Option<Signed>, Reject> {
     Ok(match kind {
         record_kind::REGISTER => Some(Signed::Register(Box::new(RegisterRecord::decode(payload)?))),
         record_kind::ENVELOPE => Some(Signed::Envelope(SealedEnvelope::decode(payload)?)),
+        record_kind::EVIDENCE => Some(Signed::Evidence(Box::new(EvidenceRecord::decode(payload)?))),
         _ => None,
     })
 }

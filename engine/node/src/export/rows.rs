@@ -347,6 +347,7 @@ fn records(block: &Block<'_>, selection: Selection, table: &mut Table) {
             record_kind::REVEAL => (number(0), None, None),
             // Behind roles and flags.
             record_kind::REGISTER => (number(8), None, None),
+            record_kind::EVIDENCE => (number(0), None, None),
             _ => (None, None, None),
         };
         table.push(&[

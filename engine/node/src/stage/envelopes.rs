@@ -67,6 +67,7 @@ mod tests {
                 header,
                 signature: [len as u8; 48],
                 leaves,
+                attached: None,
             };
             let copy = envelopes.copy(&envelope);
             assert_eq!(*copy, envelope.to_sealed());

@@ -523,7 +523,7 @@ impl Matching {
 }
 
 /// Order within a Step: registrations by serial, envelopes by (participant, nonce), reveals, then evidence.
-fn order_in_step(command: &Command) -> (u8, u64, u64) {
+pub(super) fn order_in_step(command: &Command) -> (u8, u64, u64) {
     match command {
         Command::Register(r) => (0, r.participant.get(), 0),
         Command::Envelope(e) => (1, e.participant.get(), e.nonce),

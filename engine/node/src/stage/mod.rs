@@ -330,7 +330,21 @@ pub struct ShownBooks {
 /// Into publish, from matching and seal.
 #[derive(Debug)]
 pub enum Publication {
-    /// Events of a block under way: `matched`.
+    /// Events of a block that may be given up: `matched`, among delegates. Its `Events` follow when it is final.
+    Matched {
+        /// The block.
+        height: u64,
+        /// The events.
+        events: Arc<Announced>,
+    },
+    /// The blocks from here on that were `Matched` are given up.
+    Revoked {
+        /// The first of them.
+        height: u64,
+        /// Its first record.
+        seq: u64,
+    },
+    /// Events of a block under way: alone `matched`, among delegates `final`.
     Events {
         /// The block.
         height: u64,
@@ -347,6 +361,8 @@ pub enum Publication {
         length: u64,
         /// Its last record.
         seq: u64,
+        /// What it has reached: among delegates it is `final` too.
+        grade: Grade,
     },
     /// The state after a block that is not durable yet, to be written down.
     Image(Box<wattbook_market::Image>),

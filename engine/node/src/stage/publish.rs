@@ -6,6 +6,8 @@
 //! * What a session is sent of its stream is handed over page by page as its socket takes it; one that falls so far behind
 //!   that what it lacks has left the history is refused as a slow consumer.
 //! * A session of grade `durable` or `final` gets a message only once its block is on disk; alone, durable is final.
+//! * Among delegates streams hold what is final. A session of grade `matched` is shown what is executed here before that, and
+//!   where that is given up the session ends with the number from which it is told again.
 
 use super::fanout::Outlet;
 use super::{About, Announced, Publication, SessionId, ShownBooks, ToSocket};
@@ -15,20 +17,22 @@ use crate::ring::{Gone, Receiver, Sender};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use wattbook_feed::sbe::session::{
-    BlockSealed, DealRecord, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Stepped, Watermark,
+    BlockSealed, HaltReason, Halted, Held, HeldKind, LoggedOn, RejectedMessage, Revoked, Stepped, Watermark,
 };
-use wattbook_feed::sbe::{Message, encode_outbound, encode_private, encode_reader, parties};
-use wattbook_feed::signed::{Alias, DealEntry, Grade};
+use wattbook_feed::sbe::{Message, encode_outbound};
+use wattbook_feed::signed::{Alias, Grade};
 use wattbook_feed::soupbin::{self, LoginAccepted, LoginRefusal};
-use wattbook_types::{Event, Hash, ParticipantId, Reject, Roles, Sequenced};
+use wattbook_types::{Hash, ParticipantId, Reject, Roles, Sequenced};
 
 /// Most publications between two rounds of sending.
 const FLUSH_LEN: usize = 256;
 
 mod books;
+mod private;
 mod stream;
 mod streams;
 mod subscription;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +40,7 @@ use books::PlacedBooks;
 use stream::{Change, Stream};
 pub use streams::Streams;
 use subscription::{StreamKey, Subscription};
+use tail::Tail;
 
 /// Wakes the sockets' stage after something was handed to it.
 pub type Wake = Box<dyn Fn() + Send>;
@@ -55,6 +60,8 @@ pub struct Publish {
     /// Sessions that wait for the place of books that are known.
     joining: Vec<SessionId>,
     private: BTreeMap<ParticipantId, Stream>,
+    /// What stands behind the private streams' ends.
+    tail: Tail,
     sessions: BTreeMap<SessionId, Subscription>,
     /// Accounts that see every deal as it will be signed: grid companies and regulators.
     readers: BTreeSet<ParticipantId>,
@@ -152,6 +159,7 @@ impl Publish {
             books: None,
             joining: Vec::new(),
             private: BTreeMap::new(),
+            tail: Tail::default(),
             sessions: BTreeMap::new(),
             readers,
             memory: Memory::new(settings.history_mib),
@@ -246,6 +254,11 @@ impl Publish {
                 self.take_events(height, &events);
                 Ok(())
             }
+            Publication::Matched { height, events } => {
+                self.tail.push(height, events, &self.alias, &self.readers);
+                Ok(())
+            }
+            Publication::Revoked { height, seq } => self.revoke(height, seq),
             Publication::Image(image) => {
                 if let Some((keeper, _)) = &mut self.keeper {
                     keeper.take_image(*image);
@@ -257,6 +270,7 @@ impl Publish {
                 digest,
                 length,
                 seq,
+                grade,
             } => {
                 self.take_block(&header, digest);
                 self.begin_joining()?;
@@ -266,7 +280,7 @@ impl Publish {
                 }
                 self.flush()?;
                 let watermark = Watermark {
-                    grade: Grade::Durable as u8,
+                    grade: grade as u8,
                     reserved: [0; 7],
                     height: header.height,
                     seq,
@@ -365,6 +379,32 @@ impl Publish {
         for event in announced.events() {
             self.take_private(height, event);
         }
+        self.tail.settle(height);
+    }
+
+    /// What was shown from this block on is given up: whoever has seen some of it ends, and begins again before it.
+    fn revoke(&mut self, height: u64, seq: u64) -> Result<(), Gone> {
+        self.tail.revoke(height);
+        let mut ended = Vec::new();
+        for (session, subscription) in &self.sessions {
+            let StreamKey::Private(participant) = subscription.stream else {
+                continue;
+            };
+            let Some(stream) = self.private.get(&participant) else {
+                continue;
+            };
+            let next = subscription.end(stream, self.durable, self.tail.of(participant));
+            if subscription.grade == Grade::Matched && subscription.next > next {
+                ended.push((*session, next));
+            }
+        }
+        for (session, next) in ended {
+            self.sessions.remove(&session);
+            let mut packets = framed(&Revoked { height, seq, next });
+            soupbin::put_end_of_session(&mut packets);
+            self.sockets.send(ToSocket::Last(session, packets))?;
+        }
+        Ok(())
     }
 
     fn take_public(&mut self, height: u64, announced: &Announced) {
@@ -383,49 +423,19 @@ impl Publish {
     }
 
     fn take_private(&mut self, height: u64, event: &Sequenced) {
-        if let Event::Registered { participant, roles, .. } = &event.event
-            && sees_deals(*roles)
-        {
-            self.readers.insert(*participant);
-        }
-        for recipient in parties(&event.event).into_iter().flatten() {
-            self.message.clear();
-            if encode_private(event, recipient, &self.alias, &mut self.message) {
-                self.push_private(recipient, height);
-            }
-        }
-        // Whoever signs or audits deals sees them with real accounts, and the digest they add up to.
-        self.message.clear();
-        match &event.event {
-            Event::Executed { deal, deal_id, .. } => {
-                let record = DealEntry::new(deal);
-                encode_outbound(
-                    &DealRecord {
-                        seq: event.seq,
-                        height,
-                        record,
-                        deal_id: deal_id.0,
-                    },
-                    &mut self.message,
-                );
-            }
-            Event::DealsSealed { .. } => {
-                encode_reader(event, &self.alias, &mut self.message);
-            }
-            _ => return,
-        }
-        let readers = core::mem::take(&mut self.readers);
-        for reader in &readers {
-            self.push_private(*reader, height);
-        }
-        self.readers = readers;
-    }
-
-    /// Adds `self.message` to a private stream.
-    fn push_private(&mut self, who: ParticipantId, height: u64) {
-        let stream = self.private.entry(who).or_default();
-        let change = stream.push(height, &self.message, self.history_len);
-        self.memory.count(StreamKey::Private(who), change);
+        self.readers.extend(private::new_reader(&event.event));
+        let (streams, memory, keep) = (&mut self.private, &mut self.memory, self.history_len);
+        private::messages(
+            event,
+            height,
+            &self.alias,
+            &self.readers,
+            &mut self.message,
+            |who, message| {
+                let change = streams.entry(who).or_default().push(height, message, keep);
+                memory.count(StreamKey::Private(who), change);
+            },
+        );
         self.keep_to_memory();
     }
 
@@ -532,9 +542,16 @@ impl Publish {
         grade: Grade,
         from: u64,
     ) -> Result<(), Gone> {
+        if grade == Grade::Matched {
+            self.tail.show(&self.alias, &self.readers);
+        }
         let stream = self.private.entry(participant).or_default();
         let from = if from == 0 { stream.end() } else { from };
-        if from < stream.first() || from > stream.end() {
+        let subscription = Subscription::new(StreamKey::Private(participant), grade, from);
+        let end = stream
+            .end()
+            .max(subscription.end(stream, self.durable, self.tail.of(participant)));
+        if from < stream.first() || from > end {
             let about = About {
                 participant: participant.get(),
                 ..About::default()
@@ -542,7 +559,6 @@ impl Publish {
             let packets = framed(&rejected(about, Reject::LogonRefused, 0));
             return self.sockets.send(ToSocket::Last(session, packets));
         }
-        let subscription = Subscription::new(StreamKey::Private(participant), grade, from);
         self.sessions.insert(session, subscription);
         self.sockets.send(ToSocket::LoggedOn(session, participant))?;
         let logged_on = LoggedOn {
@@ -589,10 +605,10 @@ impl Publish {
         }
         let mut behind = Vec::new();
         for (session, subscription) in &mut self.sessions {
-            let stream = match subscription.stream {
-                StreamKey::Public => &self.public,
+            let (stream, tail) = match subscription.stream {
+                StreamKey::Public => (&self.public, tail::NONE),
                 StreamKey::Private(participant) => match self.private.get(&participant) {
-                    Some(stream) => stream,
+                    Some(stream) => (stream, self.tail.of(participant)),
                     None => continue,
                 },
             };
@@ -602,11 +618,11 @@ impl Publish {
             }
             let room = self.page.saturating_sub(subscription.ahead);
             if room == 0 || (subscription.is_full && !self.is_ending) {
-                subscription.is_behind |= subscription.next < subscription.until(stream, self.durable);
+                subscription.is_behind |= subscription.next < subscription.end(stream, self.durable, tail);
                 continue;
             }
             let mut packets = Vec::new();
-            subscription.hand_over(stream, self.durable, room, &mut packets);
+            subscription.hand_over(stream, tail, self.durable, room, &mut packets);
             subscription.ahead += packets.len();
             if subscription.is_behind || subscription.ahead >= self.page {
                 subscription.is_full = true;

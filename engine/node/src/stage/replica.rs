@@ -7,16 +7,22 @@
 //! the head begins again at the settled line: nothing is undone, for nothing was changed.
 //!
 //! # Invariants
-//! * Only final blocks are published; what a session is told of a command is never taken back.
+//! * Only final blocks are published. What the head says is shown to whoever asked for `matched`, and taken back where
+//!   another block takes its place; nothing else that a session is told of a record ever is.
 //! * A block is voted for only if every record of it decodes, is signed, is taken by the market, and everything its header
 //!   says follows. Signatures that verify has checked on their way through the pool are not checked again.
 //! * The block that opens REVEAL is proposed when the block before it is final.
 //! * A command is recorded once, whoever proposes it: its nonce is used then.
 
+mod accuse;
 mod envoy;
 mod form;
 mod line;
+mod meters;
 mod pool;
+mod shown;
+mod signatures;
+mod step;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -27,7 +33,10 @@ pub use self::envoy::Call;
 use self::envoy::{Committees, Envoy, learn};
 use self::form::Form;
 use self::line::{Executed, Line, Misfit, Open};
-use self::pool::{Origin, Pool, digest_of};
+use self::meters::Meters;
+use self::pool::{Origin, Pool, Waiting, digest_of};
+use self::shown::Shown;
+use self::step::{Part, Step};
 use self::store::{FinalBlocks, Lengths};
 use self::words::{Word, words};
 use super::joiners::Joiners;
@@ -41,8 +50,6 @@ use crate::execute::Executor;
 use crate::metrics::Metrics;
 use crate::ring::{Gone, Receiver, Sender};
 use ed25519_dalek::VerifyingKey;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -52,14 +59,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use wattbook_agreement::ballot::BallotKey;
 use wattbook_agreement::block::Candidate as Block;
-use wattbook_agreement::seam::{Agreement, Answer, Final, Genesis, Peer, Role, Settings, Slot};
+use wattbook_agreement::seam::{Agreement, Answer, Final, Genesis, Peer, Role, Settings, Slot, Time};
 use wattbook_agreement::simplex;
-use wattbook_feed::sbe::session::HaltReason;
-use wattbook_feed::signed::{Alias, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
-use wattbook_ledger::{Reader, Record, Store};
-use wattbook_shaders::{Candidate, PublicKey, Verdict, Verifier};
+use wattbook_feed::sbe::session::{HaltReason, HeldKind};
+use wattbook_feed::signed::{Alias, Grade, RegisterRecord, RevealRecord, SealedEnvelope, record_kind};
+use wattbook_ledger::{Certificates, Reader, Store};
+use wattbook_market::Refusal;
+use wattbook_shaders::Verifier;
 use wattbook_types::schedule::Schedule;
-use wattbook_types::{Hash, ParticipantId, Reject, TimeNs, Turn};
+use wattbook_types::{Hash, Reject, TimeNs, Turn};
 
 /// Most bytes of commands that are told in one message.
 const WORDS_SIZE_MAX: usize = 64 << 10;
@@ -112,6 +120,8 @@ pub struct Wiring {
 pub struct Set {
     /// Of agreement.
     pub replicate: config::Replicate,
+    /// Whether time is simulated.
+    pub is_lockstep: bool,
     /// Of blocks.
     pub seal: config::Seal,
     /// Pseudonyms.
@@ -128,6 +138,8 @@ pub struct Replica {
     head: Line,
     /// Blocks of the head above the settled line.
     ahead: VecDeque<Executed>,
+    /// Blocks above the settled line that sessions were shown: without a gap, each on the one before it.
+    shown: VecDeque<Shown>,
     /// Whether the head is good for nothing.
     is_broken: bool,
     pool: Pool,
@@ -136,10 +148,15 @@ pub struct Replica {
     joiners: Joiners,
     /// A proposal that waits until its parent is final.
     parked: Option<Parked>,
+    /// Simulated time on its way on.
+    step: Option<Step>,
     verifier: Verifier,
     committees: Committees,
     lengths: Lengths,
+    certificates: Certificates,
     links: Vec<[u8; 32]>,
+    /// Nodes that handed on evidence that does not hold.
+    slanderers: HashSet<[u8; 32]>,
     agreement: simplex::Node,
     /// Who led the last view that was seen here: whose refusals are taken.
     leader: Option<[u8; 32]>,
@@ -156,54 +173,8 @@ struct Parked {
     slot: Slot,
     chain: Vec<Block>,
     answer: Answer<Option<Vec<u8>>>,
-}
-
-/// What the stage shows of itself.
-#[derive(Debug)]
-struct Meters {
-    height: Gauge,
-    epoch: Gauge,
-    is_delegate: Gauge,
-    waiting: Gauge,
-    ahead: Gauge,
-    proposed: Counter,
-    verified: Counter,
-    refused: Counter,
-    rollbacks: Counter,
-    lost_terms: Counter,
-    offences: Counter,
-    last: Option<Instant>,
-    interval_ms: Gauge,
-    finality_us: Gauge,
-}
-
-impl Meters {
-    fn new(metrics: &Metrics) -> Self {
-        let gauge = |name: &str, help: &str| metrics.gauge(&format!("wattbook_replica_{name}"), help);
-        let counter = |name: &str, help: &str| metrics.counter(&format!("wattbook_replica_{name}"), help);
-        Self {
-            height: gauge("final_height", "Last final block"),
-            epoch: gauge("epoch", "Epoch under way"),
-            is_delegate: gauge("delegate", "Whether this node votes in the epoch"),
-            waiting: gauge("waiting", "Commands that no final block has yet"),
-            ahead: gauge("ahead", "Blocks executed that are not final"),
-            proposed: counter("proposed", "Blocks proposed here"),
-            verified: counter("verified", "Blocks of others that were voted for"),
-            refused: counter("refused", "Blocks of others that do not stand"),
-            rollbacks: counter(
-                "rollbacks",
-                "Times that blocks were given up after they were executed here",
-            ),
-            lost_terms: counter("lost_terms", "Terms that were given up"),
-            offences: counter("offences", "Delegates seen to break the rule of voting"),
-            last: None,
-            interval_ms: gauge("interval_ms", "Milliseconds between the last two final blocks"),
-            finality_us: gauge(
-                "finality_us",
-                "Microseconds from the time of the last final block to its delivery here",
-            ),
-        }
-    }
+    /// When it is made without a Step, on simulated time.
+    due: Instant,
 }
 
 impl std::fmt::Debug for Replica {
@@ -247,6 +218,10 @@ impl Replica {
             schedule,
             block_size_max: replicate.block_size_max,
             leader_timeout: Duration::from_millis(replicate.leader_timeout_ms),
+            time: match set.is_lockstep {
+                true => Time::Simulated,
+                false => Time::Real,
+            },
             pace: Duration::from_millis(replicate.block_ms),
             border_pause: Duration::from_millis(replicate.border_pause_ms),
         };
@@ -262,8 +237,15 @@ impl Replica {
         };
         let links = identity.peers.iter().map(|peer| peer.key).collect();
         let snapshot_seq = settled.next_seq();
+        let mut certificates = Certificates::open(store.dir(), settled.height())?;
         let blocks = FinalBlocks::new(store, form, Arc::clone(&lengths))?;
         let agreement = simplex::start(settings, keys, &identity.peers, genesis, blocks, envoy).map_err(failed)?;
+        // What a crash took off the end agreement has.
+        for height in certificates.last() + 1..=settled.height() {
+            if let Some(proof) = agreement.proof(height) {
+                certificates.append(height, &proof.encode())?;
+            }
+        }
         Ok(Self {
             pool: Pool::new(set.seal.held_max, set.seal.held_size_max),
             wiring,
@@ -271,14 +253,18 @@ impl Replica {
             head: settled.clone(),
             settled,
             ahead: VecDeque::new(),
+            shown: VecDeque::new(),
             is_broken: false,
             deposits: BTreeMap::new(),
             joiners: Joiners::default(),
             parked: None,
+            step: None,
             verifier: Verifier::default(),
             committees,
             lengths,
+            certificates,
             links,
+            slanderers: HashSet::new(),
             agreement,
             leader: None,
             words: Vec::new(),
@@ -314,13 +300,19 @@ impl Replica {
 
     fn serve(&mut self) -> Result<(), Gone> {
         loop {
-            let due = self.words_due.map_or(self.untold_due, |due| due.min(self.untold_due));
+            let mut due = self.words_due.map_or(self.untold_due, |due| due.min(self.untold_due));
+            if let Some(parked) = self.parked.as_ref().filter(|_| self.set.is_lockstep) {
+                due = due.min(parked.due);
+            }
             match self.wiring.checked.recv_deadline(due)? {
                 Some(Checked {
                     outcome: Outcome::Stop, ..
                 }) => return Ok(()),
                 Some(Checked { session, outcome }) => self.take(session, outcome)?,
                 None => {}
+            }
+            if self.set.is_lockstep {
+                self.propose_parked()?;
             }
             let now = Instant::now();
             if now >= self.untold_due {
@@ -334,6 +326,7 @@ impl Replica {
                     }
                 }
                 self.tell();
+                self.tell_step();
             } else if self.words_due.is_some_and(|due| now >= due) {
                 self.tell();
             }
@@ -389,7 +382,7 @@ impl Replica {
             // Nobody here waits for what another node handed on.
             Outcome::Refused { .. } if session >= LINKS_FROM => return Ok(()),
             Outcome::Refused { about, reject, close } => refusal(session, about, reject, 0, close),
-            Outcome::Step { .. } => refusal(session, About::default(), Reject::StepRefused, 0, false),
+            Outcome::Step { participant, time } => return self.take_step(session, participant, time),
             Outcome::OnDisconnect { participant, cancels } => {
                 let about = cancels.as_ref().map_or(
                     About {
@@ -402,7 +395,7 @@ impl Replica {
                     Some(cancels) => self.deposits.insert(session, cancels),
                     None => self.deposits.remove(&session),
                 };
-                let kind = wattbook_feed::sbe::session::HeldKind::OnDisconnect;
+                let kind = HeldKind::OnDisconnect;
                 Publication::Held { session, about, kind }
             }
             Outcome::Closed => {
@@ -417,7 +410,7 @@ impl Replica {
 
     /// Takes a command into the pool, and tells the others if it is from here.
     fn wait(&mut self, session: SessionId, command: Box<VerifiedCommand>) -> Result<(), Gone> {
-        let about = command.about;
+        let (about, kind) = (command.about, command.held);
         let origin = if session >= LINKS_FROM {
             Origin::Peer
         } else {
@@ -429,6 +422,9 @@ impl Replica {
             Err(reject) if origin != Origin::Peer => {
                 let refused = refusal(session, about, reject, 0, false);
                 self.wiring.publish.send(refused)
+            }
+            Ok(_) if self.set.is_lockstep && origin != Origin::Peer => {
+                self.wiring.publish.send(Publication::Held { session, about, kind })
             }
             Ok(_) | Err(_) => Ok(()),
         }
@@ -443,7 +439,7 @@ impl Replica {
                 self.meters.is_delegate.set(i64::from(is_delegate));
                 Ok(())
             }
-            Call::Propose { slot, chain, answer } => self.propose(slot, chain, answer),
+            Call::Propose { slot, chain, answer } => self.propose(slot, chain, answer, self.patience()),
             Call::Verify {
                 slot,
                 chain,
@@ -456,21 +452,20 @@ impl Replica {
             Call::Deliver { block, done } => {
                 self.deliver(&block)?;
                 done.give(());
-                match self.parked.take() {
-                    Some(Parked { slot, chain, answer }) => self.propose(slot, chain, answer),
-                    None => Ok(()),
-                }
+                self.end_step()?;
+                self.propose_parked()
             }
             Call::Lost(term) => {
                 let (epoch, view, leader) = (term.epoch, term.view, term.leader.get());
                 tracing::warn!(epoch, term = term.term, view, leader, "a term was given up");
                 self.meters.lost_terms.inc();
-                self.parked = None;
+                // The next term's block may have been asked for before this is told.
+                let is_lost = |parked: &mut Parked| (parked.slot.epoch, parked.slot.term) <= (epoch, term.term);
+                drop(self.parked.take_if(is_lost));
                 Ok(())
             }
             Call::Accuse(evidence) => {
-                tracing::error!(?evidence, "a delegate broke the rule of voting");
-                self.meters.offences.inc();
+                self.accuse(evidence);
                 Ok(())
             }
             Call::Heard { from, bytes } => self.hear(from, &bytes),
@@ -513,6 +508,7 @@ impl Replica {
                 tracing::error!(height, %why, "a block that others vote for does not stand here");
                 return false;
             }
+            self.show();
         }
         true
     }
@@ -529,41 +525,55 @@ impl Replica {
         Ok(())
     }
 
-    fn propose(&mut self, slot: Slot, chain: Vec<Block>, answer: Answer<Option<Vec<u8>>>) -> Result<(), Gone> {
+    /// Makes the block that waits, if it can be made now.
+    fn propose_parked(&mut self) -> Result<(), Gone> {
+        match self.parked.take() {
+            Some(Parked {
+                slot,
+                chain,
+                answer,
+                due,
+            }) => self.propose(slot, chain, answer, due),
+            None => Ok(()),
+        }
+    }
+
+    fn propose(
+        &mut self,
+        slot: Slot,
+        chain: Vec<Block>,
+        answer: Answer<Option<Vec<u8>>>,
+        due: Instant,
+    ) -> Result<(), Gone> {
         self.leader = None;
         if !self.stand_on(&chain) {
             answer.give(None);
             return Ok(());
         }
         let market = self.head.executor().market();
-        let time = now().max(TimeNs::new(market.state().time.get() + 1));
-        if market.opens_reveal(time) && self.settled.digest() != slot.parent {
-            self.parked = Some(Parked { slot, chain, answer });
+        let time = match self.set.is_lockstep {
+            true => self.part(due).map(|part| part.whole),
+            false => Some(now().max(TimeNs::new(market.state().time.get() + 1))),
+        };
+        let Some(time) = time.filter(|time| !market.opens_reveal(*time) || self.settled.digest() == slot.parent) else {
+            self.parked = Some(Parked {
+                slot,
+                chain,
+                answer,
+                due,
+            });
             return Ok(());
-        }
+        };
         let rank = market.committee().and_then(|committee| committee.rank_of(slot.leader));
         let mut open = Open::default();
-        self.is_broken = true;
-        if let Err(refusal) = self.head.tick_to(&mut open, time) {
+        let (ticked, refused) = match self.set.is_lockstep {
+            true => self.fill_to_step(&mut open, due),
+            false => self.fill(&mut open, time),
+        };
+        if let Err(refusal) = ticked {
             tracing::error!(time = time.get(), reject = %refusal.reject, "a Tick was refused");
             answer.give(None);
             return Ok(());
-        }
-        let mut refused = Vec::new();
-        let proposed = self.proposed();
-        let size_max = self.set.replicate.block_size_max.saturating_sub(BLOCK_OVERHEAD);
-        for waiting in self.pool.iter().filter(|waiting| !proposed.contains(&waiting.digest)) {
-            let command = &waiting.command;
-            let size = open.size + command.payload.len() + (open.records.len() + 1) * RECORD_OVERHEAD;
-            if open.records.len() >= self.set.seal.block_records_max || size > size_max {
-                break;
-            }
-            let applied = self
-                .head
-                .apply(&mut open, &command.command, command.kind, &command.payload);
-            if let Err(refusal) = applied {
-                refused.push((waiting.digest, refusal));
-            }
         }
         let Slot {
             height,
@@ -585,6 +595,7 @@ impl Replica {
                 self.ahead.push_back(executed);
                 self.meters.proposed.inc();
                 answer.give(Some(bytes));
+                self.show();
             }
             Err(why) => {
                 tracing::error!(height, view, %why, "no block can be made in this turn");
@@ -601,6 +612,34 @@ impl Replica {
             self.refuse(&digest, reject, original_seq)?;
         }
         Ok(())
+    }
+
+    /// Begins a block with its Tick; then comes what waits, as much as fits. The head is good again when it is sealed.
+    fn fill(&mut self, open: &mut Open, time: TimeNs) -> Filled {
+        self.is_broken = true;
+        let ticked = self.head.tick_to(open, time);
+        if ticked.is_err() {
+            return (ticked, Vec::new());
+        }
+        let proposed = self.proposed();
+        let waiting = self.pool.iter().filter(|waiting| !proposed.contains(&waiting.digest));
+        let (refused, _) = fill(&self.set, &mut self.head, open, waiting);
+        (ticked, refused)
+    }
+
+    /// Begins a block with what comes before a Step, as much as fits; then comes its Tick. The head is good again when it is sealed.
+    fn fill_to_step(&mut self, open: &mut Open, due: Instant) -> Filled {
+        // What is there was asked for a moment ago; if it were not, nothing would be in the block but a Tick.
+        let Some(Part { commands, whole, short }) = self.part(due) else {
+            return (Ok(()), Vec::new());
+        };
+        // The part borrows the pool, and the head moves on.
+        let commands: Vec<Hash> = commands.iter().map(|waiting| waiting.digest).collect();
+        self.is_broken = true;
+        let waiting = commands.iter().filter_map(|digest| self.pool.get(digest));
+        let (refused, is_whole) = fill(&self.set, &mut self.head, open, waiting);
+        let ticked = self.head.tick_to(open, if is_whole { whole } else { short });
+        (ticked, refused)
     }
 
     /// The commands of the blocks ahead.
@@ -626,6 +665,7 @@ impl Replica {
             Ok(()) => {
                 self.meters.verified.inc();
                 answer.give(true);
+                self.show();
             }
             Err(why) => {
                 tracing::warn!(height = slot.height, view = slot.view, leader = slot.leader.get(), %why, "refused a block");
@@ -636,7 +676,7 @@ impl Replica {
     }
 
     /// Takes a final block: into the state, to publish, out of the pool.
-    fn deliver(&mut self, Final { block, .. }: &Final) -> Result<(), Gone> {
+    fn deliver(&mut self, Final { block, proof }: &Final) -> Result<(), Gone> {
         let height = block.head().height;
         if height <= self.settled.height() {
             return Ok(());
@@ -658,6 +698,16 @@ impl Replica {
             tracing::error!(height, %why, "a final block does not stand here: this node is not as the others are");
             Gone
         })?;
+        if let Some(proof) = proof
+            && let Err(error) = self.certificates.append(height, &proof.encode())
+        {
+            tracing::error!(height, %error, "a certificate cannot be kept");
+            return Err(Gone);
+        }
+        match self.shown.front() {
+            Some(shown) if shown.digest == digest => drop(self.shown.pop_front()),
+            _ => self.revoke(height),
+        }
         self.wiring.publish.send(Publication::Events { height, events })?;
         if let Some(image) = self.settled.take_image() {
             self.wiring.publish.send(Publication::Image(Box::new(image)))?;
@@ -665,6 +715,7 @@ impl Replica {
         for command in &commands {
             self.pool.take(command);
         }
+        self.forget_before_step(&commands);
         self.learn_keys(block);
         match self.ahead.front() {
             Some(front) if front.digest == digest => drop(self.ahead.pop_front()),
@@ -684,6 +735,7 @@ impl Replica {
             digest,
             length,
             seq,
+            grade: Grade::Final,
         })?;
         self.wiring.durable.set(height, seq);
         self.meters.height.set(height as i64);
@@ -693,86 +745,6 @@ impl Replica {
         let since = now().get().saturating_sub(header.time.get()) / 1_000;
         self.meters.finality_us.set(i64::try_from(since).unwrap_or(i64::MAX));
         Ok(())
-    }
-
-    /// Keys of accounts that a final block registers.
-    fn learn_keys(&self, block: &Block) {
-        let Some((_, records)) = form::parts(block.bytes()) else {
-            return;
-        };
-        for record in records.iter().filter(|record| record.kind == record_kind::REGISTER) {
-            if let Ok(registration) = RegisterRecord::decode(record.payload).and_then(|record| record.to_registration())
-            {
-                self.learn_key(registration.participant, &registration.public_key);
-            }
-        }
-    }
-
-    fn learn_key(&self, participant: ParticipantId, bytes: &[u8; 96]) {
-        if let Ok(key) = PublicKey::new(bytes) {
-            let mut keys = self.wiring.keys.write().unwrap_or_else(PoisonError::into_inner);
-            keys.insert(participant, key);
-        }
-    }
-
-    /// Signatures of records that did not come through verify.
-    fn check_signatures(&mut self, records: &[Record<'_>]) -> Result<(), Misfit> {
-        let chain = self.head.executor().chain();
-        let accounts = &self.head.executor().market().state().accounts;
-        let unchecked = records.iter().filter(|record| {
-            let is_signed = [record_kind::REGISTER, record_kind::ENVELOPE].contains(&record.kind);
-            is_signed && !self.pool.has(&digest_of(record.kind, record.payload))
-        });
-        let (mut fresh, mut envelopes) = (BTreeMap::new(), Vec::new());
-        for record in unchecked {
-            let seq = record.seq;
-            let refused = |reject| Misfit::Record { seq, reject };
-            if record.kind == record_kind::REGISTER {
-                let register = RegisterRecord::decode(record.payload).map_err(refused)?;
-                register.verify(chain, &self.set.registrar).map_err(refused)?;
-                let registration = register.to_registration().map_err(refused)?;
-                let key = PublicKey::new(&registration.public_key).map_err(|_| Misfit::Signature { seq })?;
-                fresh.insert(registration.participant, key);
-                continue;
-            }
-            let envelope = SealedEnvelope::decode(record.payload).map_err(refused)?;
-            let sender = ParticipantId::new(envelope.header.participant);
-            let account = accounts.get(sender).map(|account| account.profile().public_key);
-            let known = {
-                let keys = self.wiring.keys.read().unwrap_or_else(PoisonError::into_inner);
-                let known = keys.get(&sender).copied();
-                known.filter(|key| account.is_none_or(|bytes| *key.as_bytes() == bytes))
-            };
-            let key = known
-                .or_else(|| PublicKey::new(&account?).ok())
-                .or_else(|| fresh.get(&sender).copied());
-            let key = key.ok_or(Misfit::Record {
-                seq,
-                reject: Reject::UnknownParticipant,
-            })?;
-            envelopes.push((seq, envelope, key));
-        }
-        let candidates: Vec<Candidate<'_>> = (envelopes.iter())
-            .map(|(_, envelope, key)| Candidate {
-                header: &envelope.header,
-                signature: &envelope.signature,
-                leaves: envelope.leaves.as_flattened(),
-                key,
-                source: envelope.header.participant,
-            })
-            .collect();
-        if candidates.is_empty() {
-            return Ok(());
-        }
-        let verdicts = self.verifier.verify(chain, &candidates);
-        match envelopes
-            .iter()
-            .zip(verdicts)
-            .find(|(_, verdict)| *verdict != Verdict::Valid)
-        {
-            Some(((seq, ..), _)) => Err(Misfit::Signature { seq: *seq }),
-            None => Ok(()),
-        }
     }
 
     /// Another node speaks: its commands go to verify, a leader's refusals to the sessions here.
@@ -785,6 +757,10 @@ impl Replica {
             match word {
                 Word::Command { kind, payload } => {
                     if self.pool.has(&digest_of(kind, payload)) {
+                        continue;
+                    }
+                    if kind == record_kind::EVIDENCE {
+                        self.hear_evidence(from, payload);
                         continue;
                     }
                     let request = match kind {
@@ -808,6 +784,7 @@ impl Replica {
                     original_seq,
                 } if self.leader == Some(from) => self.refuse(&digest, reject, original_seq)?,
                 Word::Refusal { .. } => {}
+                Word::Step { time, commands } => self.hear_step(time, &commands),
             }
         }
         Ok(())
@@ -815,6 +792,7 @@ impl Replica {
 
     /// A command will not be recorded: whoever sent it is told.
     fn refuse(&mut self, digest: &Hash, reject: Reject, original_seq: u64) -> Result<(), Gone> {
+        self.forget_before_step(core::slice::from_ref(digest));
         match self.pool.take(digest) {
             Some(waiting) => match waiting.origin {
                 Origin::Session(session) => {
@@ -822,11 +800,36 @@ impl Replica {
                     let refused = refusal(session, about, reject, original_seq, false);
                     self.wiring.publish.send(refused)
                 }
-                Origin::Peer => Ok(()),
+                Origin::Peer | Origin::Own => Ok(()),
             },
             None => Ok(()),
         }
     }
+}
+
+/// Whether the block's Ticks were taken, and the commands that were not.
+type Filled = (Result<(), Refusal>, Vec<(Hash, Refusal)>);
+
+/// Applies what waits to a block under way, as much as fits; what was refused, and whether all of it was taken up.
+fn fill<'a>(
+    set: &Set,
+    head: &mut Line,
+    open: &mut Open,
+    waiting: impl Iterator<Item = &'a Waiting>,
+) -> (Vec<(Hash, Refusal)>, bool) {
+    let mut refused = Vec::new();
+    let size_max = set.replicate.block_size_max.saturating_sub(BLOCK_OVERHEAD);
+    for waiting in waiting {
+        let command = &waiting.command;
+        let size = open.size + command.payload.len() + (open.records.len() + 1) * RECORD_OVERHEAD;
+        if open.records.len() >= set.seal.block_records_max || size > size_max {
+            return (refused, false);
+        }
+        if let Err(refusal) = head.apply(open, &command.command, command.kind, &command.payload) {
+            refused.push((waiting.digest, refusal));
+        }
+    }
+    (refused, true)
 }
 
 const fn refusal(session: SessionId, about: About, reject: Reject, original_seq: u64, close: bool) -> Publication {

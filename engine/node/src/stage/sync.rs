@@ -9,6 +9,7 @@ use crate::ring::Sender;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wattbook_feed::sbe::session::HaltReason;
+use wattbook_feed::signed::Grade;
 use wattbook_ledger::{Appended, Committer, Error};
 
 /// The stage.
@@ -71,6 +72,7 @@ impl Sync {
             digest,
             length,
             seq,
+            grade: Grade::Durable,
         });
         self.durable.set(height, seq);
     }

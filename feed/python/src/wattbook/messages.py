@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Optional, Sequence, Union
 
 SCHEMA_ID = 1
 """Id of the schema."""
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of the schema."""
 SCHEMA_VERSION_FIRST = 2
 """Earliest version that is understood."""
@@ -29,6 +29,7 @@ class Templates(enum.IntEnum):
     REVEAL = 4
     STEP = 5
     ON_DISCONNECT = 6
+    CANDIDACY = 7
 
 
 class Aggressor(enum.IntEnum):
@@ -199,6 +200,7 @@ class Reject(enum.IntEnum):
     UNKNOWN_CANDIDATE = 141
     STAKE_FORFEITED = 142
     STALE_EMISSION = 143
+    BAD_CANDIDACY = 144
     OTHER_CHAIN = 150
     EVIDENCE_OUT_OF_TIME = 151
     NOT_SEATED = 152
@@ -611,6 +613,29 @@ class SnapshotEnd:
             height=v[1],
             seq=v[2],
             orders=v[3],
+        )
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """What was told of blocks that are not final is given up, and the session ends: whoever logs on again begins before it."""
+
+    TEMPLATE: ClassVar[int] = 32
+
+    height: int
+    """First block that is given up."""
+    seq: int
+    """Its first record."""
+    next: int
+    """Number of the message that comes next when the session is resumed."""
+
+    @classmethod
+    def of(cls, v: Sequence[Any]) -> Revoked:
+        """The values of its block, in order."""
+        return cls(
+            height=v[0],
+            seq=v[1],
+            next=v[2],
         )
 
 
@@ -1745,6 +1770,7 @@ Message = Union[
     EventEnd,
     SnapshotOrder,
     SnapshotEnd,
+    Revoked,
     Registered,
     Accepted,
     Rejected,
@@ -1858,6 +1884,7 @@ _MESSAGES: dict[int, tuple[type[Message], struct.Struct, dict[int, int]]] = {
     29: (EventEnd, struct.Struct("<QQ"), {}),
     30: (SnapshotOrder, struct.Struct("<QQQqQB7x"), {}),
     31: (SnapshotEnd, struct.Struct("<QQQQ"), {}),
+    32: (Revoked, struct.Struct("<QQQ"), {}),
     100: (Registered, struct.Struct("<QQB7xqI4x"), {}),
     101: (Accepted, struct.Struct("<QQB7xQI4x"), {}),
     102: (Rejected, struct.Struct("<QQB7xQIH2x"), {}),
@@ -2046,6 +2073,7 @@ _NAMES: dict[str, dict[int, str]] = {
         141: "UnknownCandidate",
         142: "StakeForfeited",
         143: "StaleEmission",
+        144: "BadCandidacy",
         150: "OtherChain",
         151: "EvidenceOutOfTime",
         152: "NotSeated",
@@ -2107,6 +2135,7 @@ __all__ = [
     "Rejected",
     "RejectedMessage",
     "RevealAccepted",
+    "Revoked",
     "SCHEMA_ID",
     "SCHEMA_VERSION",
     "SealVoided",

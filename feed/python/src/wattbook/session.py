@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Callable, Iterator, NamedTuple, Optional, Sequence
 
 from . import orders, soupbin
-from .messages import Challenge, DecodeError, Grade, LoggedOn, Message, RejectedMessage, decode
+from .messages import Challenge, DecodeError, Grade, LoggedOn, Message, RejectedMessage, Revoked, decode
 from .signing import SigningKey
 
 HEARTBEAT_S = 1.0
@@ -21,6 +21,8 @@ SERVER_SILENCE_S = 15.0
 """Silence after which the server counts as gone."""
 LOGIN_TIMEOUT_S = 10.0
 """How long a server may take over login and challenge."""
+REVOKED = (32).to_bytes(2, "little")
+"""Template of the message that takes back what was told."""
 
 
 class SessionError(Exception):
@@ -258,6 +260,8 @@ class Session:
                 seq, self.next_seq = self.next_seq, self.next_seq + 1
                 return ReceivedBytes(seq, packet.payload)
             if packet.kind == "U":
+                if packet.payload[2:4] == REVOKED and isinstance(revoked := decode(packet.payload), Revoked):
+                    self.next_seq = revoked.next
                 return ReceivedBytes(None, packet.payload)
             if packet.kind != "Z":
                 raise soupbin.FramingError(f"a packet {packet.kind} where a message was due")

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     block::{Candidate, Head},
-    seam::{Settings, Slot},
+    seam::{Settings, Slot, Time},
 };
 use commonware_consensus::{Application, marshal::ancestry::Ancestry, simplex::types::Context};
 use commonware_cryptography::Digested;
@@ -121,11 +121,10 @@ impl Hosted {
         let chain = self.chain(ancestry).await?;
         let parent = chain.last()?.clone();
         let slot = self.slot(context, parent.head())?;
-        let mut due = parent
-            .head()
-            .time
-            .get()
-            .saturating_add(self.settings.pace.as_nanos() as u64);
+        let mut due = match self.settings.time {
+            Time::Simulated => 0,
+            Time::Real => (parent.head().time.get()).saturating_add(self.settings.pace.as_nanos() as u64),
+        };
         if parent.head().height != 0 && parent.head().epoch != slot.epoch {
             due = due.max(now_ns(clock).saturating_add(self.settings.border_pause.as_nanos() as u64));
         }
@@ -177,12 +176,14 @@ impl Hosted {
             );
             return Some(false);
         }
-        let time = block.head().time.get();
-        if time.saturating_add(PAST_NS) < now_ns(clock) {
-            warn!(height = slot.height, view = slot.view, "refused a block for its age");
-            return Some(false);
+        if self.settings.time == Time::Real {
+            let time = block.head().time.get();
+            if time.saturating_add(PAST_NS) < now_ns(clock) {
+                warn!(height = slot.height, view = slot.view, "refused a block for its age");
+                return Some(false);
+            }
+            sleep_until(clock, time.saturating_sub(FUTURE_NS)).await;
         }
-        sleep_until(clock, time.saturating_sub(FUTURE_NS)).await;
         self.door
             .ask(|answer| Request::Verify {
                 slot,

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     ballot::{BallotKey, Namespace},
-    seam::{Genesis, Role, Seating, Settings, Status},
+    seam::{Genesis, Role, Seating, Settings, Status, Time},
 };
 use commonware_cryptography::{Signer as _, ed25519};
 use commonware_p2p::{
@@ -334,6 +334,7 @@ async fn drive(mut context: deterministic::Context, plan: Plan) -> Outcome {
         },
         block_size_max: BLOCK_SIZE_MAX,
         leader_timeout: Duration::from_millis(400),
+        time: Time::Real,
         pace: Duration::from_millis(100),
         border_pause: Duration::from_millis(100),
     };

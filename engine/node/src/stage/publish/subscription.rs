@@ -3,9 +3,11 @@
 //! # Invariants
 //! * What is handed over are the books first, if it joined, then its stream without a gap, from its first number on.
 //! * A packet that says something of the stream so far comes behind the stream so far.
+//! * What stands behind the end of a stream comes last, and only to grade `matched`.
 
 use super::books::PlacedBooks;
 use super::stream::Stream;
+use super::tail::Packets;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use wattbook_feed::signed::Grade;
@@ -57,6 +59,14 @@ impl Subscription {
         }
     }
 
+    /// Number behind the last message that there is for it, with what stands behind the stream's end.
+    pub(super) fn end(&self, stream: &Stream, durable: u64, tail: &Packets) -> u64 {
+        match self.grade {
+            Grade::Matched => stream.end() + tail.len() as u64,
+            Grade::Durable | Grade::Final => self.until(stream, durable),
+        }
+    }
+
     /// Keeps a packet until it has what its stream has up to `until`; a younger one of a template takes an older one's place.
     // BOUND: two templates for each message between its first and its last in the history.
     pub(super) fn keep(&mut self, until: u64, template: u16, packet: &[u8]) {
@@ -68,7 +78,14 @@ impl Subscription {
     }
 
     /// Appends what comes next, as much as takes `room` bytes, and at least one packet.
-    pub(super) fn hand_over(&mut self, stream: &Stream, durable: u64, room: usize, packets: &mut Vec<u8>) {
+    pub(super) fn hand_over(
+        &mut self,
+        stream: &Stream,
+        tail: &Packets,
+        durable: u64,
+        room: usize,
+        packets: &mut Vec<u8>,
+    ) {
         let until = self.until(stream, durable);
         if let Some((books, told)) = &mut self.books
             && books.copy(told, room, packets)
@@ -92,6 +109,17 @@ impl Subscription {
                 None => break,
             }
         }
-        self.is_behind = self.books.is_some() || self.next < until || !self.waiting.is_empty();
+        let end = self.end(stream, durable, tail);
+        if self.books.is_none() && self.waiting.is_empty() && self.next >= until && self.next < end {
+            // BOUND: the packets of one tail.
+            for (_, packet) in tail.range((self.next - until) as usize..) {
+                if packets.len() >= room {
+                    break;
+                }
+                packets.extend_from_slice(packet);
+                self.next += 1;
+            }
+        }
+        self.is_behind = self.books.is_some() || self.next < end || !self.waiting.is_empty();
     }
 }

@@ -2,11 +2,13 @@ use super::*;
 use crate::config::Wait;
 use crate::ring::ring;
 use crate::stage::ShownOrder;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use wattbook_feed::book::Books;
-use wattbook_feed::sbe::{Outbound, decode_outbound, encode_public};
+use wattbook_feed::sbe::{Outbound, decode_outbound, encode_public, session};
 use wattbook_feed::soupbin::{Decoder, PACKET_MAX, Packet, Peer};
 use wattbook_ledger::BlockHeader;
-use wattbook_types::{ChainId, ContractId, Energy, OrderId, Price, Side, TimeNs};
+use wattbook_types::{ChainId, ContractId, Energy, Event, OrderId, Price, Side, TimeNs};
 
 const WHO: ParticipantId = ParticipantId::new(4);
 const CONTRACT: ContractId = ContractId::new(1_628_736, ContractId::PRODUCT_QUARTER_HOUR, 1);
@@ -20,6 +22,8 @@ struct Heard {
     refused: Option<Reject>,
     /// Whether a page has come that was not taken.
     waits: bool,
+    /// Whether the session was ended.
+    ended: bool,
 }
 
 impl Heard {
@@ -40,6 +44,7 @@ impl Heard {
                 }
                 Packet::Unsequenced(message) => self.all.push(decode_outbound(message).unwrap()),
                 Packet::LoginAccepted(accepted) => self.accepted = Some(accepted.sequence),
+                Packet::EndOfSession => self.ended = true,
                 other => panic!("{other:?}"),
             }
         }
@@ -94,10 +99,12 @@ impl Desk {
                     continue;
                 }
                 ToSocket::LoggedOn(..) => continue,
+                ToSocket::Last(id, packets) => (id, packets, false),
                 other => panic!("{other:?}"),
             };
             let heard = self.heard.entry(*id).or_default();
             assert!(!heard.waits || !waits, "a page before the last one was taken");
+            assert!(!heard.ended, "something after the end");
             heard.waits |= waits;
             heard.take(packets);
         }
@@ -121,6 +128,7 @@ impl Desk {
             digest: Hash::ZERO,
             length: 0,
             seq: self.seq,
+            grade: Grade::Durable,
         });
     }
 
@@ -436,4 +444,138 @@ fn event_ends_are_of_the_stream_and_not_of_the_event_root() {
     let records: Vec<Announced> = by_record.map(|of_record| Announced::new(of_record.to_vec())).collect();
     let forms = records.iter().flat_map(|record| record.public(&desk.alias).messages());
     assert!(forms.eq(form.messages()));
+}
+
+/// A block of accepted nonces.
+fn block(seq: u64, block: &[u64]) -> Arc<Announced> {
+    let sequenced = |nonce: &u64| Sequenced {
+        seq,
+        event: accepted(*nonce),
+    };
+    Arc::new(Announced::new(block.iter().map(sequenced).collect()))
+}
+
+#[test]
+fn what_is_not_final_is_shown_and_taken_back() {
+    let mut desk = Desk::new(1 << 20, 1_000);
+    desk.take(open(1, Grade::Matched, 1));
+    desk.take(open(2, Grade::Final, 1));
+    let matched = |height, nonce| Publication::Matched {
+        height,
+        events: block(height, &[nonce]),
+    };
+    desk.take(matched(1, 10));
+    desk.take(matched(2, 20));
+    assert_eq!(nonces(&desk.heard(1).sequenced), [10, 20]);
+    assert!(nonces(&desk.heard(2).sequenced).is_empty());
+    // Who comes later is shown as much.
+    desk.take(open(3, Grade::Matched, 1));
+    assert_eq!(nonces(&desk.heard(3).sequenced), [10, 20]);
+    let events = block(1, &[10]);
+    desk.take(Publication::Events { height: 1, events });
+    desk.durable(1);
+    assert_eq!(nonces(&desk.heard(1).sequenced), [10, 20], "once");
+    assert_eq!(nonces(&desk.heard(2).sequenced), [10]);
+    // Another block takes the second one's place.
+    desk.take(open(4, Grade::Final, 2));
+    desk.take(Publication::Revoked { height: 2, seq: 2 });
+    for session in [1, 3] {
+        let heard = desk.heard(session);
+        let told = heard.all.last().unwrap();
+        let revoked = session::Revoked {
+            height: 2,
+            seq: 2,
+            next: 2,
+        };
+        assert_eq!((told, heard.ended), (&Outbound::Revoked(revoked), true));
+    }
+    assert!(![2, 4].iter().any(|session| desk.heard(*session).ended));
+    desk.take(open(5, Grade::Matched, 2));
+    desk.take(matched(2, 21));
+    assert_eq!(nonces(&desk.heard(5).sequenced), [21]);
+    let events = block(2, &[21]);
+    desk.take(Publication::Events { height: 2, events });
+    desk.durable(2);
+    for (session, all) in [(2, vec![10, 21]), (4, vec![21]), (5, vec![21])] {
+        assert_eq!(nonces(&desk.heard(session).sequenced), all);
+    }
+}
+
+#[test]
+fn every_session_ends_with_what_is_final() {
+    for seed in 0..40 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut desk = Desk::new([200, 1 << 20][seed as usize % 2], 10_000);
+        let (mut settled, mut nonce) = (0u64, 0);
+        let (mut ahead, mut fixed): (VecDeque<Vec<u64>>, Vec<u64>) = (VecDeque::new(), Vec::new());
+        // Sessions of grade matched: what each one holds, from the first message on, after what it was told to forget.
+        let mut held: Vec<(SessionId, Vec<u64>, usize)> = Vec::new();
+        let (mut opened, mut ended) = (0, 0);
+        desk.take(open(1_000, Grade::Final, 1));
+        let follow = |desk: &Desk, held: &mut Vec<(SessionId, Vec<u64>, usize)>| {
+            held.iter_mut().for_each(|(session, known, read)| {
+                let new = nonces(&desk.heard(*session).sequenced[*read..]);
+                *read += new.len();
+                known.extend(new);
+            });
+        };
+        for _ in 0..300 {
+            match rng.next_u32() % 6 {
+                0 | 1 if ahead.len() < 4 => {
+                    let len = u64::from(rng.next_u32() % 12);
+                    ahead.push_back((nonce..nonce + len).collect());
+                    nonce += len;
+                    let height = settled + ahead.len() as u64;
+                    let events = block(height, ahead.back().unwrap());
+                    desk.take(Publication::Matched { height, events });
+                }
+                2 | 3 => {
+                    let Some(next) = ahead.pop_front() else { continue };
+                    settled += 1;
+                    let events = block(settled, &next);
+                    desk.take(Publication::Events {
+                        height: settled,
+                        events,
+                    });
+                    desk.durable(settled);
+                    fixed.extend(next);
+                }
+                4 if !ahead.is_empty() => {
+                    let keep = rng.next_u32() as usize % ahead.len();
+                    ahead.truncate(keep);
+                    let height = settled + keep as u64 + 1;
+                    desk.take(Publication::Revoked { height, seq: height });
+                }
+                5 if held.len() < 3 => {
+                    opened += 1;
+                    desk.take(open(opened, Grade::Matched, 1));
+                    held.push((opened, Vec::new(), 0));
+                }
+                _ => (1..=opened).for_each(|session| _ = desk.drain(session)),
+            }
+            desk.drain(1_000);
+            follow(&desk, &mut held);
+            for (session, known, read) in &mut held {
+                if !desk.heard(*session).ended {
+                    continue;
+                }
+                ended += 1;
+                let Some(Outbound::Revoked(revoked)) = desk.heard(*session).all.last().copied() else {
+                    panic!("{:?}", desk.heard(*session).all.last());
+                };
+                known.truncate(revoked.next as usize - 1);
+                opened += 1;
+                (*session, *read) = (opened, 0);
+                desk.take(open(opened, Grade::Matched, revoked.next));
+            }
+        }
+        let all: Vec<u64> = fixed.iter().copied().chain(ahead.iter().flatten().copied()).collect();
+        (1..=opened).for_each(|session| _ = desk.drain(session));
+        follow(&desk, &mut held);
+        for (session, known, _) in held {
+            assert_eq!(known, all, "seed {seed}, session {session}");
+        }
+        assert_eq!(nonces(&desk.heard(1_000).sequenced), fixed, "seed {seed}");
+        assert!(ended > 0, "seed {seed}: nothing was taken back");
+    }
 }

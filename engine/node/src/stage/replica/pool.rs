@@ -16,6 +16,8 @@ pub(crate) enum Origin {
     Session(SessionId),
     /// Another node, which tells its own sessions.
     Peer,
+    /// This node itself, which waits for no answer.
+    Own,
 }
 
 /// A command that waits.
@@ -57,6 +59,11 @@ impl Pool {
 
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// The command of this digest.
+    pub(crate) fn get(&self, digest: &Hash) -> Option<&Waiting> {
+        self.waiting.get(self.places.get(digest)?)
     }
 
     pub(crate) fn has(&self, digest: &Hash) -> bool {

@@ -4,12 +4,22 @@
 
 use super::form::{self, Form};
 use super::line::{Line, Misfit, Open};
+use super::store::{FinalBlocks, Lengths};
+use crate::audit::{self, ChainFault};
 use crate::chain::{self, CommitteeSpec, Secrets, Spec};
+use crate::evidence::EvidenceRecord;
 use crate::execute::Executor;
-use wattbook_agreement::block::Format;
+use crate::keys;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use wattbook_agreement::ballot::{BallotKey, Namespace, Proposal, Round, Vote};
+use wattbook_agreement::block::{Candidate, Format};
+use wattbook_agreement::evidence::{Evidence, Offence, Signed};
+use wattbook_agreement::seam::Store as _;
 use wattbook_feed::signed::{Alias, record_kind, tick_payload};
-use wattbook_ledger::{BlockHeader, GENESIS_FILE, HEADER_SIZE, Reader, Record};
-use wattbook_types::{ChainId, Command, Param, ParticipantId, TimeNs, Turn};
+use wattbook_ledger::{BlockHeader, GENESIS_FILE, HEADER_SIZE, Options, Reader, Record, Store};
+use wattbook_market::Refusal;
+use wattbook_types::{ChainId, Command, Hash, Param, ParticipantId, Reject, TimeNs, Turn};
 
 const SEED: [u8; 32] = [3; 32];
 const START: TimeNs = TimeNs::from_secs(1_800_000_000);
@@ -17,8 +27,8 @@ const START: TimeNs = TimeNs::from_secs(1_800_000_000);
 /// What a header says otherwise.
 type Change = fn(&mut BlockHeader);
 
-/// A committee's line at genesis, and its pseudonyms.
-fn genesis() -> (Line, Alias, ChainId) {
+/// A delegate's directory.
+fn town() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let spec = Spec {
         network: "replica".to_owned(),
@@ -34,23 +44,31 @@ fn genesis() -> (Line, Alias, ChainId) {
         observers: 0,
         port: 7300,
     };
-    let (chain, members) = chain::create_committee(folder.path(), &spec, &Secrets::of_demo(SEED), committee).unwrap();
-    let dir = &members[0].dir;
+    let (_, members) = chain::create_committee(folder.path(), &spec, &Secrets::of_demo(SEED), committee).unwrap();
+    (folder, members[0].dir.clone())
+}
+
+fn open_store(dir: &Path) -> Store {
+    let options = Options { segment_size: 1 << 20 };
+    let key = wattbook_feed::keys::log_key(&SEED);
+    Store::open(dir, &key, options).unwrap().0
+}
+
+/// The committee's line at genesis, and its pseudonyms.
+fn line_of(dir: &Path) -> (Line, Alias, ChainId) {
     let (executor, _) = Executor::start(&std::fs::read(dir.join(GENESIS_FILE)).unwrap()).unwrap();
     let state = executor.market().state();
     let seats = executor.market().committee().unwrap().seats().len();
     assert_eq!((seats, state.params.get(Param::Seats)), (5, 5));
-    let anchor = wattbook_ledger::Store::open(
-        dir,
-        &wattbook_feed::keys::log_key(&SEED),
-        wattbook_ledger::Options { segment_size: 1 << 20 },
-    )
-    .unwrap()
-    .0
-    .anchor();
+    let anchor = open_store(dir).anchor();
     assert_eq!(Reader::open(dir).unwrap().committed().unwrap().digest, anchor.digest());
+    let chain = executor.chain();
     let alias = Alias::new(wattbook_feed::keys::alias_key(&SEED), chain);
     (Line::new(executor, anchor), alias, chain)
+}
+
+fn genesis() -> (Line, Alias, ChainId) {
+    line_of(&town().1)
 }
 
 /// The turn of rank `rank` in `view`.
@@ -188,4 +206,108 @@ fn bytes_of_blocks_are_all_or_nothing() {
         &tick_payload(header.time),
     );
     assert!(refused.is_err(), "time does not stand still");
+}
+
+/// A block on `line` with evidence against rank `rank` of epoch 0, whose second vote the ballot key of `signer` signs.
+fn accusing(dir: &Path, line: &mut Line, alias: &Alias, rank: u8, signer: u8) -> (EvidenceRecord, Vec<u8>) {
+    let chain = line.executor().chain();
+    let namespace = Namespace::of(chain);
+    let round = Round { epoch: 0, view: 3 };
+    let voted = |rank: u8, byte: u8| {
+        let proposal = Proposal {
+            parent_view: 2,
+            digest: Hash([byte; 32]),
+        };
+        let dir = dir.with_file_name(format!("node{rank}"));
+        let key = BallotKey::from_bytes(&keys::ballot_key(&dir).unwrap().unwrap()).unwrap();
+        Signed {
+            proposal,
+            signature: key.sign(&namespace, round, &Vote::Notarize(proposal)),
+        }
+    };
+    let evidence = Evidence {
+        offence: Offence::TwoNotarized,
+        rank,
+        round,
+        votes: [voted(rank, 1), voted(signer, 2)],
+    };
+    let record = EvidenceRecord::of(evidence, line.executor().market()).unwrap();
+    let payload = record.to_payload();
+    assert_eq!(EvidenceRecord::decode(&payload), Ok(record));
+    let mut open = Open::default();
+    line.tick_to(&mut open, START.plus_secs(1)).unwrap();
+    line.apply(&mut open, &record.to_command(chain), record_kind::EVIDENCE, &payload)
+        .unwrap();
+    let (_, bytes) = line.seal(open, &turn(1, 1, 0), 0, alias).unwrap();
+    (record, bytes)
+}
+
+#[test]
+fn evidence_is_recorded_and_whoever_reads_the_ledger_checks_it() {
+    for (signer, holds) in [(2, true), (3, false)] {
+        let (_folder, dir) = town();
+        let (start, alias, chain) = line_of(&dir);
+        let mut line = start.clone();
+        let (record, bytes) = accusing(&dir, &mut line, &alias, 2, signer);
+        assert_eq!(record.check(start.executor().market()).is_ok(), holds);
+        let offender = line.executor().market().state().dpos.as_ref().unwrap();
+        assert!(offender.candidate(record.offender).unwrap().forfeited);
+        // Nobody is convicted twice.
+        let mut open = Open::default();
+        line.tick_to(&mut open, START.plus_secs(2)).unwrap();
+        let again = line.apply(
+            &mut open,
+            &record.to_command(chain),
+            record_kind::EVIDENCE,
+            &record.to_payload(),
+        );
+        assert_eq!(again.unwrap_err().reject, Reject::AlreadyJudged);
+        let form = Form(chain);
+        let block = Candidate::read(&form, bytes, usize::MAX).unwrap();
+        let store = open_store(&dir);
+        let mut blocks = FinalBlocks::new(store, form, Lengths::default()).unwrap();
+        blocks.append(&block).unwrap();
+        blocks.sync().unwrap();
+        drop(blocks);
+        match audit::verify(&dir, Some(chain), |_| ()) {
+            Ok(verified) => assert!(holds && verified.end.totals.evidence == 1),
+            Err(finding) => assert_eq!((holds, finding.kind), (false, ChainFault::Evidence.into())),
+        }
+    }
+}
+
+#[test]
+fn payloads_of_evidence_are_all_or_nothing() {
+    let (_folder, dir) = town();
+    let (mut line, alias, chain) = line_of(&dir);
+    let (record, _) = accusing(&dir, &mut line.clone(), &alias, 1, 1);
+    let payload = record.to_payload();
+    for len in 0..payload.len() {
+        assert_eq!(EvidenceRecord::decode(&payload[..len]), Err(Reject::ShortFrame));
+    }
+    assert!(EvidenceRecord::decode(&[&payload[..], &[0]].concat()).is_err());
+    let market = line.executor().market();
+    for bit in 0..payload.len() * 8 {
+        let mut flipped = payload.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let Ok(other) = EvidenceRecord::decode(&flipped) else {
+            continue;
+        };
+        // It fails by itself, or the market refuses it.
+        let stands = other.check(market).is_ok() && line.clone().apply_alone(&other, chain).is_ok();
+        assert!(!stands, "bit {bit}");
+    }
+    assert!(line.apply_alone(&record, chain).is_ok());
+}
+
+impl Line {
+    fn apply_alone(&mut self, record: &EvidenceRecord, chain: ChainId) -> Result<(), Refusal> {
+        let kind = record_kind::EVIDENCE;
+        self.apply(
+            &mut Open::default(),
+            &record.to_command(chain),
+            kind,
+            &record.to_payload(),
+        )
+    }
 }

@@ -4,14 +4,17 @@
 //! A message is any number of words, one behind the other, little-endian:
 //! ```text
 //! command    1 u8 | zero u8 | kind u16 | len u32 | payload [len]
-//! refusal    2 u8 | zero u8 | reject u16 | kind u16 | zero u16 | digest 32 | original_seq u64
+//! refusal    2 u8 | zero u8 | reject u16 | zero u32 | digest 32 | original_seq u64
+//! step       3 u8 | zero u8 | zero u16 | n u32 | time u64 | digest 32 x n
 //! ```
 //! `kind` and `payload` are a record's; `digest` names the command ([`super::pool::digest_of`]).
 
-use wattbook_types::{Hash, Reject};
+use std::borrow::Cow;
+use wattbook_types::{Hash, Reject, TimeNs};
 
 const COMMAND: u8 = 1;
 const REFUSAL: u8 = 2;
+const STEP: u8 = 3;
 const REFUSAL_SIZE: usize = 48;
 
 /// One thing told.
@@ -32,6 +35,13 @@ pub(crate) enum Word<'a> {
         reject: Reject,
         /// With a duplicate, the record that used the nonce.
         original_seq: u64,
+    },
+    /// Simulated time is to move on, after these commands.
+    Step {
+        /// To when.
+        time: TimeNs,
+        /// What names the commands.
+        commands: Cow<'a, [Hash]>,
     },
 }
 
@@ -56,6 +66,13 @@ impl Word<'_> {
                 out.extend_from_slice(&[0; 4]);
                 out.extend_from_slice(&digest.0);
                 out.extend_from_slice(&original_seq.to_le_bytes());
+            }
+            Self::Step { time, commands } => {
+                out.extend_from_slice(&[STEP, 0, 0, 0]);
+                // BOUND: what a pool holds, `seal.held_max`.
+                out.extend_from_slice(&(commands.len() as u32).to_le_bytes());
+                out.extend_from_slice(&time.get().to_le_bytes());
+                commands.iter().for_each(|digest| out.extend_from_slice(&digest.0));
             }
         }
     }
@@ -89,6 +106,17 @@ fn first(bytes: &[u8]) -> Option<(Word<'_>, &[u8])> {
             };
             Some((word, rest))
         }
+        STEP => {
+            let (head, rest) = bytes.split_first_chunk::<16>()?;
+            let [_, _, _, _, n @ .., t0, t1, t2, t3, t4, t5, t6, t7] = *head;
+            let len = (u32::from_le_bytes(n) as usize).checked_mul(32)?;
+            let (digests, rest) = rest.split_at_checked(len)?;
+            let word = Word::Step {
+                time: TimeNs::new(u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7])),
+                commands: digests.as_chunks::<32>().0.iter().copied().map(Hash).collect(),
+            };
+            Some((word, rest))
+        }
         _ => None,
     }
 }
@@ -109,6 +137,10 @@ mod tests {
                 reject: Reject::Duplicate,
                 original_seq: 99,
             },
+            Word::Step {
+                time: TimeNs::new(5),
+                commands: vec![Hash([1; 32]), Hash([2; 32])].into(),
+            },
             Word::Command { kind: 3, payload: b"" },
         ];
         let mut bytes = Vec::new();
@@ -119,6 +151,6 @@ mod tests {
             assert_eq!(read, said[..read.len()], "what is whole is read");
             assert!(read.len() < said.len());
         }
-        assert_eq!(words(&[3; 64]).count(), 0);
+        assert_eq!(words(&[4; 64]).count(), 0);
     }
 }

@@ -277,7 +277,7 @@ impl Sessions {
                 if let Some(state) = &mut session {
                     state.suspect = state.suspect.saturating_sub(1);
                 }
-                let command = envelope.to_command();
+                let command = envelope.to_command(self.chain);
                 let only_cancels = command.items.iter().all(|item| matches!(item, Item::Cancel(_)));
                 let participant = command.participant;
                 let verified = |held| {

@@ -11,7 +11,9 @@ use crate::{
     ballot::Namespace,
     block::Candidate,
     evidence::Evidence,
-    seam::{Agreement as _, Answer, Application, Final, Genesis, LostTerm, Peer, Role, Seating, Settings, Slot, Store},
+    seam::{
+        Agreement as _, Answer, Application, Final, Genesis, LostTerm, Peer, Role, Seating, Settings, Slot, Store, Time,
+    },
     simplex::{Keys, start},
 };
 use commonware_codec::Encode;
@@ -169,6 +171,7 @@ fn four_nodes_agree_over_loopback() {
         block_size_max: BLOCK_SIZE_MAX,
         // The machine may be busy with other tests: patience costs nothing where nobody fails.
         leader_timeout: Duration::from_secs(10),
+        time: Time::Real,
         pace: Duration::from_millis(20),
         border_pause: Duration::from_millis(100),
     };
