@@ -69,4 +69,4 @@ pub use key::{
 };
 pub use policy::{Cost, Policy, Rates, Route};
 pub use stats::Stats;
-pub use verifier::{Candidate, DEVICE_KEYS_MAX, Pending, Submitted, Verdict, Verifier};
+pub use verifier::{Candidate, DEVICE_KEYS_MAX, Pending, Placed, Submitted, Verdict, Verifier};

@@ -5,7 +5,7 @@
 
 use crate::cpu::pool::Pool;
 use crate::key::SIGNATURE_DST;
-use crate::{Candidate, PublicKey, Route, Verdict, Verifier, curve, verify_one};
+use crate::{Candidate, Placed, PublicKey, Route, Verdict, Verifier, curve, verify_one};
 use blst::min_sig::{PublicKey as BlstKey, SecretKey, Signature};
 use blst::{BLST_ERROR, Pairing, blst_p1, blst_p1_affine, blst_p2_affine, blst_scalar};
 use rayon::prelude::*;
@@ -107,6 +107,22 @@ impl Inputs {
         let routed = verifier.stats().routed[route as usize] - before;
         let is_good = verdicts.iter().all(|verdict| *verdict == Verdict::Valid) && routed == candidates.len() as u64;
         is_good.then_some(elapsed)
+    }
+
+    /// The envelopes on the device of `verifier`, if there is one; [`Self::resident`] says how long they take from there.
+    pub fn placed(&self, verifier: &mut Verifier) -> Option<Placed<Candidate<'_>>> {
+        verifier.place(Self::chain(), self.candidates())
+    }
+
+    /// [`Self::ours`] from the moment on when trees and headers are hashed, and signatures and digests lie on the device.
+    pub fn resident(verifier: &mut Verifier, placed: &Placed<Candidate<'_>>) -> Option<Duration> {
+        let start = Instant::now();
+        let verdicts = verifier.verify_placed(placed)?;
+        let elapsed = start.elapsed();
+        verdicts
+            .iter()
+            .all(|verdict| *verdict == Verdict::Valid)
+            .then_some(elapsed)
     }
 
     /// How long `verifier` takes for a batch of which one signature in `every` is bad in this way, and how many it

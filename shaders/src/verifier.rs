@@ -1,5 +1,7 @@
 //! Envelopes in, verdicts out.
 
+mod resident;
+
 use crate::batch::{self, Item};
 use crate::calibration;
 use crate::cpu::Path;
@@ -15,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use wattbook_feed::signed::{EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
 use wattbook_types::{ChainId, Hash};
+
+pub use resident::Placed;
 
 /// Keys whose lines a device keeps unless told otherwise: 2.8 GB.
 pub const DEVICE_KEYS_MAX: usize = 1 << 17;

@@ -8,7 +8,7 @@ use signers::{
     Envelope, Signer, add, chain, negate, of_cofactor_order, of_order_eleven, of_order_three, times, verify,
     verify_every_way,
 };
-use wattbook_shaders::{Candidate, Policy, SignatureError, Verdict, Verifier};
+use wattbook_shaders::{Candidate, Policy, Rates, SignatureError, Verdict, Verifier};
 
 const MISMATCH: Verdict = Verdict::BadSignature(SignatureError::Mismatch);
 const NOT_IN_GROUP: Verdict = Verdict::BadSignature(SignatureError::NotInGroup);
@@ -216,6 +216,92 @@ fn long_batches_with_faults_that_cancel() {
     same[150].signature = negate(&signature(&same[150])).to_bytes();
     same[151].signature = same[150].signature;
     assert_only(&verify(Policy::Batch, &same), &[(150, MISMATCH), (151, MISMATCH)]);
+}
+
+/// Faults that cancel, by kind: components of three orders, a shift in the subgroup, two signatures changed over, and
+/// one component by itself.
+const CANCELLING: usize = 6;
+
+/// `len` envelopes of two signers with a fault of a kind at two places, and the verdict that these deserve.
+fn cancelling(good: &[Envelope], kind: usize, [here, there]: [usize; 2]) -> (Vec<Envelope>, Vec<(usize, Verdict)>) {
+    let mut envelopes = good.to_vec();
+    let by = match kind {
+        0 | 5 => of_order_three(),
+        1 => of_order_eleven(0),
+        2 => of_cofactor_order(1),
+        _ => signature(&good[good.len() / 3]),
+    };
+    if kind == 4 {
+        (envelopes[here].signature, envelopes[there].signature) = (good[there].signature, good[here].signature);
+        return (envelopes, vec![(here, MISMATCH), (there, MISMATCH)]);
+    }
+    envelopes[here].signature = add(&signature(&good[here]), &by).to_bytes();
+    if kind == 5 {
+        return (envelopes, vec![(here, NOT_IN_GROUP)]);
+    }
+    envelopes[there].signature = add(&signature(&good[there]), &negate(&by)).to_bytes();
+    let verdict = if kind == 3 { MISMATCH } else { NOT_IN_GROUP };
+    (envelopes, vec![(here, verdict), (there, verdict)])
+}
+
+/// Batches around the length from which combinations do what tests of each signature do below it, by one thread, which
+/// tests first, and by two, which test at the end. The first item of such a batch has no random coefficient.
+#[test]
+fn faults_that_cancel_at_every_length_around_the_short_ones() {
+    let signers = [Signer::new(1), Signer::new(2)];
+    let most = Rates::SHORT_MAX;
+    assert_eq!(most, 90);
+    let all = valid(&signers, most as u64 / 2 + 2);
+    let mut verifiers = [1, 2].map(|threads| Verifier::with_threads(Policy::Batch, threads));
+    for len in 65..=most + 3 {
+        // Both signers, and no more of one than of the other.
+        let half = all.len() / 2;
+        let good = [&all[..len / 2], &all[half..half + len.div_ceil(2)]].concat();
+        assert_eq!(good.len(), len);
+        let places = [[0, 1], [0, len - 1], [len / 2 - 1, len / 2], [len - 2, len - 1]];
+        let is_edge = len + 1 >= most && len <= most + 2;
+        let kinds = if is_edge {
+            0..CANCELLING
+        } else {
+            len % CANCELLING..len % CANCELLING + 1
+        };
+        for verifier in &mut verifiers {
+            let mut verify = |envelopes: &[Envelope]| {
+                let candidates: Vec<Candidate<'_>> = envelopes.iter().map(Envelope::candidate).collect();
+                verifier.verify(chain(), &candidates)
+            };
+            assert_only(&verify(&good), &[]);
+            for kind in kinds.clone() {
+                let (envelopes, faults) = cancelling(&good, kind, places[(len + kind) % 4]);
+                assert_only(&verify(&envelopes), &faults);
+            }
+        }
+        if len == most || len == most + 1 {
+            for kind in [0, 3] {
+                let (envelopes, faults) = cancelling(&good, kind, places[1]);
+                assert_only(&verify(Policy::Gpu, &envelopes), &faults);
+            }
+        }
+    }
+}
+
+/// Every place of a component in a batch of few, one of them the first, where one thread finds it before any pairing.
+#[test]
+fn one_thread_finds_components_in_few_signatures() {
+    let envelopes = valid(&[Signer::new(1), Signer::new(2)], 3);
+    for (at, t) in [of_order_three(), of_order_eleven(1), of_cofactor_order(2)]
+        .iter()
+        .cycle()
+        .take(6)
+        .enumerate()
+    {
+        let mut envelopes = envelopes.clone();
+        envelopes[at].signature = add(&signature(&envelopes[at]), t).to_bytes();
+        let candidates: Vec<Candidate<'_>> = envelopes.iter().map(Envelope::candidate).collect();
+        let mut verifier = Verifier::with_threads(Policy::Batch, 1);
+        assert_only(&verifier.verify(chain(), &candidates), &[(at, NOT_IN_GROUP)]);
+        assert_eq!(verifier.stats().routed, [0, 6, 0]);
+    }
 }
 
 #[test]

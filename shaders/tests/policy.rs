@@ -133,6 +133,41 @@ fn what_a_device_keeps_bears_on_no_verdict() {
     assert_eq!(verifier.stats().devices_lost, 0);
 }
 
+/// Signatures that lie on the device are judged as those that come from the host, until the device goes; envelopes whose
+/// trees are not what they say never get there.
+#[test]
+fn placed_batches_have_the_same_verdicts() {
+    let device = own_device();
+    let mut verifier = Verifier::new(Policy::Gpu).with_device(Arc::clone(&device));
+    let envelopes = mixed();
+    let candidates: Vec<Candidate<'_>> = envelopes.iter().map(Envelope::candidate).collect();
+    assert!(
+        verifier.place(chain(), candidates.clone()).is_none(),
+        "two have faults in their trees"
+    );
+    let sound: Vec<Envelope> = (0..24)
+        .filter(|i| ![11, 12].contains(i))
+        .map(|i| envelopes[i].clone())
+        .collect();
+    let expected = verify(Policy::OneByOne, &sound);
+    let placed = verifier
+        .place(chain(), sound.iter().map(Envelope::candidate).collect())
+        .unwrap();
+    for round in 1..=2 {
+        assert_eq!(verifier.verify_placed(&placed).as_ref(), Some(&expected));
+        let stats = verifier.stats();
+        assert_eq!((stats.envelopes, stats.routed), (22 * round, [0, 0, 22 * round]));
+    }
+    device.lose_at(0);
+    assert_eq!(verifier.verify_placed(&placed), None);
+    assert_eq!((verifier.stats().devices_lost, verifier.device().is_none()), (1, true));
+    assert!(
+        verifier
+            .place(chain(), sound.iter().map(Envelope::candidate).collect())
+            .is_none()
+    );
+}
+
 #[test]
 fn without_a_device_the_cpu_does_it() {
     let mut verifier = Verifier::new(Policy::Gpu);

@@ -115,7 +115,7 @@ impl Exponent {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::field::{Fp, LIMBS, from_slot, slot};
     use super::super::{Error, test_device};
     use super::*;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_device_raises_powers() -> Result<(), Error> {
+    pub(in super::super) fn the_device_raises_powers() -> Result<(), Error> {
         let device = test_device();
         let p = modulus();
         let numbers: Vec<Fp> = (0..70u32)

@@ -183,7 +183,7 @@ impl Suite {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Error, test_device};
     use super::*;
     use crate::SIGNATURE_DST;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_and_uniform_bytes_equal_those_of_the_cpu() -> Result<(), Error> {
+    pub(in super::super) fn digests_and_uniform_bytes_equal_those_of_the_cpu() -> Result<(), Error> {
         let (device, n) = (test_device(), 500);
         let chain = ChainId(sha256(&[b"chain"]));
         let headers: Vec<EnvelopeHeader> = (0..n as u64)
@@ -282,6 +282,41 @@ mod tests {
         for ((message, expected), found) in vectors.iter().zip(found) {
             assert_eq!(&found, expected, "{message}");
             assert_eq!(&expand_message_xmd(message.as_bytes(), dst), expected, "{message}");
+        }
+        Ok(())
+    }
+
+    /// Padded messages alone, without what is expanded from them.
+    #[test]
+    pub(in super::super) fn digests_of_padded_messages() -> Result<(), Error> {
+        let device = test_device();
+        let bytes: Vec<u8> = (0..=255).rev().collect();
+        let messages: Vec<&[u8]> = [0, 1, 55, 56, 63, 64, 119, 120, 200, 256]
+            .map(|len| &bytes[..len])
+            .into();
+        let (mut blocks, mut starts) = (Vec::new(), vec![0]);
+        for message in &messages {
+            blocks.extend(pad(message, 0));
+            starts.push(blocks.len() as u32);
+        }
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(blocks.as_flattened());
+        let digests = device.buffer("digests", messages.len() * DIGEST_LEN);
+        let mut commands = device.commands();
+        commands.run(&Dispatch {
+            kernel: &BLOCKS,
+            buffers: &[
+                &device.upload("blocks", &words),
+                &device.upload("starts", &starts),
+                &digests,
+            ],
+            params: &IV,
+            items: messages.len(),
+            work: 2,
+        });
+        let download = commands.download(&digests, 0, digests.len());
+        let words = commands.submit().wait()?.take(download);
+        for (digest, message) in digests_of(&words).zip(&messages) {
+            assert_eq!(digest, sha256(&[message]), "{} bytes", message.len());
         }
         Ok(())
     }

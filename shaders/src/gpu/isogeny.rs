@@ -119,14 +119,14 @@ fn image() -> Outputs {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Error, test_device};
     use super::*;
     use crate::cpu::{Affine, Path, isogeny};
     use blst::blst_p1;
 
     #[test]
-    fn images_are_those_of_the_cpu() -> Result<(), Error> {
+    pub(in super::super) fn images_are_those_of_the_cpu() -> Result<(), Error> {
         let device = test_device();
         let points: Vec<Affine> = (0u8..9).map(|i| Path::mapped(&[i], b"test")).collect();
         // Twice the coordinates over two: homogeneous; the sixth is infinity.

@@ -8,6 +8,7 @@ use core::ops::Range;
 pub(super) const FIVE_FROM: usize = 512;
 
 /// How the items of a chunk lie: kind by kind, key by key, slot by slot.
+#[derive(Clone)]
 pub(super) struct Layout {
     /// Item of every position.
     pub(super) order: Vec<usize>,
@@ -15,6 +16,7 @@ pub(super) struct Layout {
 }
 
 /// Slots whose sums are found the same way.
+#[derive(Clone)]
 pub(super) struct Kind {
     /// Trits of a window; none where points are multiplied one by one.
     pub(super) width: Option<Width>,
@@ -22,6 +24,7 @@ pub(super) struct Kind {
 }
 
 /// Positions with one key.
+#[derive(Clone)]
 pub(super) struct Slot {
     pub(super) key: usize,
     pub(super) positions: Range<usize>,

@@ -56,9 +56,9 @@ pub(super) static PRODUCT: Kernel = Kernel {
 /// Bits of |z| below the highest.
 const BITS: u32 = 63;
 /// |z| of the curve.
-const Z: u64 = 0xd201_0000_0001_0000;
+pub(super) const Z: u64 = 0xd201_0000_0001_0000;
 /// Lines of a loop: a doubling a bit, an addition a set bit.
-const LINES_LEN: usize = 68;
+pub(super) const LINES_LEN: usize = 68;
 /// Words of a key's lines.
 const KEY_WORDS: usize = LINES_LEN * 6 * LIMBS;
 /// Keys of one buffer of lines at most.
@@ -72,9 +72,9 @@ const LEFT_MAX: usize = 16;
 const REGISTERS: usize = 48;
 
 /// Two programs, one behind the other.
-struct Programs {
-    words: Vec<u32>,
-    first_end: u32,
+pub(super) struct Programs {
+    pub(super) words: Vec<u32>,
+    pub(super) first_end: u32,
 }
 
 impl Programs {
@@ -90,15 +90,15 @@ impl Programs {
         }
     }
 
-    fn end(&self) -> u32 {
+    pub(super) fn end(&self) -> u32 {
         self.words.len() as u32
     }
 }
 
 /// A doubling and an addition.
-static STEPS: LazyLock<Programs> = LazyLock::new(|| Programs::new(&lines::doubling(), &lines::addition()));
+pub(super) static STEPS: LazyLock<Programs> = LazyLock::new(|| Programs::new(&lines::doubling(), &lines::addition()));
 /// A squaring and the product with a line.
-static LOOP: LazyLock<Programs> = LazyLock::new(|| Programs::new(&squaring(), &by_line()));
+pub(super) static LOOP: LazyLock<Programs> = LazyLock::new(|| Programs::new(&squaring(), &by_line()));
 
 /// Registers 0..12 squared.
 fn squaring() -> Program {
@@ -117,7 +117,7 @@ fn by_line() -> Program {
 }
 
 /// Registers 0..12 times registers 12..24.
-fn product() -> Program {
+pub(super) fn product() -> Program {
     let (mut f, inputs) = Formula::new(2 * FP12_LEN as u16);
     let (x, y): (&[Value], &[Value]) = inputs.split_at(FP12_LEN);
     let product = tower::mul12(&mut f, tower::fp12(x), tower::fp12(y));

@@ -20,6 +20,8 @@ mod device;
 #[cfg(test)]
 mod device_tests;
 mod digits;
+#[cfg(test)]
+mod entries;
 pub mod exponent;
 pub mod field;
 mod formula;
@@ -29,6 +31,8 @@ mod kernel;
 mod layout;
 mod lines;
 pub mod miller;
+#[cfg(test)]
+mod miller_tests;
 pub(crate) mod pairing;
 mod points;
 pub mod program;
@@ -53,6 +57,7 @@ pub use kernel::{Kernel, Layer};
 /// Every kernel of the crate, in the order in which a device builds them.
 pub static KERNELS: &[&Kernel] = &[
     &hash::ENVELOPE,
+    &hash::BLOCKS,
     &hash::EXPAND,
     &roots::UNPACK,
     &exponent::EXPONENT,

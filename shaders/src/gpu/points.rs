@@ -93,3 +93,160 @@ impl Sums<'_> {
         });
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::curve::{E1, points_of, words_of};
+    use super::super::{Error, test_device};
+    use super::*;
+    use crate::cpu::Affine;
+    use crate::curve;
+    use crate::rlc::Coefficients;
+    use blst::blst_p1;
+
+    /// Multiples of one point from -20 to 20, infinity among them.
+    const MULTIPLES: core::ops::RangeInclusive<i64> = -20..=20;
+
+    /// `number` times the point.
+    fn times(point: &blst_p1, number: i64) -> blst_p1 {
+        let magnitude = (0..64).rev().fold(blst_p1::default(), |sum, bit| {
+            let sum = curve::double(&sum);
+            let is_set = number.unsigned_abs() >> bit & 1 == 1;
+            if is_set { curve::add(&sum, point) } else { sum }
+        });
+        if number < 0 {
+            curve::negate(magnitude)
+        } else {
+            magnitude
+        }
+    }
+
+    /// Every mode adds what it says: sums of multiples of a point are multiples by sums of integers.
+    #[test]
+    pub(in super::super) fn every_mode_adds_its_operands() -> Result<(), Error> {
+        let device = test_device();
+        let point = curve::hash_to_g1(b"multiples", b"test");
+        let numbers: Vec<i64> = MULTIPLES.collect();
+        let affine = |number: &i64| Affine::from(curve::to_affine(&[times(&point, *number)])[0]);
+        let multiples: Vec<Affine> = numbers.iter().map(affine).collect();
+        let source = device.upload("multiples", &words_of(&E1, &multiples));
+        let at = |index: usize| numbers[index];
+        // Trits of two digits base 3^10 at least: places 0 to 11.
+        let trit = |item: usize, place: usize| (item * 7 + place * 5) as i32 % 3 - 1;
+        let scalar = |item: usize| {
+            (0..12)
+                .rev()
+                .fold(0, |sum, place| 3 * sum + i64::from(trit(item, place)))
+        };
+        let wide = Coefficients::from_trits(
+            numbers.len(),
+            |item, place| if place < 12 { trit(item, place) } else { 0 },
+        );
+        let wide = wide.words();
+        // Sums of 4 groups of 9, one place or more each: (mode, bounds, list, groups, places, expected).
+        let negated = |entry: u32| entry | 1 << 31;
+        let listed = vec![0u32, 5, negated(5), 39, 39, negated(3)];
+        let flags: Vec<u32> = (0..20).map(|i| i % 4).collect();
+        type Case = (Mode, Vec<u32>, Vec<u32>, usize, usize, Vec<i64>);
+        let cases: Vec<Case> = vec![
+            (
+                Mode::Listed { skip: 1 },
+                vec![99, 0, 3, 3, 5, 6],
+                listed,
+                4,
+                1,
+                vec![at(0), 0, 2 * at(39), -at(3)],
+            ),
+            (
+                Mode::Folded { trits: 3 },
+                vec![0],
+                vec![0],
+                3,
+                4,
+                (0..3)
+                    .flat_map(|group| (0..4).map(move |place| (13 * group, place)))
+                    .map(|(base, place)| at(base + place) + at(base + 9 + place) - at(base + 9 - place - 2))
+                    .collect(),
+            ),
+            (
+                Mode::Strided {
+                    group: 10,
+                    from: 1,
+                    to: 8,
+                    run: 3,
+                },
+                vec![0],
+                vec![0],
+                4,
+                3,
+                (0..4)
+                    .flat_map(|group| [1..4, 4..7, 7..8].map(|run| run.map(|i| at(10 * group + i)).sum()))
+                    .collect(),
+            ),
+            (
+                Mode::Ternary { trits: 5 },
+                vec![0],
+                vec![0],
+                8,
+                1,
+                (0..8)
+                    .map(|group| (0..5).rev().fold(0, |sum, j| 3 * sum + at(5 * group + j)))
+                    .collect(),
+            ),
+            (
+                Mode::Paired {
+                    distance: 20,
+                    mask: 3,
+                    wanted: 2,
+                },
+                vec![0],
+                flags,
+                20,
+                1,
+                (0..20)
+                    .map(|i| if i % 4 == 2 { at(i) + at(20 + i) } else { 0 })
+                    .collect(),
+            ),
+            (
+                Mode::Scaled { trits: 12 },
+                vec![0, 3, 3, 10, 11],
+                wide,
+                4,
+                1,
+                [0..3, 3..3, 3..10, 10..11]
+                    .map(|items| items.map(|item| scalar(item) * at(item)).sum())
+                    .into(),
+            ),
+        ];
+        for (mode, bounds, list, groups, places, expected) in cases {
+            let (bounds, list) = (device.upload("bounds", &bounds), device.upload("list", &list));
+            // Two points before the sums and one behind each group stay as they are.
+            let (into, stride) = (2, places + 1);
+            let sums = device.buffer("sums", (into + stride * groups) * POINT_LEN);
+            let mut commands = device.commands();
+            Sums {
+                curve: E1,
+                mode,
+                source: &source,
+                bounds: &bounds,
+                list: &list,
+                sums: &sums,
+                into,
+                stride,
+                groups,
+                places,
+                additions: 1,
+            }
+            .run(&mut commands);
+            let download = commands.download(&sums, 0, sums.len());
+            let found = points_of(&E1, &commands.submit().wait()?.take(download));
+            assert_eq!(expected.len(), groups * places);
+            for (i, found) in found.into_iter().enumerate() {
+                let place = i.checked_sub(into).filter(|i| i % stride < places);
+                let expected = place.map_or(0, |i| expected[i / stride * places + i % stride]);
+                assert_eq!(blst_p1::from(found), times(&point, expected), "{mode:?}, place {i}");
+            }
+        }
+        Ok(())
+    }
+}

@@ -308,7 +308,7 @@ impl Loaded {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::field::{LIMBS, from_slot, slot};
     use super::super::{Error, test_device};
     use super::*;
@@ -331,7 +331,7 @@ mod tests {
 
     /// The same sum of two gathered elements by the lowest and by the highest registers, over several phases.
     #[test]
-    fn programs_gather_compute_and_scatter() -> Result<(), Error> {
+    pub(in super::super) fn programs_gather_compute_and_scatter() -> Result<(), Error> {
         let device = test_device();
         let mut rng = ChaCha20Rng::seed_from_u64(8);
         let n = 150;

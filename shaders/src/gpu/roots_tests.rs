@@ -1,8 +1,8 @@
 //! Signatures against blst, messages against RFC 9380 and a plain reading of its map.
 
 use super::field::{Fp, LIMBS, from_slot};
-use super::roots::{Batch, Class, POINT_LEN, Roots};
-use super::{Error, test_device};
+use super::roots::{Batch, Class, POINT_LEN, Roots, UNPACK};
+use super::{Dispatch, Error, test_device};
 use crate::cpu::{Affine, isogeny};
 use blst::{BLST_ERROR, blst_fp, min_sig};
 use num_bigint::BigUint;
@@ -261,6 +261,75 @@ fn published_maps() -> Result<(), Error> {
                 .concat();
             assert_eq!(found, expected, "{name} of {}", vector["msg"]);
         }
+    }
+    Ok(())
+}
+
+/// Encodings and uniform bytes taken apart, and nothing made of them.
+#[test]
+pub(super) fn encodings_are_taken_apart() -> Result<(), Error> {
+    let (device, p) = (test_device(), modulus());
+    let encodings = hostile();
+    let (n, messages, at) = (encodings.len(), 9, 4);
+    let words: Vec<u32> = (encodings.iter().flat_map(|bytes| bytes.as_chunks::<4>().0))
+        .map(|word| u32::from_le_bytes(*word))
+        .collect();
+    let uniform: Vec<u32> = (0..32 * messages as u32)
+        .map(|i| (i + 1).wrapping_mul(0x9e37_79b9))
+        .collect();
+    let (numbers, halves) = (
+        device.buffer("numbers", (n + at) * LIMBS),
+        device.buffer("halves", 4 * messages * LIMBS),
+    );
+    let flags = device.buffer("flags", n);
+    let mut commands = device.commands();
+    let bytes = [&words, &uniform].map(|words| device.upload("bytes", words));
+    for (bytes, io, params, items) in [
+        (&bytes[0], &numbers, [n + at, at, 0, 0], n),
+        (&bytes[1], &halves, [2 * messages, 0, 1, messages], 2 * messages),
+    ] {
+        commands.run(&Dispatch {
+            kernel: &UNPACK,
+            buffers: &[bytes, io, &flags],
+            params: &params.map(|param| param as u32),
+            items,
+            work: 2,
+        });
+    }
+    let downloads = [&numbers, &halves, &flags].map(|buffer| commands.download(buffer, 0, buffer.len()));
+    let mut outcome = commands.submit().wait()?;
+    let [numbers, halves, flags] = downloads.map(|download| outcome.take(download));
+    let number = |words: &[u32], len: usize, item: usize| {
+        (0..LIMBS).rev().fold(BigUint::default(), |sum, limb| {
+            (sum << 30u32) + words[limb * len + item]
+        })
+    };
+    for (i, bytes) in encodings.iter().enumerate() {
+        let mut plain = *bytes;
+        plain[0] &= 0x1f;
+        let x = BigUint::from_bytes_be(&plain);
+        let [compressed, infinity, larger] = [7, 6, 5].map(|bit| bytes[0] >> bit & 1 == 1);
+        let is_zero = x == BigUint::default();
+        // Bits 0 to 2: refused, infinity, the larger of two roots.
+        let expected = match () {
+            () if !compressed || infinity && (larger || !is_zero) => 1,
+            () if infinity => 2,
+            () if x >= p => 1,
+            () => u32::from(larger) << 2,
+        };
+        assert_eq!(flags[i], expected, "{}", hex::encode(bytes));
+        let x = if x < p { x } else { BigUint::default() };
+        assert_eq!(number(&numbers, n + at, at + i), x, "{}", hex::encode(bytes));
+    }
+    let (low, high) = halves.split_at(2 * messages * LIMBS);
+    for item in 0..2 * messages {
+        let (element, message) = (item / messages, item % messages);
+        let whole = (0..16).fold(BigUint::default(), |sum, word| {
+            (sum << 32u32) + uniform[(16 * element + word) * messages + message]
+        });
+        let [low, high] = [low, high].map(|words| number(words, 2 * messages, item));
+        assert!(low.bits() <= 384 && high.bits() <= 128);
+        assert_eq!((high << 384u32) + low, whole, "element {element} of message {message}");
     }
     Ok(())
 }

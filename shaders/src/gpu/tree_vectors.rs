@@ -1,7 +1,7 @@
 //! Roots and inclusion proofs of the device beside those of the CPU and published ones.
 
-use super::tree::{Forest, Inclusion, LeafKind, inclusions, roots};
-use super::{Choice, Device, Error, test_device};
+use super::tree::{Forest, Inclusion, LEAVES, LEVEL, LeafKind, inclusions, roots};
+use super::{Choice, Device, Dispatch, Error, test_device};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
@@ -204,7 +204,7 @@ fn published_probes_of_inclusion() -> Result<(), Error> {
 }
 
 #[test]
-fn every_leaf_proves_and_nothing_else() -> Result<(), Error> {
+pub(super) fn every_leaf_proves_and_nothing_else() -> Result<(), Error> {
     let hashes: Vec<Hash> = (0..70u64).map(|i| sha256(&[&i.to_le_bytes()])).collect();
     // Proofs of every leaf of every size, then the same with one thing wrong.
     let mut proofs = Vec::new();
@@ -281,4 +281,79 @@ fn every_leaf_proves_and_nothing_else() -> Result<(), Error> {
 fn a_plan_hashes_every_node_once() {
     let forest = Forest::new(&[5, 1, 0, 8, 5]);
     assert_eq!((forest.leaves(), forest.nodes()), (19, 4 + 7 + 4));
+}
+
+/// The words of hashes as nodes hold them: numbers, the first bytes highest.
+fn node_words(hashes: &[Hash]) -> Vec<u32> {
+    let words = hashes.iter().flat_map(|hash| hash.0.as_chunks::<4>().0);
+    words.map(|word| u32::from_be_bytes(*word)).collect()
+}
+
+/// The first stage alone: nodes of four leaves of a tree of nine, roots of two trees of three.
+#[test]
+pub(super) fn leaves_become_nodes_of_four() -> Result<(), Error> {
+    let device = test_device();
+    let words = |bytes: &[u8]| bytemuck::pod_collect_to_vec::<u8, u32>(bytes);
+    // First node, widths before and after, bases, first tree, padding.
+    let cohorts = [[0, 9, 3, 0, 0, 0, 0, 0], [3, 3, 1, 0, 0, 1, 0, 0]].concat();
+    let starts = [3u32, 12, 0];
+    for kind in [LeafKind::Short, LeafKind::Long, LeafKind::Hashed] {
+        let bytes = bytes_of(15 * kind.size(), 77);
+        let [leaves, cohorts, starts] =
+            [&words(&bytes)[..], &cohorts, &starts].map(|words| device.upload("input", words));
+        let (nodes, roots) = (device.buffer("nodes", 3 * 8), device.buffer("roots", 3 * 8));
+        let mut commands = device.commands();
+        commands.run(&Dispatch {
+            kernel: &LEAVES,
+            buffers: &[&leaves, &cohorts, &starts, &nodes, &roots],
+            params: &[0, 2, (kind.size() / 16) as u32, u32::from(kind == LeafKind::Hashed)],
+            items: 5,
+            work: 12,
+        });
+        let downloads = [&nodes, &roots].map(|buffer| commands.download(buffer, 0, buffer.len()));
+        let mut outcome = commands.submit().wait()?;
+        let [nodes, roots] = downloads.map(|download| outcome.take(download));
+        let hash = |leaf: &[u8]| match kind {
+            LeafKind::Hashed => Hash(leaf.try_into().unwrap()),
+            _ => leaf_hash(leaf),
+        };
+        let hashes: Vec<Hash> = bytes.chunks(kind.size()).map(hash).collect();
+        let root = |leaves: core::ops::Range<usize>| root_of_hashes(hashes[leaves].iter().copied());
+        assert_eq!(nodes, node_words(&[root(3..7), root(7..11), root(11..12)]), "{kind:?}");
+        assert_eq!(
+            roots,
+            words(&[[0; 32], root(12..15).0, root(0..3).0].concat()),
+            "{kind:?}"
+        );
+    }
+    Ok(())
+}
+
+/// A later stage alone: nodes of 1,024 neighbours of a tree of 1,500, the root of one of five, each from its base on.
+#[test]
+pub(super) fn nodes_become_nodes_of_a_workgroup() -> Result<(), Error> {
+    let device = test_device();
+    let below: Vec<Hash> = (0..1_507u64).map(|i| sha256(&[&i.to_le_bytes()])).collect();
+    let cohorts = [[9; 8], [0, 1_500, 2, 2, 1, 0, 0, 0], [2, 5, 1, 1_502, 3, 1, 0, 0]].concat();
+    let [nodes_below, cohorts] = [&node_words(&below), &cohorts].map(|words| device.upload("input", words));
+    let (nodes, roots) = (device.buffer("nodes", 3 * 8), device.buffer("roots", 2 * 8));
+    let mut commands = device.commands();
+    commands.run(&Dispatch {
+        kernel: &LEVEL,
+        buffers: &[&nodes_below, &cohorts, &nodes, &roots],
+        params: &[1, 2],
+        items: 3 * LEVEL.group as usize,
+        work: 8,
+    });
+    let downloads = [&nodes, &roots].map(|buffer| commands.download(buffer, 0, buffer.len()));
+    let mut outcome = commands.submit().wait()?;
+    let [nodes, roots] = downloads.map(|download| outcome.take(download));
+    let root = |nodes: core::ops::Range<usize>| root_of_hashes(below[nodes].iter().copied());
+    assert_eq!(
+        nodes,
+        [vec![0; 8], node_words(&[root(2..1_026), root(1_026..1_502)])].concat()
+    );
+    let root: Vec<u32> = bytemuck::pod_collect_to_vec(&root(1_502..1_507).0);
+    assert_eq!(roots, [vec![0; 8], root].concat());
+    Ok(())
 }

@@ -14,13 +14,14 @@
 //!   computed them right; sums that are all zero are refused. When the equation fails, bisection goes on over those
 //!   points, and where all combinations lie in the subgroup its checks do not look for that again.
 
+mod engine;
+mod resident;
+
 use super::curve::{E1, ISOGENOUS, POINT_LEN, points_of};
-use super::hash::{EXPANDED_LEN, Suite};
 use super::layout::{FIVE_FROM, Kind, Layout};
 use super::miller::{self, Accumulators};
 use super::pairing::{self, Pairings};
-use super::points::{Mode, Sums};
-use super::roots::{self, Class, POINT_FLAGS, Roots, SIGNATURE_LEN};
+use super::roots::Class;
 use super::sums::{Batch, SLOT_LEN_MAX};
 use super::{Buffer, Commands, Device, Download, Error, NO_SLOT, Ticket};
 use crate::batch::{Item, check_alone, check_points};
@@ -32,9 +33,13 @@ use crate::{SignatureError, Stats, curve};
 use blst::{blst_fp12, blst_p1};
 use core::fmt;
 use core::ops::Range;
+use engine::Placed;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use wattbook_types::Hash;
+
+pub(crate) use engine::Engine;
+pub(crate) use resident::Resident;
 
 /// Items of a chunk at most.
 const CHUNK_LEN_MAX: usize = 1 << 17;
@@ -47,129 +52,6 @@ fn slots_max(device: &Device) -> usize {
     (len / (TRITS * POINT_LEN)).max(1)
 }
 
-/// What batches need of a device: programs that stay there, and room that one batch after the other works in.
-#[derive(Debug)]
-pub(crate) struct Engine {
-    device: Arc<Device>,
-    suite: Suite,
-    roots: Roots,
-    room: Mutex<Room>,
-}
-
-/// Room for the longest chunk so far. The device runs commands in order, each writes what it reads, so chunks share it.
-#[derive(Debug, Default)]
-struct Room {
-    uniform: Option<Buffer>,
-    roots: Option<Buffer>,
-    mapped: Option<Buffer>,
-}
-
-impl Room {
-    /// `len` words of `slot`.
-    fn words(slot: &mut Option<Buffer>, device: &Device, label: &str, len: usize) -> Buffer {
-        match slot.as_ref().and_then(|buffer| buffer.first(len)) {
-            Some(words) => words,
-            None => slot.insert(device.buffer(label, len)).clone(),
-        }
-    }
-}
-
-impl Engine {
-    /// Puts the programs for messages under the tag `dst` on the device; none for a tag of a size that the device does not
-    /// hash.
-    pub(crate) fn new(device: Arc<Device>, dst: &[u8]) -> Option<Self> {
-        Some(Self {
-            suite: Suite::new(&device, dst)?,
-            roots: Roots::new(&device, ISOGENOUS.scale()),
-            room: Mutex::default(),
-            device,
-        })
-    }
-
-    /// The device.
-    pub(crate) fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// The points of the items in `order`: signatures on E1, messages on E1', infinity both where a signature is none.
-    fn front(&self, commands: &mut Commands<'_>, items: &[Item<'_>], order: &[usize]) -> Front {
-        let n = order.len();
-        let device = self.device();
-        let mut signatures = Vec::with_capacity(n * SIGNATURE_LEN);
-        let mut messages = Vec::with_capacity(n);
-        for at in order {
-            let item = &items[*at];
-            signatures.extend(
-                item.signature
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|word| u32::from_le_bytes(*word)),
-            );
-            messages.push(item.message);
-        }
-        let [uniform, working, mapped] = {
-            let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-            let Room { uniform, roots, mapped } = &mut *room;
-            [
-                Room::words(uniform, device, "uniform bytes", n * EXPANDED_LEN),
-                Room::words(roots, device, "roots", Roots::working_len(n)),
-                Room::words(mapped, device, "mapped messages", 2 * n * POINT_LEN),
-            ]
-        };
-        let digests = messages.iter().map(|message| <&[u8; 32]>::try_from(*message).ok());
-        match digests.collect::<Option<Vec<_>>>() {
-            Some(digests) => {
-                let words: Vec<u32> = digests
-                    .iter()
-                    .flat_map(|digest| digest.as_chunks::<4>().0)
-                    .map(|word| u32::from_le_bytes(*word))
-                    .collect();
-                self.suite
-                    .expand(commands, &device.upload("messages", &words), &uniform, n);
-            }
-            None => self.suite.expand_any(device, commands, &messages, &uniform),
-        }
-        let front = Front {
-            signatures: device.buffer("signatures", n * POINT_LEN),
-            messages: device.buffer("messages", n * POINT_LEN),
-            flags: device.buffer("flags", n),
-        };
-        self.roots.run(
-            commands,
-            &roots::Batch {
-                n,
-                signatures: &device.upload("encodings", &signatures),
-                uniform: &uniform,
-                working: &working,
-                points: &front.signatures,
-                flags: &front.flags,
-                mapped: &mapped,
-            },
-        );
-        let (mask, wanted) = POINT_FLAGS;
-        Sums {
-            curve: ISOGENOUS,
-            mode: Mode::Paired {
-                distance: n,
-                mask,
-                wanted,
-            },
-            source: &mapped,
-            bounds: &front.flags,
-            list: &front.flags,
-            sums: &front.messages,
-            into: 0,
-            stride: 1,
-            groups: n,
-            places: 1,
-            additions: 2,
-        }
-        .run(commands);
-        front
-    }
-}
-
 /// A batch on its way: its first chunks on the device, perhaps behind those of other batches.
 pub(crate) struct Begun {
     check: Check,
@@ -177,6 +59,8 @@ pub(crate) struct Begun {
     /// The first item that no chunk has yet.
     next: usize,
     chunk_len: usize,
+    /// Chunks whose inputs lie on the device already; the others come from the host.
+    resident: resident::Chunks,
     /// Whether the operating system gives randomness.
     is_random: bool,
 }
@@ -202,11 +86,24 @@ impl Begun {
         pairings: Option<&mut Pairings>,
         chunk_len: usize,
     ) -> Result<Self, Error> {
+        Self::of(engine, items, numbering, pool, pairings, (chunk_len, Arc::default()))
+    }
+
+    /// [`Self::in_chunks`] of which those in `resident` lie on the device.
+    fn of(
+        engine: &Engine,
+        items: &[Item<'_>],
+        numbering: Numbering<'_>,
+        pool: &Pool,
+        pairings: Option<&mut Pairings>,
+        (chunk_len, resident): (usize, resident::Chunks),
+    ) -> Result<Self, Error> {
         let mut begun = Self {
             check: Check::new(items, numbering, pool),
             in_flight: VecDeque::new(),
             next: 0,
             chunk_len,
+            resident,
             is_random: true,
         };
         let mut here = None;
@@ -226,7 +123,11 @@ impl Begun {
         while self.is_random && self.next < items.len() && self.in_flight.len() < IN_FLIGHT {
             let range = self.next..items.len().min(self.next + self.chunk_len);
             self.next = range.end;
-            match self.check.begin(engine, items, pool, pairings, range) {
+            let chunk = match self.resident.get(range.start / self.chunk_len) {
+                Some((layout, placed)) => self.check.begin_placed(engine, pool, pairings, layout.clone(), placed),
+                None => self.check.begin(engine, items, pool, pairings, range),
+            };
+            match chunk {
                 Some(chunk) => self.in_flight.push_back(chunk),
                 None => self.is_random = false,
             }
@@ -357,14 +258,34 @@ impl Check {
         pairings: Option<&Pairings>,
         range: Range<usize>,
     ) -> Option<Chunk> {
+        let layout = self.layout(engine, range);
+        let placed = engine.place(items, &layout.order);
+        self.begin_placed(engine, pool, pairings, layout, &placed)
+    }
+
+    /// How the items of `range` lie on the device.
+    fn layout(&self, engine: &Engine, range: Range<usize>) -> Layout {
+        Layout::new(range, slots_max(engine.device()), |item| {
+            self.key_of_item[item] as usize
+        })
+    }
+
+    /// Starts the items of a layout, which lie on the device in its order.
+    fn begin_placed(
+        &self,
+        engine: &Engine,
+        pool: &Pool,
+        pairings: Option<&Pairings>,
+        layout: Layout,
+        placed: &Placed<'_>,
+    ) -> Option<Chunk> {
         let device = engine.device();
-        let key_of = |item: usize| self.key_of_item[item] as usize;
-        let Layout { order, kinds } = Layout::new(range, slots_max(device), key_of);
+        let Layout { order, kinds } = layout;
         let len = order.len();
         let coefficients = Coefficients::draw_on(pool, &self.transcript, &order)?;
         let wide = device.upload("coefficients", &coefficients.words());
         let mut commands = device.commands();
-        let front = engine.front(&mut commands, items, &order);
+        let front = engine.front(&mut commands, placed);
 
         let whole = |commands: &mut Commands<'_>, buffer: &Buffer| commands.download(buffer, 0, buffer.len());
         let batch = |curve, points, slots| Batch {
@@ -485,14 +406,6 @@ impl Check {
         }
         Ok(out)
     }
-}
-
-/// Points of a chunk in the order of its positions.
-struct Front {
-    signatures: Buffer,
-    messages: Buffer,
-    /// What the encodings are, for [`Class::from_flags`].
-    flags: Buffer,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::curve::{E1, points_of, words_of};
 use super::pairing::Pairings;
 use super::sums::Batch;
-use super::verify::{Begun, Engine, check_items};
+use super::verify::{Begun, Engine, Resident, check_items};
 use super::{Error, test_device};
 use crate::batch::Item;
 use crate::cpu::field::Fp;
@@ -221,6 +221,36 @@ fn chunks_make_one_batch() -> Result<(), Error> {
         assert_eq!(expected.is_err(), [49, 50, 120].contains(&at), "item {at}");
         assert_eq!(*verdict, expected, "item {at}");
     }
+    Ok(())
+}
+
+/// Inputs that lie on the device, in several chunks: the verdicts are those of the same from the host, each time anew.
+#[test]
+fn resident_batches_have_the_same_verdicts() -> Result<(), Error> {
+    let mut scene = Scene::new(&[90, 20, 1, 1, 60]);
+    let check = |scene: &Scene, times: usize| {
+        let (items, engine, mut path) = (scene.items(), engine(), Path::new(2));
+        let resident = Resident::in_chunks(engine, &items, &path, 50)?.expect("messages are digests");
+        let mut stats = Stats::default();
+        let mut pairings = Pairings::new(test_device(), 8);
+        for turn in 0..times {
+            let pairings = (turn == 0).then_some(&mut pairings);
+            let verdicts = resident.check(engine, &items, SIGNATURE_DST, &mut path, pairings, &mut stats)?;
+            scene.assert_verdicts(&verdicts, if times == 1 { &[49, 50, 120] } else { &[] });
+        }
+        Ok::<_, Error>(stats)
+    };
+    let stats = check(&scene, 2)?;
+    assert_eq!((stats.bisections, stats.batches, stats.pairings), (0, 2, 2 * 6));
+    let swapped = scene.signed[49].signature;
+    scene.signed[49].signature = scene.signed[50].signature;
+    scene.signed[50].signature = swapped;
+    scene.signed[120].signature[0] &= 0x7f;
+    assert!(check(&scene, 1)?.bisections > 0);
+    // A message that is no digest stays on the host.
+    let mut items = scene.items();
+    items[7].message = b"a message";
+    assert!(Resident::new(engine(), &items, &Path::new(1))?.is_none());
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Participants that sign envelopes, and blst's public interface as the oracle of their verdicts.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod sample;
+
 use blst::min_sig::{AggregateSignature, SecretKey, Signature};
 use blst::{BLST_ERROR, blst_fp12, blst_p1_affine, blst_p2_affine};
 use std::sync::{Arc, LazyLock};

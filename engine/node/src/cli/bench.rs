@@ -221,20 +221,28 @@ fn envelopes(args: &VerifyArgs) -> Result<(), BenchError> {
     };
     let us = |time| per(time, n, 1e3);
     let written = |metric: &str, us: f64, beside: Option<(f64, &str)>, samples: u32| {
-        let metric = format!("{metric}/host/threads{threads}");
+        let metric = format!("{metric}/threads{threads}");
         match is_gpu {
             true => figure(&bench, &metric, rate(us), "M signatures/s", beside, samples),
             false => figure(&bench, &metric, us, "us/signature", beside, samples),
         }
     };
     let cold = inputs.ours(&mut ours, route).ok_or(BenchError::Refused(name))?;
-    written("cold", us(cold), None, 1)?;
+    written("cold/host", us(cold), None, 1)?;
+    // The same inputs on the device before the clock starts.
+    let placed = is_gpu.then(|| inputs.placed(&mut ours).ok_or(BenchError::Refused("the device")));
+    let placed = placed.transpose()?;
     let rivals = args.rivals.then(|| inputs.rivals(threads));
     let one_len = n.min(64 * threads);
     const RIVALS: [&str; 3] = ["blst-one", "blst-grouped", "blst-batch"];
-    let (mut times, mut of_rivals) = (Vec::new(), [const { Vec::new() }; RIVALS.len()]);
+    let (mut times, mut from_device) = (Vec::new(), Vec::new());
+    let mut of_rivals = [const { Vec::new() }; RIVALS.len()];
     for _ in 0..args.runs {
         times.push(us(inputs.ours(&mut ours, route).ok_or(BenchError::Refused(name))?));
+        if let Some(placed) = &placed {
+            let time = Inputs::resident(&mut ours, placed).ok_or(BenchError::Refused(name))?;
+            from_device.push(us(time));
+        }
         if let Some(rivals) = &rivals {
             let found = [
                 rivals.one(one_len).map(|time| per(time, one_len, 1e3)),
@@ -247,11 +255,23 @@ fn envelopes(args: &VerifyArgs) -> Result<(), BenchError> {
         }
     }
     let warm = median(times.iter().copied());
+    let resident = (!from_device.is_empty()).then(|| median(from_device.iter().copied()));
     if rivals.is_none() {
-        written("warm", warm, None, args.runs)?;
+        written("warm/host", warm, None, args.runs)?;
+        if let Some(resident) = resident {
+            written("warm/resident", resident, None, args.runs)?;
+        }
     }
     for (rival, name) in of_rivals.iter().zip(RIVALS).filter(|(rival, _)| !rival.is_empty()) {
-        written("warm", warm, Some((ratio(rival, &times), name)), args.runs)?;
+        written("warm/host", warm, Some((ratio(rival, &times), name)), args.runs)?;
+        if let Some(resident) = resident {
+            written(
+                "warm/resident",
+                resident,
+                Some((ratio(rival, &from_device), name)),
+                args.runs,
+            )?;
+        }
         eprintln!("{name}: {:.1} us/signature", median(rival.iter().copied()));
     }
     if let Some(every) = args.attack {
@@ -260,7 +280,7 @@ fn envelopes(args: &VerifyArgs) -> Result<(), BenchError> {
         }
     }
     if let Some(device) = is_gpu.then_some(args).filter(|args| args.kernels) {
-        drop((ours, opened));
+        drop((ours, opened, placed));
         let timed = self::device(device, true)?;
         let mut verifier = verifier(args, policy, Some(&timed));
         // Keys go to the device with the first batch.

@@ -179,9 +179,11 @@ impl Verify {
             self.verifier.calibrate();
         }
         let (rates, len) = (*self.verifier.rates(), self.settings.batch_len_max);
-        let costs = [Route::OneByOne, Route::Batch, Route::Gpu]
-            .map(|route| Some(rates.expect_ns(route, len, SHOWN_KEYS)? / len as u64));
-        self.meters.show_costs(costs);
+        let cost = |route, len: usize| Some(rates.expect_ns(route, len, SHOWN_KEYS)? / len as u64);
+        let [one_by_one, batch, gpu] = [Route::OneByOne, Route::Batch, Route::Gpu].map(|route| cost(route, len));
+        // A short batch has rates of its own.
+        let short = rates.short.and_then(|_| cost(Route::Batch, SHOWN_KEYS));
+        self.meters.show_costs([one_by_one, batch, gpu, short]);
         let path = self.verifier.route_of(len, SHOWN_KEYS).name();
         let (instructions, lane) = (Verifier::instructions(), self.lane_len());
         tracing::info!(?policy, path, batch = len, instructions, lane, %rates, "verify is ready");

@@ -18,7 +18,7 @@ pub(super) struct Meters {
     devices_lost: Counter,
     suspended: Counter,
     suspects: Gauge,
-    costs: [Gauge; 3],
+    costs: [Gauge; 4],
     /// What was counted so far: of everybody's envelopes, and of suspects'.
     seen: [Stats; 2],
 }
@@ -34,6 +34,12 @@ impl Meters {
                 "What a signature of a full batch of 16 keys cost on this path when the node started; 0: not measured",
             )
         };
+        let short_cost = metrics.gauge(
+            "wattbook_verify_short_batch_cost_ns",
+            "What a signature of a batch of 16 by as many keys cost on the CPU when the node started; 0: not measured",
+        );
+        let [one_by_one, batch, gpu] = paths.map(cost);
+        let costs = [one_by_one, batch, gpu, short_cost];
         Self {
             batches: metrics.counters("wattbook_verify_batches", "Batches with signatures", "path", &paths),
             signatures: metrics.counters("wattbook_verify_signatures", "Signatures checked", "path", &paths),
@@ -59,13 +65,13 @@ impl Meters {
                 "wattbook_verify_suspect_sessions",
                 "Sessions verified apart from the others",
             ),
-            costs: paths.map(cost),
+            costs,
             seen: [Stats::default(); 2],
         }
     }
 
-    /// Shows what paths cost, ns a signature.
-    pub(super) fn show_costs(&self, costs: [Option<u64>; 3]) {
+    /// Shows what paths cost, ns a signature: the three of a full batch, then the CPU's of a short one.
+    pub(super) fn show_costs(&self, costs: [Option<u64>; 4]) {
         for (gauge, cost) in self.costs.iter().zip(costs) {
             gauge.set(cost.and_then(|ns| i64::try_from(ns).ok()).unwrap_or(0));
         }

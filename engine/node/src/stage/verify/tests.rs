@@ -360,3 +360,71 @@ fn who_comes_alone_is_answered_at_once() {
         assert_eq!(stage.join().unwrap(), Err(Gone));
     }
 }
+
+/// A log that tests read.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a stage that begins says, and the metrics that it shows.
+fn prepared(policy: VerifyPolicy) -> (String, Bench) {
+    let mut bench = Bench::new(settings(policy));
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || bench.verify.prepare());
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let line = text.lines().find(|line| line.contains("verify is ready"));
+    (
+        line.unwrap_or_else(|| panic!("no such line in\n{text}")).to_owned(),
+        bench,
+    )
+}
+
+/// The rates found at the start stand in the log and, a signature of a full batch, in the metrics; a path that was not
+/// measured costs nothing there.
+#[test]
+fn what_paths_cost_is_in_the_log_and_the_metrics() {
+    let (line, bench) = prepared(VerifyPolicy::Auto);
+    let rates = *bench.verify.verifier.rates();
+    assert!(line.contains(&format!("rates={rates}")), "{line}");
+    for part in ["one_by_one: ", "short batch: ", "batch: ", "policy=Auto", "lane="] {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
+    let len = bench.verify.settings.batch_len_max;
+    let path = bench.verify.verifier.route_of(len, SHOWN_KEYS).name();
+    assert!(line.contains(&format!("path=\"{path}\" batch={len}")), "{line}");
+    let shown = |name: &str| bench.metric(&format!("wattbook_verify_{name}_cost_ns"));
+    let full = |route| rates.expect_ns(route, len, SHOWN_KEYS).unwrap_or(0) / len as u64;
+    assert_eq!(
+        [shown("one_by_one"), shown("batch"), shown("gpu")],
+        [Route::OneByOne, Route::Batch, Route::Gpu].map(full)
+    );
+    assert!(shown("one_by_one") > 0 && shown("batch") > 0);
+    let short = rates.short.unwrap().of(SHOWN_KEYS, SHOWN_KEYS) / SHOWN_KEYS as u64;
+    assert_eq!(shown("short_batch"), short);
+    assert!(short > 0);
+
+    // Where the policy names a path, nothing is measured.
+    let (line, bench) = prepared(VerifyPolicy::Batch);
+    assert!(
+        line.contains("policy=Batch") && !line.contains("us/signature"),
+        "{line}"
+    );
+    for name in ["one_by_one", "batch", "gpu", "short_batch"] {
+        assert_eq!(bench.metric(&format!("wattbook_verify_{name}_cost_ns")), 0, "{name}");
+    }
+}
