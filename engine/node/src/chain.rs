@@ -202,10 +202,9 @@ pub fn create_committee(
         };
         let peer_secret = fresh("peer", at)?;
         let peer_key = SigningKey::from_bytes(&peer_secret).verifying_key().to_bytes();
-        // An observer may stand one day.
-        let ballot = BallotKey::generate(&fresh("ballot", at)?).map_err(|_| InitError::Committee)?;
         let seat = if at < delegates {
             let participant = ParticipantId::new(FIRST_SERIAL + at as u64);
+            let ballot = BallotKey::generate(&fresh("ballot", at)?).map_err(|_| InitError::Committee)?;
             let seed = if spec.demo {
                 secrets.seed
             } else {
@@ -217,7 +216,7 @@ pub fn create_committee(
                 bls: ballot.public(),
             });
             accounts.push((participant, Roles::DELEGATE, seed));
-            Some((participant, seed))
+            Some((participant, ballot.to_bytes(), seed))
         } else {
             None
         };
@@ -231,7 +230,7 @@ pub fn create_committee(
             },
             metrics: address(200),
         });
-        own.push((peer_secret, ballot.to_bytes(), seat));
+        own.push((peer_secret, seat));
     }
     let mut spec = spec.clone();
     // As many are elected as sit at the beginning, unless somebody wants it otherwise.
@@ -246,7 +245,7 @@ pub fn create_committee(
         .iter()
         .map(|member| format!("    \"{}\",\n", member.peer))
         .collect();
-    for (member, (peer_secret, ballot, seat)) in members.iter().zip(own) {
+    for (member, (peer_secret, seat)) in members.iter().zip(own) {
         let (dir, options) = (
             &member.dir,
             Options {
@@ -257,8 +256,8 @@ pub fn create_committee(
         keys::write(dir, keys::LOG_KEY, log_key.as_bytes())?;
         keys::write(dir, keys::ALIAS_KEY, &wattbook_feed::keys::alias_key(&secrets.seed))?;
         keys::write(dir, keys::PEER_KEY, &peer_secret)?;
-        keys::write(dir, keys::BALLOT_KEY, &ballot)?;
-        if let Some((participant, seed)) = seat {
+        if let Some((participant, ballot, seed)) = seat {
+            keys::write(dir, keys::BALLOT_KEY, &ballot)?;
             keys::write(dir, &participant_key_file(participant), &seed)?;
         }
         let text = format!(

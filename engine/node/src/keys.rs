@@ -6,8 +6,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-use wattbook_agreement::ballot::BallotKey;
-use wattbook_feed::signed::CandidateKeys;
 
 /// Folder of the keys inside a node's directory.
 pub const KEYS_DIR: &str = "keys";
@@ -115,21 +113,7 @@ pub fn log_key(dir: &Path) -> Result<SigningKey, KeyFileError> {
     read_named(dir, LOG_KEY).map(|secret| SigningKey::from_bytes(&secret))
 }
 
-/// What the node of a directory stands for election with; `None` without a ballot key, or with one that is none.
-///
-/// # Errors
-/// [`KeyFileError`].
-pub fn candidate_keys(dir: &Path) -> Result<Option<CandidateKeys>, KeyFileError> {
-    let peer = SigningKey::from_bytes(&read_named(dir, PEER_KEY)?);
-    let ballot = ballot_key(dir)?.and_then(|secret| BallotKey::from_bytes(&secret).ok());
-    Ok(ballot.map(|ballot| CandidateKeys {
-        peer_key: peer.verifying_key().to_bytes(),
-        ballot_key: ballot.public(),
-        possession: ballot.prove_possession(),
-    }))
-}
-
-/// The secret of a delegate's ballots; an observer may have none.
+/// The secret of a delegate's ballots; an observer has none.
 ///
 /// # Errors
 /// [`KeyFileError`].

@@ -18,16 +18,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::sbe::event::OrderView;
 use wattbook_feed::sbe::{Outbound, decode_outbound};
-use wattbook_feed::signed::{
-    Attachment, CandidateKeys, EncodeError, Grade, LeafBytes, SealedEnvelope, encode_cancel, encode_candidacy,
-    encode_emission, encode_quote, encode_vote,
-};
+use wattbook_feed::signed::{EncodeError, Grade, LeafBytes, SealedEnvelope, encode_cancel, encode_quote};
 use wattbook_types::command::{ALL_INDEXES, Cancel};
-use wattbook_types::delegate::{EmissionStatement, Vote};
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::units::{DecimalError, NS_PER_S, parse_decimal};
 use wattbook_types::{
-    ChainId, ContractId, Energy, Hash, ParticipantId, Price, Quote, Reject, SelfTrade, Side, TimeInForce, TimeNs,
+    ContractId, Energy, Hash, ParticipantId, Price, Quote, Reject, SelfTrade, Side, TimeInForce, TimeNs,
 };
 
 /// Decimals of a price, points/MWh.
@@ -88,51 +84,6 @@ enum Item {
     Quote(QuoteArgs),
     /// Takes orders out of the book.
     Cancel(CancelArgs),
-    /// Stands for election to the next committee, or no longer does.
-    Stand(StandArgs),
-    /// Votes for a candidate for the next committee.
-    Vote(VoteArgs),
-    /// States, as the regulator, what a participant has emitted.
-    Emission(EmissionArgs),
-}
-
-/// A candidacy.
-#[derive(clap::Args, Debug)]
-struct StandArgs {
-    /// The next epoch: one more than `wattbook status --only replica_epoch` shows.
-    #[arg(long, value_name = "N")]
-    epoch: u64,
-    /// Directory of the node that would sit: the keys of its links and ballots. Without it a candidacy is withdrawn.
-    #[arg(long, value_name = "DIR", required_unless_present = "withdraw")]
-    node: Option<PathBuf>,
-    /// Stand no longer.
-    #[arg(long, conflicts_with = "node")]
-    withdraw: bool,
-}
-
-/// A vote.
-#[derive(clap::Args, Debug)]
-struct VoteArgs {
-    /// The next epoch: one more than `wattbook status --only replica_epoch` shows.
-    #[arg(long, value_name = "N")]
-    epoch: u64,
-    /// Account of the candidate; without one the vote is taken back.
-    #[arg(long, value_name = "N")]
-    candidate: Option<u64>,
-}
-
-/// A statement of an emission.
-#[derive(clap::Args, Debug)]
-struct EmissionArgs {
-    /// Whose.
-    #[arg(long, value_name = "N")]
-    of: u64,
-    /// Quarter hours since 1970; one that has begun.
-    #[arg(long, value_name = "PERIOD")]
-    period: u32,
-    /// Grams of CO2.
-    #[arg(long, value_name = "N")]
-    grams: u64,
 }
 
 /// A new order.
@@ -303,8 +254,6 @@ enum SendError {
     Logon(Reject),
     #[error(transparent)]
     Leaf(#[from] EncodeError),
-    #[error("{} has no keys/ballot.key to stand with", .0.display())]
-    NoBallotKey(PathBuf),
     #[error("{source}; whether envelope {nonce} was taken is not known: send it again with --nonce {nonce}")]
     Lost { source: ClientError, nonce: u64 },
     #[error("no verdict within {seconds} s; send it again with --nonce {nonce}, or wait longer with --timeout")]
@@ -347,7 +296,9 @@ fn send(args: &Args) -> Result<bool, SendError> {
     };
     let mut client = args.tls.connect(&args.addr, StreamKind::Private, 0).map_err(connect)?;
     if let Some(chain) = args.chain {
-        client.expect_chain(ChainId(chain)).map_err(SendError::Session)?;
+        client
+            .expect_chain(wattbook_types::ChainId(chain))
+            .map_err(SendError::Session)?;
     }
     let served = client.chain().ok_or(SendError::Session(ClientError::NoChallenge))?;
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
@@ -371,7 +322,7 @@ fn send(args: &Args) -> Result<bool, SendError> {
     };
     let stays = args.item.stays();
     let nonce = args.nonce.unwrap_or(next_nonce + u64::from(stays));
-    let sign = |nonce, ttl, leaf| -> SealedEnvelope {
+    let sign = |nonce, ttl, leaf| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let not_after = TimeNs::from_secs(now.as_secs().saturating_add(ttl));
         SealedEnvelope::sign(
@@ -384,7 +335,7 @@ fn send(args: &Args) -> Result<bool, SendError> {
             vec![leaf],
         )
     };
-    let (leaf, attached) = leaf(&args.item, served)?;
+    let leaf = leaf(&args.item)?;
     if stays {
         // The lower nonce: another sender's next one then lies above both.
         let before = nonce.checked_sub(1).filter(|before| *before > 0);
@@ -396,8 +347,7 @@ fn send(args: &Args) -> Result<bool, SendError> {
         client.send_on_disconnect(Some(&cancels)).map_err(SendError::Session)?;
         deposited(&mut client, deadline, args.timeout)?;
     }
-    let mut envelope = sign(nonce, args.ttl.into(), leaf);
-    envelope.attached = attached.map(|keys| Box::new(Attachment { index: 0, keys }));
+    let envelope = sign(nonce, args.ttl.into(), leaf);
     client.send_envelope(&envelope).map_err(SendError::Session)?;
 
     let mut verdict = Verdict {
@@ -511,9 +461,8 @@ fn advice(message: &Outbound) -> String {
     Reject::from_code(code).map_or_else(String::new, |reject| format!(": {}", reject.text()))
 }
 
-/// The leaf of an item, and what is attached to it.
-fn leaf(item: &Item, chain: ChainId) -> Result<(LeafBytes, Option<CandidateKeys>), SendError> {
-    let leaf = match item {
+fn leaf(item: &Item) -> Result<LeafBytes, EncodeError> {
+    match item {
         Item::Quote(args) => {
             let ContractArgs {
                 contract,
@@ -536,7 +485,7 @@ fn leaf(item: &Item, chain: ChainId) -> Result<(LeafBytes, Option<CandidateKeys>
                 market_to_limit: args.market_to_limit,
                 self_trade: args.self_trade,
             };
-            encode_quote(0, &quote)?
+            encode_quote(0, &quote)
         }
         Item::Cancel(args) => {
             let cancel = Cancel {
@@ -546,39 +495,9 @@ fn leaf(item: &Item, chain: ChainId) -> Result<(LeafBytes, Option<CandidateKeys>
                 target_nonce: args.target_nonce.unwrap_or(0),
                 target_index: args.target_index.unwrap_or(ALL_INDEXES),
             };
-            encode_cancel(0, &cancel)
+            Ok(encode_cancel(0, &cancel))
         }
-        Item::Stand(StandArgs { epoch, node, .. }) => {
-            let keys = match node {
-                None => None,
-                Some(dir) => Some(keys::candidate_keys(dir)?.ok_or_else(|| SendError::NoBallotKey(dir.clone()))?),
-            };
-            return Ok((encode_candidacy(0, chain, *epoch, keys.as_ref()), keys));
-        }
-        Item::Vote(VoteArgs { epoch, candidate }) => {
-            let candidate = candidate.map(ParticipantId::new);
-            encode_vote(
-                0,
-                &Vote {
-                    epoch: *epoch,
-                    candidate,
-                },
-            )
-        }
-        Item::Emission(EmissionArgs { of, period, grams }) => {
-            let participant = ParticipantId::new(*of);
-            let (period, grams) = (*period, *grams);
-            encode_emission(
-                0,
-                &EmissionStatement {
-                    participant,
-                    period,
-                    grams,
-                },
-            )
-        }
-    };
-    Ok((leaf, None))
+    }
 }
 
 /// What became of the envelope so far.
@@ -667,9 +586,7 @@ mod tests {
     fn parse(line: &str) -> Result<LeafBytes, String> {
         let words = "send localhost:1 --key k --participant 4 ".to_owned() + line;
         let parsed = Line::try_parse_from(words.split(' ')).map_err(|error| error.to_string())?;
-        let (leaf, attached) = leaf(&parsed.send.item, ChainId::default()).map_err(|error| error.to_string())?;
-        assert_eq!(attached, None);
-        Ok(leaf)
+        leaf(&parsed.send.item).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -753,55 +670,5 @@ mod tests {
             assert!(error.contains(said), "{line}: {error}");
         }
         assert!(parse("cancel").is_ok());
-    }
-
-    #[test]
-    fn delegates_are_chosen_from_the_command_line() {
-        use wattbook_feed::signed::decode_leaf;
-        use wattbook_types::Item;
-        use wattbook_types::delegate::Candidacy;
-        let item = |line: &str| decode_leaf(&parse(line).unwrap(), 0);
-        let candidate = Some(ParticipantId::new(21));
-        assert_eq!(
-            item("vote --epoch 3 --candidate 21"),
-            Item::Vote(Vote { epoch: 3, candidate })
-        );
-        let taken_back = Vote {
-            epoch: 3,
-            candidate: None,
-        };
-        assert_eq!(item("vote --epoch 3"), Item::Vote(taken_back));
-        let statement = EmissionStatement {
-            participant: ParticipantId::new(21),
-            period: 1_628_736,
-            grams: 9,
-        };
-        let line = "emission --of 21 --period 1628736 --grams 9";
-        assert_eq!(item(line), Item::Emission(statement));
-        let withdraws = Candidacy { epoch: 3, keys: None };
-        assert_eq!(item("stand --epoch 3 --withdraw"), Item::Candidacy(withdraws));
-        for line in [
-            "stand --epoch 3",
-            "stand --epoch 3 --withdraw --node d",
-            "stand --node d",
-            "emission --of 1",
-        ] {
-            assert!(parse(line).is_err(), "{line}");
-        }
-        let error = parse("stand --epoch 3 --node /nowhere").unwrap_err();
-        assert!(error.contains("/nowhere"), "{error}");
-
-        let folder = tempfile::tempdir().unwrap();
-        keys::write(folder.path(), keys::PEER_KEY, &[7; 32]).unwrap();
-        let line = format!("stand --epoch 3 --node {}", folder.path().display());
-        assert!(parse(&line).unwrap_err().contains("ballot.key"));
-        keys::write(folder.path(), keys::BALLOT_KEY, &[1; 32]).unwrap();
-        let words = "send localhost:1 --key k --participant 4 ".to_owned() + &line;
-        let parsed = Line::try_parse_from(words.split(' ')).unwrap();
-        let (bytes, keys) = leaf(&parsed.send.item, ChainId::default()).unwrap();
-        let keys = keys.unwrap();
-        // What consensus engines prove is what the market asks for.
-        assert_eq!(keys.check().map(|checked| checked.ballot_key), Ok(keys.ballot_key));
-        assert_eq!(bytes[16..], keys.digest(ChainId::default()).0);
     }
 }

@@ -18,6 +18,7 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use wattbook_agreement::ballot::BallotKey;
 use wattbook_feed::client::{Client, StreamKind};
 use wattbook_feed::keys::{BlsSecret, KeyRole, SigningKey};
 use wattbook_feed::sbe::Outbound;
@@ -244,6 +245,9 @@ pub fn run(options: &Options, say: &mut dyn FnMut(String)) -> Result<Outcome, De
         port: free_port(),
     };
     let (chain, members) = chain::create_committee(&options.out, &spec, &secrets, committee)?;
+    let ballot = sha256(&[&seed, b"standby"]).0;
+    let ballot = BallotKey::generate(&ballot).map_err(|_| chain::InitError::Committee)?;
+    keys::write(&members[STANDBY].dir, keys::BALLOT_KEY, &ballot.to_bytes()).map_err(chain::InitError::from)?;
     for member in &members {
         quicken(&member.dir)?;
     }
@@ -428,8 +432,15 @@ impl Cluster<'_> {
 
     /// What a node stands with, from its own directory.
     fn keys_of(&self, node: usize) -> Result<CandidateKeys, DemoError> {
-        let keys = keys::candidate_keys(&self.members[node].dir).map_err(chain::InitError::from)?;
-        Ok(keys.ok_or(chain::InitError::Committee)?)
+        let dir = &self.members[node].dir;
+        let failed = |error: keys::KeyFileError| DemoError::Init(error.into());
+        let secret = keys::ballot_key(dir).map_err(failed)?.unwrap_or_default();
+        let ballot = BallotKey::from_bytes(&secret).map_err(|_| chain::InitError::Committee)?;
+        Ok(CandidateKeys {
+            peer_key: self.members[node].peer.key,
+            ballot_key: ballot.public(),
+            possession: ballot.prove_possession(),
+        })
     }
 
     fn stand(&mut self, node: usize, epoch: u64, keys: &CandidateKeys, now: TimeNs) -> Result<(), TalkError> {
