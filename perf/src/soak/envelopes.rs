@@ -12,7 +12,7 @@ use std::sync::{Arc, LazyLock};
 use wattbook_feed::keys::{BlsSecret, KeyRole};
 use wattbook_feed::signed::{ENVELOPE_VERSION, EnvelopeHeader, LEAF_SIZE, SIGNATURE_SIZE};
 use wattbook_shaders::gpu::{Choice, Device};
-use wattbook_shaders::{Candidate, Policy, PublicKey, Verdict, Verifier};
+use wattbook_shaders::{Candidate, Policy, PublicKey, Rates, Verdict, Verifier};
 use wattbook_types::{ChainId, Hash, tree};
 
 /// Longest input, bytes: a dozen envelopes of a leaf or two.
@@ -122,16 +122,16 @@ pub(crate) fn run(input: &[u8]) -> Result<Class, String> {
         "upside down",
         verdicts(Policy::Batch, &upside_down).into_iter().rev().collect(),
     )?;
-    // Long enough for the combinations to stand in for the subgroup tests.
-    let twice = batch.repeat(if batch.is_empty() {
-        0
-    } else {
-        96usize.div_ceil(batch.len())
-    });
-    let mut found = verdicts(Policy::Batch, &twice);
-    if found.chunks(batch.len().max(1)).any(|chunk| chunk != alone) {
-        found.truncate(batch.len());
-        return Err(format!("over and over: {found:?}, one by one {alone:?}"));
+    // As long as a batch may be whose signatures are tested one by one, and long enough for the combinations to stand in
+    // for these tests; on two threads, which test elsewhere than one does.
+    let len = batch.len().max(1);
+    for copies in [Rates::SHORT_MAX / len, Rates::SHORT_MAX / len + 1] {
+        let long = batch.repeat(copies);
+        let mut found = Verifier::with_threads(Policy::Batch, 2).verify(CHAIN, &long);
+        if found.chunks(len).any(|chunk| chunk != alone) {
+            found.truncate(batch.len());
+            return Err(format!("{copies} times over: {found:?}, one by one {alone:?}"));
+        }
     }
     let kind = |verdict: &Verdict| match verdict {
         Verdict::Valid => 0,
