@@ -29,6 +29,8 @@ const CONTRACT_S: i64 = 4;
 const SPARE_S: u64 = 600;
 /// Points minted for a client of a fresh chain: a million.
 const MINT: i64 = 1_000_000 * 1_000_000_000;
+/// Between two logons of an account that is not known yet; a session has few of them.
+const RETRY: Duration = Duration::from_millis(500);
 /// Longest wait for a registration or for the book to open.
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -419,6 +421,8 @@ fn register(
                     if reject != Reject::UnknownParticipant || Instant::now() >= deadline {
                         return Err(crate::session::SessionError::Refused(reject).into());
                     }
+                    // Among delegates a registration takes as long as a block takes to become final.
+                    std::thread::sleep(RETRY);
                     client.logon(last.id, &last.secret, Grade::Matched)?;
                 }
                 Some(_) => {}
