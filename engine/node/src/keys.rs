@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+use wattbook_agreement::ballot::BallotKey;
+use wattbook_feed::signed::CandidateKeys;
 
 /// Folder of the keys inside a node's directory.
 pub const KEYS_DIR: &str = "keys";
@@ -122,5 +124,49 @@ pub fn ballot_key(dir: &Path) -> Result<Option<[u8; 32]>, KeyFileError> {
         Ok(secret) => Ok(Some(secret)),
         Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// What the node of a directory stands for election with.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn candidate_keys(dir: &Path) -> Result<CandidateKeys, KeyFileError> {
+    let peer = SigningKey::from_bytes(&read_named(dir, PEER_KEY)?);
+    let path = dir.join(KEYS_DIR).join(BALLOT_KEY);
+    let ballot = BallotKey::from_bytes(&read(&path)?).map_err(|_| KeyFileError::Format { path })?;
+    Ok(CandidateKeys {
+        peer_key: peer.verifying_key().to_bytes(),
+        ballot_key: ballot.public(),
+        possession: ballot.prove_possession(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattbook_feed::keys::{BlsSecret, holds_ballot_key};
+
+    #[test]
+    fn agreement_and_the_feed_prove_a_ballot_key_alike() {
+        for secret in 1..4 {
+            let bytes: [u8; 32] = std::array::from_fn(|at| if at == 31 { secret } else { 7 });
+            let (ballot, bls) = (
+                BallotKey::from_bytes(&bytes).unwrap(),
+                BlsSecret::from_bytes(&bytes).unwrap(),
+            );
+            assert_eq!(ballot.public(), bls.public_key());
+            assert_eq!(ballot.prove_possession(), bls.prove_ballot_key());
+            assert!(holds_ballot_key(&ballot.public(), &ballot.prove_possession()));
+        }
+    }
+
+    #[test]
+    fn a_ballot_key_beyond_the_groups_order_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), PEER_KEY, &[3; 32]).unwrap();
+        write(dir.path(), BALLOT_KEY, &[255; 32]).unwrap();
+        let error = candidate_keys(dir.path()).unwrap_err();
+        assert!(matches!(error, KeyFileError::Format { .. }), "{error}");
     }
 }

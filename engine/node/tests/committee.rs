@@ -1,4 +1,5 @@
-//! Four delegates and an observer in one process, over real sockets and disks: orders taken anywhere, a leader lost, a node that comes back.
+//! Four delegates and an observer in one process, over real sockets and disks: orders taken anywhere, a leader lost, a node that comes back,
+//! an observer that is elected.
 //!
 //! Nothing here sleeps: every wait is for a message or for a block.
 
@@ -6,19 +7,26 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use wattbook_feed::client::{Client, ClientError, StreamKind};
+use wattbook_feed::keys::{registrar_key, sign_ed25519};
 use wattbook_feed::sbe::{Outbound, decode_outbound};
-use wattbook_feed::signed::{Grade, SealedEnvelope, encode_configure, record_kind};
-use wattbook_ledger::{BlockHeader, Reader};
-use wattbook_node::chain::{self, CommitteeSpec, Member, REGULATOR, Secrets, Spec};
+use wattbook_feed::signed::{
+    Grade, Register, RegisterRecord, SealedEnvelope, encode_configure, meters_root, record_kind,
+};
+use wattbook_ledger::{BlockHeader, GENESIS_FILE, Reader};
+use wattbook_node::chain::{self, CommitteeSpec, FIRST_SERIAL, Member, REGULATOR, Secrets, Spec};
 use wattbook_node::config::Config;
+use wattbook_node::execute::{Executor, decode_record};
 use wattbook_node::topology::Node;
 use wattbook_types::command::Configure;
-use wattbook_types::{ChainId, Hash, Param, TimeNs};
+use wattbook_types::delegate::DelegateEvent;
+use wattbook_types::{ChainId, Event, Hash, Param, ParticipantId, Roles, TimeNs};
 
 const SEATS: usize = 4;
 const OBSERVERS: usize = 1;
@@ -36,7 +44,7 @@ fn now() -> TimeNs {
 
 /// A committee's directories and settings.
 struct Town {
-    _folder: TempDir,
+    folder: TempDir,
     dirs: Vec<PathBuf>,
     configs: Vec<Config>,
     nodes: BTreeMap<usize, Node>,
@@ -97,7 +105,7 @@ impl Town {
             .collect();
         let dirs = members.into_iter().map(|member| member.dir).collect();
         Self {
-            _folder: folder,
+            folder,
             dirs,
             configs,
             nodes: BTreeMap::new(),
@@ -329,4 +337,173 @@ fn what_was_matched_and_never_certified_is_taken_back_and_comes_again() {
     }
     recorded.sort_unstable();
     assert!(recorded.into_iter().eq(1..=last));
+}
+
+/// `wattbook send` by an account to a node, until it is accepted; what names the next epoch is said again where that began meanwhile.
+fn send(town: &Town, rank: usize, who: ParticipantId, item: impl Fn(u64) -> Vec<String>) {
+    let key = town.folder.path().join("account.key");
+    if !key.exists() {
+        std::fs::write(&key, hex::encode(SEED)).unwrap();
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let deadline = Instant::now() + WAIT;
+    loop {
+        let epoch = headers(&town.dirs[rank]).last().unwrap().epoch;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wattbook"));
+        command
+            .arg("send")
+            .arg(town.nodes[&rank].addr.to_string())
+            .args(["--json", "--grade", "final", "--timeout", "120", "--key"])
+            .arg(&key);
+        command.args(["--participant", &who.to_string(), "--chain", &town.chain.0.to_string()]);
+        let out = command.args(item(epoch + 1)).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        if out.status.success() {
+            assert!(said.contains("Accepted"), "{said}");
+            return;
+        }
+        let again = out.status.code() == Some(1) && said.contains("WrongEpoch");
+        assert!(again && Instant::now() < deadline, "{said}");
+    }
+}
+
+/// An account that may stand, as its registrar admits it.
+fn delegate(chain: ChainId, who: ParticipantId) -> RegisterRecord {
+    let key = chain::participant_key(&SEED, who);
+    let register = Register {
+        roles: Roles::DELEGATE.bits(),
+        flags: 0,
+        admit_serial: who.get(),
+        not_after_ns: u64::MAX,
+        public_key: key.public_key(),
+        session_spki: [0; 32],
+        group: [0; 32],
+        meters_root: meters_root(&[]).0,
+    };
+    let admit = register.admit_digest(chain);
+    RegisterRecord {
+        register,
+        admit: sign_ed25519(&registrar_key(&SEED), &admit),
+        possession: key.prove_possession(&register.digest(chain)),
+        meters: Vec::new(),
+    }
+}
+
+/// Whom the ledger of a node seats, by epoch and rank.
+fn seated(dir: &Path) -> BTreeMap<(u64, u32), ParticipantId> {
+    let genesis = std::fs::read(dir.join(GENESIS_FILE)).unwrap();
+    let (mut executor, _) = Executor::start(&genesis).unwrap();
+    let chain = executor.chain();
+    let mut seats = BTreeMap::new();
+    let mut take = |event: &Event| {
+        if let Event::Delegates(DelegateEvent::Seated {
+            epoch,
+            rank,
+            participant,
+            ..
+        }) = event
+        {
+            seats.insert((*epoch, *rank), *participant);
+        }
+    };
+    for block in Reader::open(dir).unwrap().blocks().skip(1) {
+        let block = block.unwrap();
+        let mut last = block.header.first_seq.saturating_sub(1);
+        for record in &block.records {
+            let command = decode_record(chain, record.kind, record.version, record.payload).unwrap();
+            let events = executor.apply(record.seq, &command).unwrap();
+            events.iter().for_each(|event| take(&event.event));
+            last = record.seq;
+        }
+        let ended = executor.end_block_of(&block.header, last).unwrap();
+        ended.events.iter().for_each(|event| take(&event.event));
+        assert_eq!(ended.state_root, block.header.state_root);
+    }
+    seats
+}
+
+#[test]
+fn an_observer_stands_for_election_over_the_wire_and_leads() {
+    const OBSERVER: usize = SEATS;
+    let mut town = Town::make();
+    let candidate = |node: usize| ParticipantId::new(FIRST_SERIAL + node as u64);
+    (0..NODES).for_each(|rank| town.start(rank));
+    let registered = delegate(town.chain, candidate(OBSERVER));
+    // What comes next is public: the registration alone.
+    let mut public = Client::connect(town.nodes[&OBSERVER].addr, StreamKind::Public, 0).unwrap();
+    let mut newcomer = Client::connect(town.nodes[&OBSERVER].addr, StreamKind::Private, 1).unwrap();
+    newcomer.expect_chain(town.chain).unwrap();
+    newcomer.send_register(&registered).unwrap();
+    until(&mut public, |message| match message {
+        Outbound::Registered(_) => Some(()),
+        _ => None,
+    });
+    drop((newcomer, public));
+
+    // The observer emits least, the last delegate most.
+    let period = now().get() / 900_000_000_000 - 1;
+    for (node, grams) in (0..NODES).zip([1_010, 1_020, 1_030, 1_040, 1_000]) {
+        let of = candidate(node).to_string();
+        let (period, grams) = (period.to_string(), u64::to_string(&grams));
+        send(&town, 0, REGULATOR, |_| {
+            ["emission", "--of", &of, "--period", &period, "--grams", &grams]
+                .map(str::to_owned)
+                .into()
+        });
+    }
+    // It stands with the keys of its directory, a new one of them, which its node reads when it starts.
+    let node = town.dirs[OBSERVER].to_str().unwrap().to_owned();
+    send(&town, OBSERVER, candidate(OBSERVER), |epoch| {
+        let mut line = ["stand", "--epoch", &epoch.to_string(), "--node", &node]
+            .map(str::to_owned)
+            .to_vec();
+        if !Path::new(&node).join("keys/ballot.key").exists() {
+            line.push("--new-ballot-key".to_owned());
+        }
+        line
+    });
+    town.stop(OBSERVER);
+    town.start(OBSERVER);
+    for node in 0..NODES {
+        let whom = candidate(node).to_string();
+        send(&town, node, candidate(node), |epoch| {
+            ["vote", "--epoch", &epoch.to_string(), "--candidate", &whom]
+                .map(str::to_owned)
+                .into()
+        });
+    }
+
+    // The next committee has it at its head: whoever emits least leads first.
+    let mut client = town.log_on(0);
+    let blocks = u64::try_from(EPOCH_BLOCKS).unwrap();
+    let border = (headers(&town.dirs[0]).last().unwrap().epoch + 1) * blocks;
+    until(&mut client, |message| match message {
+        Outbound::Watermark(mark) if mark.height > border + 1 => Some(()),
+        _ => None,
+    });
+    // Its node takes an order, and the chain goes on.
+    let mut elected = town.log_on(OBSERVER);
+    town.nonce = 1 + NODES as u64;
+    let envelope = town.envelope(3);
+    elected.send_envelope(&envelope).unwrap();
+    accepted(&mut elected, envelope.header.nonce);
+    until(&mut client, |message| match message {
+        Outbound::Watermark(mark) if mark.height > border + blocks / 2 => Some(()),
+        _ => None,
+    });
+    (0..NODES).for_each(|rank| town.stop(rank));
+
+    let seats = seated(&town.dirs[0]);
+    let led: Vec<u64> = headers(&town.dirs[0])
+        .iter()
+        .filter(|header| seats.get(&(header.epoch, header.producer)) == Some(&candidate(OBSERVER)))
+        .map(|header| header.height)
+        .collect();
+    assert!(!led.is_empty(), "the elected observer packed no block: {seats:?}");
+    let epoch = seats.iter().find(|(_, who)| **who == candidate(OBSERVER)).unwrap().0.0;
+    let committee: Vec<ParticipantId> = seats.range((epoch, 0)..(epoch + 1, 0)).map(|(_, who)| *who).collect();
+    assert_eq!(committee, [OBSERVER, 0, 1, 2].map(candidate));
+    for dir in &town.dirs {
+        wattbook_node::audit::verify(dir, Some(town.chain), |_| ()).unwrap();
+    }
 }

@@ -76,6 +76,24 @@ class Signed(unittest.TestCase):
             orders.Reveal(42, 5, salt, [orders.Quote(5, Side.BUY, 100, 1_000)])
         self.assertEqual(orders.on_disconnect(None)[8:], bytes(120) + b"\x30\0\0\0")
 
+    def test_a_candidacy_carries_the_keys_that_its_leaf_names(self) -> None:
+        key = signing.SigningKey.from_seed(bytes(32), 42)
+        keys = orders.CandidateKeys(bytes(range(32)), bytes(96), bytes(48))
+        stands, votes = orders.Candidacy(7, keys), orders.Vote(7, 42)
+        message = orders.envelope(bytes(32), key, 42, 1, 9, [votes, stands])
+        self.assertEqual(message[:8], struct.pack("<HHHH", 304, 7, messages.SCHEMA_ID, messages.SCHEMA_VERSION))
+        self.assertEqual(message[128:136], b"\1\0\0\0\0\0\0\0")
+        self.assertEqual(message[136:312], keys.attachment())
+        leaf = stands.leaf(1, bytes(32))
+        self.assertEqual(message[312:], b"\x30\0\2\0" + votes.leaf(0) + leaf)
+        self.assertEqual(leaf[:16], b"\x0b\0\0\0\1\0\0\0" + (7).to_bytes(8, "little"))
+        self.assertEqual(leaf[16:], signing.digest(bytes(32), "key", keys.attachment()))
+        self.assertEqual(orders.Candidacy(7).leaf(0, bytes(32))[16:], bytes(32))
+        with self.assertRaises(ValueError):
+            orders.envelope(bytes(32), key, 42, 1, 9, [stands, stands])
+        with self.assertRaises(ValueError):
+            orders.CandidateKeys(bytes(31), bytes(96), bytes(48))
+
     def test_a_key_does_not_show_its_secret(self) -> None:
         key = signing.SigningKey.from_seed(bytes(32), 4)
         self.assertEqual(repr(key), "SigningKey(...)")

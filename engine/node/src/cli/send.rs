@@ -1,7 +1,7 @@
 //! `wattbook send`: one signed envelope to a node, and its answers.
 //!
 //! # Contract
-//! * Logs on, signs one quote or cancel, sends it, prints every answer of it as a line on stdout, and ends once its record
+//! * Logs on, signs one item (a quote or cancel, a vote, a candidacy or its end, a stated emission), sends it, prints every answer of it as a line on stdout, and ends once its record
 //!   is on the node's disk, so that every execution it caused at once has been printed.
 //! * Exit code 0: accepted; 1: refused, with code and text; 2: no verdict is known, because the node cannot be reached,
 //!   refuses the logon or does not answer in time. Sending again with the same --nonce is then safe.
@@ -9,6 +9,9 @@
 //!   when the connection ends: signed cancels are deposited before the quote, under the nonce before the quote's. Exit code
 //!   2 then also says that the connection ended while the order was open.
 
+mod delegates;
+
+use self::delegates::{EmissionArgs, StandArgs, VoteArgs, WithdrawArgs};
 use super::connect::TlsArgs;
 use crate::{chain, keys, present};
 use std::io::{self, Write};
@@ -18,12 +21,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::sbe::event::OrderView;
 use wattbook_feed::sbe::{Outbound, decode_outbound};
-use wattbook_feed::signed::{EncodeError, Grade, LeafBytes, SealedEnvelope, encode_cancel, encode_quote};
+use wattbook_feed::signed::{Attachment, EncodeError, Grade, LeafBytes, SealedEnvelope, encode_cancel, encode_quote};
 use wattbook_types::command::{ALL_INDEXES, Cancel};
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::units::{DecimalError, NS_PER_S, parse_decimal};
 use wattbook_types::{
-    ContractId, Energy, Hash, ParticipantId, Price, Quote, Reject, SelfTrade, Side, TimeInForce, TimeNs,
+    ChainId, ContractId, Energy, Hash, ParticipantId, Price, Quote, Reject, SelfTrade, Side, TimeInForce, TimeNs,
 };
 
 /// Decimals of a price, points/MWh.
@@ -84,6 +87,14 @@ enum Item {
     Quote(QuoteArgs),
     /// Takes orders out of the book.
     Cancel(CancelArgs),
+    /// Votes for a delegate, or takes the vote back.
+    Vote(VoteArgs),
+    /// Stands for election as a delegate, with the keys of a node.
+    Stand(StandArgs),
+    /// Stands no longer.
+    Withdraw(WithdrawArgs),
+    /// States what an account emitted; the regulator's to say.
+    Emission(EmissionArgs),
 }
 
 /// A new order.
@@ -270,6 +281,10 @@ enum SendError {
     DepositNonce,
     #[error("{0}; unless the node has stopped, it cancels the order")]
     Cut(ClientError),
+    #[error("the system gives no randomness for a ballot key: {0}")]
+    Random(getrandom::Error),
+    #[error("no ballot key can be made")]
+    BallotKey,
     #[error("stdout: cannot be written: {0}")]
     Write(io::Error),
 }
@@ -296,9 +311,7 @@ fn send(args: &Args) -> Result<bool, SendError> {
     };
     let mut client = args.tls.connect(&args.addr, StreamKind::Private, 0).map_err(connect)?;
     if let Some(chain) = args.chain {
-        client
-            .expect_chain(wattbook_types::ChainId(chain))
-            .map_err(SendError::Session)?;
+        client.expect_chain(ChainId(chain)).map_err(SendError::Session)?;
     }
     let served = client.chain().ok_or(SendError::Session(ClientError::NoChallenge))?;
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
@@ -335,7 +348,7 @@ fn send(args: &Args) -> Result<bool, SendError> {
             vec![leaf],
         )
     };
-    let leaf = leaf(&args.item)?;
+    let (leaf, attached) = leaf(&args.item, served)?;
     if stays {
         // The lower nonce: another sender's next one then lies above both.
         let before = nonce.checked_sub(1).filter(|before| *before > 0);
@@ -347,7 +360,8 @@ fn send(args: &Args) -> Result<bool, SendError> {
         client.send_on_disconnect(Some(&cancels)).map_err(SendError::Session)?;
         deposited(&mut client, deadline, args.timeout)?;
     }
-    let envelope = sign(nonce, args.ttl.into(), leaf);
+    let mut envelope = sign(nonce, args.ttl.into(), leaf);
+    envelope.attached = attached.map(Box::new);
     client.send_envelope(&envelope).map_err(SendError::Session)?;
 
     let mut verdict = Verdict {
@@ -461,8 +475,9 @@ fn advice(message: &Outbound) -> String {
     Reject::from_code(code).map_or_else(String::new, |reject| format!(": {}", reject.text()))
 }
 
-fn leaf(item: &Item) -> Result<LeafBytes, EncodeError> {
-    match item {
+/// The leaf of an item on a chain, and what is attached to it.
+fn leaf(item: &Item, chain: ChainId) -> Result<(LeafBytes, Option<Attachment>), SendError> {
+    let leaf = match item {
         Item::Quote(args) => {
             let ContractArgs {
                 contract,
@@ -485,7 +500,7 @@ fn leaf(item: &Item) -> Result<LeafBytes, EncodeError> {
                 market_to_limit: args.market_to_limit,
                 self_trade: args.self_trade,
             };
-            encode_quote(0, &quote)
+            encode_quote(0, &quote)?
         }
         Item::Cancel(args) => {
             let cancel = Cancel {
@@ -495,9 +510,17 @@ fn leaf(item: &Item) -> Result<LeafBytes, EncodeError> {
                 target_nonce: args.target_nonce.unwrap_or(0),
                 target_index: args.target_index.unwrap_or(ALL_INDEXES),
             };
-            Ok(encode_cancel(0, &cancel))
+            encode_cancel(0, &cancel)
         }
-    }
+        Item::Vote(args) => args.leaf(),
+        Item::Stand(args) => {
+            let (leaf, attached) = args.leaf(chain)?;
+            return Ok((leaf, Some(attached)));
+        }
+        Item::Withdraw(args) => args.leaf(chain),
+        Item::Emission(args) => args.leaf(),
+    };
+    Ok((leaf, None))
 }
 
 /// What became of the envelope so far.
@@ -583,10 +606,60 @@ mod tests {
         send: Args,
     }
 
-    fn parse(line: &str) -> Result<LeafBytes, String> {
+    const CHAIN: ChainId = ChainId(Hash([4; 32]));
+
+    fn parse_whole(line: &str) -> Result<(LeafBytes, Option<Attachment>), String> {
         let words = "send localhost:1 --key k --participant 4 ".to_owned() + line;
         let parsed = Line::try_parse_from(words.split(' ')).map_err(|error| error.to_string())?;
-        leaf(&parsed.send.item).map_err(|error| error.to_string())
+        leaf(&parsed.send.item, CHAIN).map_err(|error| error.to_string())
+    }
+
+    fn parse(line: &str) -> Result<LeafBytes, String> {
+        parse_whole(line).map(|(leaf, _)| leaf)
+    }
+
+    #[test]
+    fn electors_candidates_and_the_regulator_have_their_say() {
+        use wattbook_feed::signed::decode_leaf;
+        use wattbook_types::delegate::{Candidacy, EmissionStatement, Vote};
+        let said = |line: &str| decode_leaf(&parse(line).unwrap(), 0);
+        let vote = |candidate| wattbook_types::Item::Vote(Vote { epoch: 7, candidate });
+        assert_eq!(said("vote --epoch 7 --candidate 9"), vote(Some(ParticipantId::new(9))));
+        assert_eq!(said("vote --epoch 7"), vote(None));
+        assert!(parse("vote --epoch 7 --candidate 0").is_err());
+        let withdraws = Candidacy { epoch: 7, keys: None };
+        assert_eq!(said("withdraw --epoch 7"), wattbook_types::Item::Candidacy(withdraws));
+        let statement = EmissionStatement {
+            participant: ParticipantId::new(9),
+            period: 1_628_736,
+            grams: 12,
+        };
+        assert_eq!(
+            said("emission --of 9 --period 1628736 --grams 12"),
+            wattbook_types::Item::Emission(statement)
+        );
+    }
+
+    #[test]
+    fn a_node_stands_with_the_keys_of_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        keys::write(dir.path(), keys::PEER_KEY, &[3; 32]).unwrap();
+        let line = format!("stand --epoch 7 --node {}", dir.path().display());
+        assert!(parse(&line).unwrap_err().contains("ballot.key"), "no ballot key");
+        let (leaf, attached) = parse_whole(&(line.clone() + " --new-ballot-key")).unwrap();
+        let attached = attached.unwrap();
+        assert!(attached.fits(&[leaf]));
+        assert_eq!(
+            leaf,
+            wattbook_feed::signed::encode_candidacy(0, CHAIN, 7, Some(&attached.keys))
+        );
+        let held = attached.keys.check().unwrap();
+        let peer = wattbook_feed::keys::SigningKey::from_bytes(&[3; 32]).verifying_key();
+        assert_eq!(held.peer_key, peer.to_bytes());
+        // The key that was made is kept, and never made over.
+        assert_eq!(parse_whole(&line).unwrap().1, Some(attached));
+        assert!(parse(&(line.clone() + " --new-ballot-key")).is_err());
+        assert_eq!(parse_whole(&line).unwrap().1, Some(attached));
     }
 
     #[test]

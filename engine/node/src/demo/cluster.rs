@@ -432,15 +432,7 @@ impl Cluster<'_> {
 
     /// What a node stands with, from its own directory.
     fn keys_of(&self, node: usize) -> Result<CandidateKeys, DemoError> {
-        let dir = &self.members[node].dir;
-        let failed = |error: keys::KeyFileError| DemoError::Init(error.into());
-        let secret = keys::ballot_key(dir).map_err(failed)?.unwrap_or_default();
-        let ballot = BallotKey::from_bytes(&secret).map_err(|_| chain::InitError::Committee)?;
-        Ok(CandidateKeys {
-            peer_key: self.members[node].peer.key,
-            ballot_key: ballot.public(),
-            possession: ballot.prove_possession(),
-        })
+        keys::candidate_keys(&self.members[node].dir).map_err(|error| DemoError::Init(error.into()))
     }
 
     fn stand(&mut self, node: usize, epoch: u64, keys: &CandidateKeys, now: TimeNs) -> Result<(), TalkError> {

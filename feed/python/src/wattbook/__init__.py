@@ -2,7 +2,22 @@
 
 from . import messages
 from .messages import *
-from .orders import Cancel, Meter, Quote, Registration, Reveal, Role, Seal, SelfTrade, TimeInForce, contract_id
+from .orders import (
+    Cancel,
+    Candidacy,
+    CandidateKeys,
+    Emission,
+    Meter,
+    Quote,
+    Registration,
+    Reveal,
+    Role,
+    Seal,
+    SelfTrade,
+    TimeInForce,
+    Vote,
+    contract_id,
+)
 from .session import (
     Disconnected,
     LoginRefused,
@@ -21,7 +36,10 @@ from .tls import trust
 
 __all__ = [
     "Cancel",
+    "Candidacy",
+    "CandidateKeys",
     "Disconnected",
+    "Emission",
     "FramingError",
     "LoginRefused",
     "LogonRefused",
@@ -41,6 +59,7 @@ __all__ = [
     "Subscriber",
     "TimeInForce",
     "Untrusted",
+    "Vote",
     "client_secret",
     "contract_id",
     "follow",

@@ -1,4 +1,5 @@
-"""What a participant signs: quotes, cancels and seals as leaves, envelopes of them; reveals; registrations."""
+"""What a participant signs: quotes, cancels, seals, votes, candidacies, emissions as leaves, envelopes of them; reveals;
+registrations."""
 
 from __future__ import annotations
 
@@ -95,7 +96,68 @@ class Seal:
         return struct.pack("<BBHIQ32s", 4, self.bond_class, self.round, index, self.contract, self.commitment)
 
 
-Item = Union[Quote, Cancel, Seal]
+@dataclass(frozen=True)
+class Vote:
+    """A vote for a delegate, with all of the account's stake; of nobody, it takes the vote back. The epoch is the next one."""
+
+    epoch: int
+    candidate: Optional[int] = None
+
+    def leaf(self, index: int) -> bytes:
+        """Its 48 bytes at this place of an envelope."""
+        return struct.pack("<BBHIQQ24x", 9, 0, 0, index, self.epoch, self.candidate or 0)
+
+
+@dataclass(frozen=True)
+class Emission:
+    """What a participant emitted, in grams of CO2, as the regulator states it; the period in quarter hours since 1970."""
+
+    participant: int
+    period: int
+    grams: int
+
+    def leaf(self, index: int) -> bytes:
+        """Its 48 bytes at this place of an envelope."""
+        return struct.pack("<BBHIQI4xQ16x", 16, 0, 0, index, self.participant, self.period, self.grams)
+
+
+@dataclass(frozen=True)
+class CandidateKeys:
+    """What a delegate stands with: the Ed25519 key of its links, the BLS key of its ballots, the proof that it holds that."""
+
+    peer_key: bytes
+    ballot_key: bytes
+    possession: bytes
+
+    def __post_init__(self) -> None:
+        if (len(self.peer_key), len(self.ballot_key), len(self.possession)) != (32, 96, 48):
+            raise ValueError("a peer key has 32 bytes, a ballot key 96, a proof of possession 48")
+
+    @classmethod
+    def proven(cls, peer_key: bytes, ballot: SigningKey) -> CandidateKeys:
+        """The keys of a node whose ballots this key signs."""
+        public_key = ballot.public_key()
+        return cls(peer_key, public_key, ballot.prove_possession(public_key))
+
+    def attachment(self) -> bytes:
+        """Their 176 bytes behind an envelope."""
+        return self.peer_key + self.ballot_key + self.possession
+
+
+@dataclass(frozen=True)
+class Candidacy:
+    """Stands for election with these keys; without keys, stands no longer. The epoch is the next one."""
+
+    epoch: int
+    keys: Optional[CandidateKeys] = None
+
+    def leaf(self, index: int, chain_id: bytes) -> bytes:
+        """Its 48 bytes at this place of an envelope on this chain."""
+        named = bytes(32) if self.keys is None else digest(chain_id, "key", self.keys.attachment())
+        return struct.pack("<BBHIQ32s", 11, 0, 0, index, self.epoch, named)
+
+
+Item = Union[Quote, Cancel, Seal, Vote, Emission, Candidacy]
 
 
 @dataclass(frozen=True)
@@ -196,11 +258,22 @@ def envelope(
     items: Sequence[Item],
     key_version: int = 1,
 ) -> bytes:
-    """A signed Envelope, as the message that carries it."""
-    leaves = [item.leaf(index) for index, item in enumerate(items)]
+    """A signed Envelope, as the message that carries it; with a candidate's keys, a Candidacy. It carries those of one."""
+    leaves = [
+        item.leaf(index, chain_id) if isinstance(item, Candidacy) else item.leaf(index) for index, item in enumerate(items)
+    ]
+    attached = [
+        struct.pack("<II", index, 0) + item.keys.attachment()
+        for index, item in enumerate(items)
+        if isinstance(item, Candidacy) and item.keys is not None
+    ]
+    if len(attached) > 1:
+        raise ValueError("an envelope carries the keys of one candidacy")
     header = envelope_header(participant, key_version, nonce, not_after_ns, leaves)
     signature = key.sign(digest(chain_id, "envelope", header))
     group = struct.pack("<HH", 48, len(leaves)) + b"".join(leaves)
+    if attached:
+        return _header(Templates.CANDIDACY, 304) + header + signature + attached[0] + group
     return _header(Templates.ENVELOPE, 120) + header + signature + group
 
 

@@ -177,8 +177,8 @@ class Session:
         key_version: int = 1,
         not_after_ns: Optional[int] = None,
     ) -> int:
-        """Signs quotes, cancels and seals as one envelope and sends it; its nonce, by default the next one, comes back.
-        `not_after_ns` takes the place of `ttl_s` where the node's time is not the clock's."""
+        """Signs quotes, cancels, seals, votes, emissions and a candidacy as one envelope and sends it; its nonce, by default the
+        next one, comes back. `not_after_ns` takes the place of `ttl_s` where the node's time is not the clock's."""
         nonce, envelope = self._signed(items, ttl_s, nonce, key_version, not_after_ns)
         self.send(envelope)
         return nonce
