@@ -139,9 +139,15 @@ pub(super) fn without_keys(leaf: &KeyLeaf) -> Result<Item, Reject> {
 
 /// Leaf 11 that declares a candidacy with these keys from an epoch on, the keys to be attached; or that withdraws one.
 pub fn encode_candidacy(index: u32, chain: ChainId, epoch: u64, keys: Option<&CandidateKeys>) -> LeafBytes {
+    let mut leaf: KeyLeaf = bytemuck::cast(encode_withdrawal(index, epoch));
+    leaf.key_digest = keys.map_or(Hash::ZERO, |keys| keys.digest(chain)).0;
+    bytemuck::cast(leaf)
+}
+
+/// Leaf 11 that withdraws a candidacy: it says the same on every chain.
+pub fn encode_withdrawal(index: u32, epoch: u64) -> LeafBytes {
     let mut leaf = bytemuck::cast::<LeafBytes, KeyLeaf>([0; LEAF_SIZE]);
     (leaf.kind, leaf.index, leaf.effective_epoch) = (KEY, index, epoch);
-    leaf.key_digest = keys.map_or(Hash::ZERO, |keys| keys.digest(chain)).0;
     bytemuck::cast(leaf)
 }
 
@@ -206,6 +212,10 @@ mod tests {
             Item::Refused(Reject::NotEnabled)
         );
         let withdraws = Candidacy { epoch: 3, keys: None };
+        let item = Item::Candidacy(withdraws);
+        let leaf = encode_candidacy(5, CHAIN, 3, None);
+        assert_eq!(super::super::encode_item(5, &item), Ok(leaf));
+        assert_eq!(super::super::decode_leaf(&leaf, 5), item);
         assert_eq!(
             envelope(None, None).to_command(CHAIN).items[1],
             Item::Candidacy(withdraws)

@@ -7,7 +7,7 @@ use core::num::TryFromIntError;
 use wattbook_types::command::{
     Cancel, Configure, GridSignature, MarketAction, MarketOrder, Rate, Reading, Replace, Seal,
 };
-use wattbook_types::delegate::{EmissionStatement, Vote};
+use wattbook_types::delegate::{Candidacy, EmissionStatement, Vote};
 use wattbook_types::{
     ContractId, Energy, Hash, Item, ParticipantId, Price, Quote, Reject, SelfTrade, Side, TimeInForce,
 };
@@ -177,6 +177,7 @@ pub fn encode_item(index: u32, item: &Item) -> Result<LeafBytes, EncodeError> {
         Item::Order(order) => Ok(encode_market_order(index, order)),
         Item::Vote(vote) => Ok(encode_vote(index, vote)),
         Item::Emission(statement) => Ok(encode_emission(index, statement)),
+        Item::Candidacy(Candidacy { epoch, keys: None }) => Ok(candidacy::encode_withdrawal(index, *epoch)),
         Item::Candidacy(_) => Err(EncodeError::NoLeaf),
         Item::Refused(_) => Err(EncodeError::Refused),
     }
