@@ -167,7 +167,13 @@ fn committee(args: &Args, delegates: usize, is_first: bool, figures: &mut Vec<Fi
         let (stop, addr) = (Arc::clone(&stop), watched.listen);
         thread::spawn(move || listen(addr, &stop))
     };
-    let used = |town: &Committee| -> u64 { town.pids().map(|pid| cpu::threads(pid).values().sum::<u64>()).sum() };
+    let used = |town: &Committee| -> cpu::Used {
+        let mut all = cpu::Used::new();
+        for (name, time) in town.pids().flat_map(cpu::threads) {
+            *all.entry(name).or_default() += time;
+        }
+        all
+    };
     let (cpu_before, moved_before) = (used(&town), moved());
     let executed = |name: &str| metric(watched.metrics, name).unwrap_or(0);
     let before = ["wattbook_replica_executed_us_total", "wattbook_replica_verified_total"].map(executed);
@@ -185,13 +191,23 @@ fn committee(args: &Args, delegates: usize, is_first: bool, figures: &mut Vec<Fi
     figures.extend(figures_of(&bench, "", &heard.finality));
     let took = (after[0] - before[0]) * 1_000 / (after[1] - before[1]).max(1);
     figures.push(figure(&bench, "execute", took, "ns", after[1] - before[1]));
+    let used = cpu::between(&cpu_before, &used(&town));
     figures.push(figure(
         &bench,
         "cpu",
-        (used(&town) - cpu_before) / blocks,
+        used.values().sum::<u64>() / blocks,
         "ns/block",
         blocks,
     ));
+    for (name, time) in used.iter().filter(|(_, time)| **time / blocks > 1_000_000) {
+        figures.push(figure(
+            &bench,
+            &format!("cpu/{name}"),
+            time / blocks,
+            "ns/block",
+            blocks,
+        ));
+    }
     let [sent, written] = [0, 1].map(|i| (moved()[i] - moved_before[i]) / blocks);
     figures.push(figure(&bench, "loopback", sent, "B/block", blocks));
     figures.push(figure(&bench, "written", written, "B/block", blocks));

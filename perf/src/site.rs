@@ -175,11 +175,12 @@ impl Site {
 /// Nodes of a chain with delegates, each a process of its own.
 #[derive(Debug)]
 pub(crate) struct Committee {
+    // Dropped in this order: the nodes end before their directories go.
+    nodes: Vec<Option<Process>>,
     /// What the load speaks with: the last delegate.
     pub(crate) site: Site,
     /// Delegates, then observers.
     pub(crate) members: Vec<Member>,
-    nodes: Vec<Option<Process>>,
     place: Place,
 }
 

@@ -207,26 +207,18 @@ impl LightClient {
             parts.into_iter().map(join).collect::<Vec<Result<(), LightError>>>()
         });
         parts.into_iter().collect::<Result<(), LightError>>()?;
-        let other = LightError::Committee {
-            epoch: committee.epoch(),
-        };
-        self.keys = BallotKeys::of(&committee).map_err(|_| other)?;
+        self.keys = keys_of(&(&self.committee, self.keys.clone()), &committee)?;
         self.committee = committee;
         Ok(())
     }
 
     fn check_all(&self, due: &[(BlockHeader, [u8; PROOF_SIZE], Committee)]) -> Result<(), LightError> {
-        let mut known: Option<(&Committee, BallotKeys)> = None;
+        let mut known = (&self.committee, self.keys.clone());
         for (header, certificate, committee) in due {
             // Keys that sat in the epoch before have been checked.
-            let keys = match known {
-                Some((before, keys)) if has_same_keys(before, committee) => keys.in_epoch(committee.epoch()),
-                _ => BallotKeys::of(committee).map_err(|_| LightError::Committee {
-                    epoch: committee.epoch(),
-                })?,
-            };
+            let keys = keys_of(&known, committee)?;
             self.certify(header, certificate, &keys)?;
-            known = Some((committee, keys));
+            known = (committee, keys);
         }
         Ok(())
     }
@@ -318,6 +310,15 @@ impl LightClient {
             false => Err(LightError::Record { seq, height }),
         }
     }
+}
+
+/// The keys of a committee, checked unless they sat before.
+fn keys_of((before, keys): &(&Committee, BallotKeys), committee: &Committee) -> Result<BallotKeys, LightError> {
+    let epoch = committee.epoch();
+    if has_same_keys(before, committee) {
+        return Ok(keys.in_epoch(epoch));
+    }
+    BallotKeys::of(committee).map_err(|_| LightError::Committee { epoch })
 }
 
 fn has_same_keys(one: &Committee, other: &Committee) -> bool {
