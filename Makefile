@@ -4,7 +4,7 @@ CARGO ?= cargo
 SEED ?= 1
 MINUTES ?= 10
 
-.PHONY: help setup demo demo-cluster test soak bench bench-book bench-ledger bench-feed bench-gpu bench-gpu-build clean
+.PHONY: help setup demo demo-cluster test soak bench bench-book bench-ledger bench-feed bench-consensus bench-gpu bench-gpu-build clean
 
 help:
 	@echo 'make demo        build, then run one real day of a real grid (SEED=$(SEED))'
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench-gpu   the batch verifier on the processor and on a graphics processor, beside blst and bare SHA-256'
 	@echo 'make bench-gpu-build  the same as a folder that needs neither Rust nor network: target/bench-gpu/bench-gpu'
 	@echo 'make bench-ledger what a ledger costs its node: appends, commits, replay, export, restart, proof; one JSON line a figure'
+	@echo 'make bench-consensus delegates as processes: finality, takeover, throughput, catching up, the light client; one JSON line a figure'
 	@echo 'make bench-feed  clients against a running node: what a user gets, one JSON line a figure, and a report to look at'
 
 setup:
@@ -66,6 +67,12 @@ bench-feed: setup
 	@target/release/wattbook-perf ingest --out perf/results/feed.jsonl
 	@target/release/wattbook-perf crowd --out perf/results/feed.jsonl
 	@target/release/wattbook-perf feed --out perf/results/feed.jsonl --report target/bench-feed $(if $(FLOW),--flow $(FLOW))
+
+bench-consensus: setup
+	@echo '== building the node and the load generator (release)'
+	$(CARGO) build --release --locked -p wattbook-node -p wattbook-perf
+	@echo '== 4, 7 and 21 delegates on this machine; leave it alone'
+	@target/release/wattbook-perf consensus --out perf/results/consensus.jsonl
 
 bench-gpu: setup
 	@echo '== building the node (release)'

@@ -87,6 +87,29 @@ fn height_at(file: &File, index: u64) -> io::Result<u64> {
     Ok(u64::from_le_bytes(height))
 }
 
+/// The newest certificate of a block up to `height`, if there is one; only the end of the file is read.
+///
+/// # Errors
+/// The disk's.
+pub fn newest_certificate(dir: &Path, height: u64) -> Result<Option<(u64, [u8; CERTIFICATE_SIZE])>, Error> {
+    let path = dir.join(CERTIFICATES_FILE);
+    let read = || -> io::Result<Option<(u64, [u8; CERTIFICATE_SIZE])>> {
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let mut entry = [0; CERTIFICATE_ENTRY_SIZE];
+        for index in (0..file.metadata()?.len() / ENTRY).rev() {
+            file.read_exact_at(&mut entry, index * ENTRY)?;
+            if (1..=height).contains(&height_of(&entry)) {
+                return Ok(entry.last_chunk().map(|certificate| (height_of(&entry), *certificate)));
+            }
+        }
+        Ok(None)
+    };
+    read().map_err(Error::io("read", path.clone()))
+}
+
 /// The certificates that a ledger has now, for anybody, beside a running node too.
 #[derive(Debug)]
 pub struct CertificateReader {
@@ -165,6 +188,10 @@ mod tests {
         written(dir.path(), &[1, 2, 4, 4, 3, 9]);
         let reader = CertificateReader::open(dir.path()).unwrap();
         assert_eq!(reader.len(), 4);
+        for (height, newest) in [(0, None), (1, Some(1)), (3, Some(2)), (8, Some(4)), (99, Some(9))] {
+            let expected = newest.map(|newest| (newest, certificate(newest)));
+            assert_eq!(newest_certificate(dir.path(), height).unwrap(), expected);
+        }
         for height in 0..12 {
             let is_there = [1, 2, 4, 9].contains(&height);
             assert_eq!(reader.of(height).is_some(), is_there, "{height}");

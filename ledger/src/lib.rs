@@ -112,7 +112,7 @@ mod uring;
 
 pub use anchor::{Anchor, Claim};
 pub use block::{BlockHeader, FIRST_SEQ, HEADER_SIZE, HEADER_VERSION, RawBlockHeader};
-pub use certificates::{CERTIFICATE_ENTRY_SIZE, CERTIFICATE_SIZE, CertificateReader, Certificates};
+pub use certificates::{CERTIFICATE_ENTRY_SIZE, CERTIFICATE_SIZE, CertificateReader, Certificates, newest_certificate};
 pub use check::{CheckError, Checked, check, check_in, check_with};
 pub use commits::{COMMIT_SIZE, Commit};
 pub use disk::{DiskCall, NO_WATCH, Watch};
@@ -125,7 +125,7 @@ pub use group::{Committer, ENTRIES_UNSYNCED_MAX, GroupPolicy};
 pub use index::{HeaderIndex, INDEX_DIR};
 pub use keyed::KeyIndex;
 pub use note::{
-    Checkpoint, KeyKind, NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX, Note, NoteError, NoteKey, SignatureLine, origin,
+    Certified, Checkpoint, KeyKind, NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX, Note, NoteError, NoteKey, SignatureLine, origin,
 };
 pub use proof::{ProofError, Proven, RecordProof, check_consistency};
 pub use read::{Blocks, Reader, Records};

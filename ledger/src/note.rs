@@ -10,6 +10,8 @@
 //! * What is parsed is written back byte for byte; anything that would not be is refused.
 //! * Nothing is believed but lines whose key the caller gave.
 
+use crate::block::{BlockHeader, HEADER_SIZE, RawBlockHeader};
+use crate::certificates::CERTIFICATE_SIZE;
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -292,6 +294,32 @@ impl fmt::Display for SignatureLine {
     }
 }
 
+/// Type of a line that no key signs alone: 0xff, and the name of what it holds (C2SP signed-note).
+const CERTIFIED: &[u8] = b"\xffwattbook/certified-header/v1";
+
+/// The header of block `size` and its certificate, as a line of a checkpoint of that size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Certified {
+    /// B, whose log root is the checkpoint's.
+    pub header: [u8; HEADER_SIZE],
+    /// The certificate of its block.
+    pub certificate: [u8; CERTIFICATE_SIZE],
+}
+
+impl Certified {
+    /// First four bytes of `SHA-256(name || 0x0A || type)`.
+    fn id(origin: &str) -> u32 {
+        let digest = sha256(&[origin.as_bytes(), b"\n", CERTIFIED]);
+        u32::from_be_bytes([digest.0[0], digest.0[1], digest.0[2], digest.0[3]])
+    }
+
+    /// Whether the header says what the checkpoint says.
+    fn is_of(&self, checkpoint: &Checkpoint) -> bool {
+        let header = RawBlockHeader::read(&self.header).and_then(|raw| BlockHeader::from_raw(&raw).ok());
+        header.is_some_and(|header| header.height == checkpoint.size && header.log_root == checkpoint.root)
+    }
+}
+
 /// A checkpoint and its signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -407,6 +435,36 @@ impl Note {
         self.keep(line)
     }
 
+    /// Takes the header and certificate of the block that this checkpoint is the log root of. Whoever knows the committee
+    /// checks the certificate; the rest is checked here.
+    ///
+    /// # Errors
+    /// [`NoteError::Signature`] for the header of another block, [`NoteError::Size`].
+    pub fn add_certified(&mut self, certified: &Certified) -> Result<(), NoteError> {
+        let name = self.checkpoint.origin.clone();
+        if !certified.is_of(&self.checkpoint) {
+            return Err(NoteError::Signature { name });
+        }
+        self.keep(SignatureLine {
+            id: Certified::id(&name),
+            name,
+            signature: [&certified.header[..], &certified.certificate].concat(),
+        })
+    }
+
+    /// The header and certificate that the note carries, if they are of this checkpoint.
+    pub fn certified(&self) -> Option<Certified> {
+        let origin = &self.checkpoint.origin;
+        let is_it = |line: &&SignatureLine| line.name == *origin && line.id == Certified::id(origin);
+        let line = self.signatures.iter().find(is_it)?;
+        let (header, certificate) = line.signature.split_first_chunk::<HEADER_SIZE>()?;
+        let certified = Certified {
+            header: *header,
+            certificate: certificate.try_into().ok()?,
+        };
+        certified.is_of(&self.checkpoint).then_some(certified)
+    }
+
     /// Takes the lines of another note about the same checkpoint that this one lacks.
     pub(crate) fn merge(&mut self, other: &Self) {
         for line in &other.signatures {
@@ -512,5 +570,65 @@ mod tests {
                 .and_then(|text| NoteKey::parse(&text).ok());
             assert!(same.is_none(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_note_carries_the_certified_header_of_its_root() {
+        let key = SigningKey::from_bytes(&[5; 32]);
+        let chain = ChainId(Hash([6; 32]));
+        let (origin, root) = (origin("zone", chain), Hash([8; 32]));
+        let header = BlockHeader {
+            flags: 0,
+            producer: 1,
+            height: 77,
+            epoch: 2,
+            view: 9,
+            time: wattbook_types::TimeNs::new(1),
+            record_count: 1,
+            event_count: 0,
+            first_seq: 90,
+            chain,
+            parent: Hash([1; 32]),
+            record_root: Hash([2; 32]),
+            event_root: Hash([3; 32]),
+            state_root: Hash([4; 32]),
+            log_root: root,
+            params_hash: Hash([5; 32]),
+            dpos_hash: Hash([6; 32]),
+            next_committee: Hash::ZERO,
+        };
+        let certified = |header: &BlockHeader| Certified {
+            header: header.to_raw().as_bytes().try_into().unwrap(),
+            certificate: [9; CERTIFICATE_SIZE],
+        };
+        let checkpoint = |size| Checkpoint {
+            origin: origin.clone(),
+            size,
+            root,
+        };
+        let mut note = Note::sign(checkpoint(77), &key);
+        assert_eq!(note.certified(), None);
+        note.add_certified(&certified(&header)).unwrap();
+        assert_eq!(note.certified(), Some(certified(&header)));
+        // As text too, once, and beside the log's line.
+        note.add_certified(&certified(&header)).unwrap();
+        let read = Note::parse(&note.to_string()).unwrap();
+        assert_eq!((&read, read.signatures().len()), (&note, 2));
+        let log = NoteKey::log(origin.clone(), key.verifying_key());
+        assert_eq!(read.verify(&log), Ok(None));
+        // Another height, another root: another note's.
+        assert!(
+            Note::sign(checkpoint(78), &key)
+                .add_certified(&certified(&header))
+                .is_err()
+        );
+        let other = BlockHeader {
+            log_root: Hash([7; 32]),
+            ..header
+        };
+        assert!(note.add_certified(&certified(&other)).is_err());
+        let mut moved = Note::sign(checkpoint(78), &key);
+        moved.merge(&note);
+        assert_eq!((moved.signatures().len(), moved.certified()), (2, None));
     }
 }

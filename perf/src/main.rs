@@ -19,6 +19,7 @@
 //! of points, and deals may wait a day for the grid company, which this load does not run. All else is default.
 
 mod arrivals;
+mod consensus;
 mod cpu;
 mod crowd;
 mod feed;
@@ -51,6 +52,8 @@ enum Command {
     Feed(feed::Args),
     /// The ingest stage by itself, on both backends of the sockets.
     Ingest(ingest::Args),
+    /// Delegates: how fast blocks become final, a leader is replaced, a late node catches up.
+    Consensus(consensus::Args),
     /// Thousands of idle sessions beside one that trades.
     Crowd(crowd::Args),
 }
@@ -144,6 +147,12 @@ enum Error {
     Receiver,
     #[error("the verifier refuses envelopes made to be verified")]
     Inputs,
+    #[error("the ledger of a node: {0}")]
+    Ledger(#[from] wattbook_ledger::Error),
+    #[error("what a light client was given does not hold: {0}")]
+    Light(#[from] wattbook_node::light::LightError),
+    #[error("{0}")]
+    Stalled(&'static str),
     #[error("the node answered nothing under full load")]
     NoCapacity,
     #[error("{}, line {line}: no event with a time t_ms", path.display())]
@@ -165,6 +174,7 @@ fn main() -> ExitCode {
         Command::Load(args) => one(&args),
         Command::Feed(args) => feed::run(&args),
         Command::Ingest(args) => ingest::run(&args),
+        Command::Consensus(args) => consensus::run(&args),
         Command::Crowd(args) => crowd::run(&args),
     };
     match done {

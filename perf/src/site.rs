@@ -5,7 +5,7 @@ use crate::registration::registration;
 use crate::{Error, Place};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,9 +14,12 @@ use wattbook_feed::client::{Client, StreamKind};
 use wattbook_feed::keys::{BlsSecret, SigningKey};
 use wattbook_feed::sbe::Outbound;
 use wattbook_feed::signed::Grade;
-use wattbook_node::chain::{self, FIRST_SERIAL, Secrets, Spec};
+use wattbook_ledger::GENESIS_FILE;
+use wattbook_node::chain::{self, CommitteeSpec, FIRST_SERIAL, Member, Secrets, Spec};
 use wattbook_node::config::CONFIG_FILE;
+use wattbook_node::execute::Executor;
 use wattbook_node::keys;
+use wattbook_types::committee::Seat;
 use wattbook_types::ids::PERIOD_S;
 use wattbook_types::{ChainId, ContractId, Param, ParticipantId, Phase, Reject, TimeNs};
 
@@ -167,6 +170,124 @@ impl Site {
     }
 }
 
+/// Nodes of a chain with delegates, each a process of its own.
+#[derive(Debug)]
+pub(crate) struct Committee {
+    /// What the load speaks with: the last delegate.
+    pub(crate) site: Site,
+    /// Delegates, then observers.
+    pub(crate) members: Vec<Member>,
+    nodes: Vec<Option<Process>>,
+    place: Place,
+}
+
+impl Committee {
+    /// Makes a chain and starts its delegates; observers are not started. `timing` is added to each node's `[replicate]`.
+    pub(crate) fn open(
+        place: &Place,
+        needs: Needs,
+        delegates: usize,
+        observers: usize,
+        timing: &str,
+    ) -> Result<Self, Error> {
+        let folder = match &place.dir {
+            Some(dir) => tempfile::Builder::new().prefix("wattbook-perf-").tempdir_in(dir),
+            None => tempfile::Builder::new().prefix("wattbook-perf-").tempdir(),
+        };
+        let folder = folder.map_err(Error::io("temporary folder"))?;
+        let secrets = Secrets::random()?;
+        let (spec, contract) = spec(needs);
+        let committee = CommitteeSpec {
+            delegates,
+            observers,
+            port: free_port(delegates + observers),
+        };
+        let (_, members) = chain::create_committee(folder.path(), &spec, &secrets, committee)?;
+        for member in &members {
+            let path = member.dir.join(CONFIG_FILE);
+            let text = std::fs::read_to_string(&path).map_err(Error::io("configuration"))?;
+            let text = text.replace("[replicate]\n", &format!("[replicate]\n{timing}"));
+            let verify = "[verify]\nbatch_deadline_us = 2000\nbatch_len_max = 4096\nthreads = 1\n";
+            let text = text + "\n" + &configuration(needs).replace(VERIFY, verify);
+            std::fs::write(&path, text).map_err(Error::io("configuration"))?;
+        }
+        let mut nodes = Vec::new();
+        for (at, member) in members.iter().enumerate() {
+            let node = if at < delegates {
+                Some(start_where_it_says(place, &member.dir)?.0)
+            } else {
+                None
+            };
+            nodes.push(node);
+        }
+        let addr = members[delegates - 1].listen;
+        let first = FIRST_SERIAL + members.len() as u64;
+        let (chain, accounts) = register(needs, contract, addr, &secrets.registrar(), first)?;
+        let site = Site {
+            addr,
+            chain,
+            contract,
+            accounts,
+            dir: Some(members[delegates - 1].dir.clone()),
+            book_open: false,
+            node: None,
+            _dir: Some(folder),
+        };
+        Ok(Self {
+            site,
+            members,
+            nodes,
+            place: place.clone(),
+        })
+    }
+
+    /// Processes of the nodes that run.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
+        self.nodes.iter().flatten().map(|node| node.0.id())
+    }
+
+    /// Starts a node that does not run.
+    pub(crate) fn start(&mut self, node: usize) -> Result<(), Error> {
+        self.nodes[node] = Some(start_where_it_says(&self.place, &self.members[node].dir)?.0);
+        Ok(())
+    }
+
+    /// Kills a node, as a loss of power would.
+    pub(crate) fn kill(&mut self, node: usize) {
+        if let Some(mut node) = self.nodes[node].take() {
+            // Nothing can be done about a failure; what drops it waits for its end.
+            let _ = node.0.kill();
+            let _ = node.0.wait();
+        }
+    }
+}
+
+/// The directories of a committee that is not started, its seats, and the blocks of its epochs.
+pub(crate) fn made(folder: &Path, needs: Needs, delegates: usize) -> Result<(Vec<Member>, Vec<Seat>, u64), Error> {
+    let committee = CommitteeSpec {
+        delegates,
+        observers: 0,
+        port: 9_000,
+    };
+    let (spec, _) = spec(needs);
+    let (_, members) = chain::create_committee(folder, &spec, &Secrets::random()?, committee)?;
+    let bytes = std::fs::read(members[0].dir.join(GENESIS_FILE)).map_err(Error::io("genesis"))?;
+    let (executor, _) = Executor::start(&bytes).map_err(chain::InitError::from)?;
+    let market = executor.market();
+    let seats = market.committee().map(|committee| committee.seats().to_vec());
+    let epoch_blocks = market.state().params.schedule().epoch_blocks;
+    Ok((members, seats.unwrap_or_default(), epoch_blocks))
+}
+
+/// A base port whose nodes' ports are free now.
+fn free_port(nodes: usize) -> u16 {
+    // BOUND: a few dozen nodes.
+    let nodes = nodes as u16;
+    let is_free = |port: u16| TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok();
+    let free = |port: &u16| (0..nodes).all(|at| [0, 100, 200].iter().all(|above| is_free(port + above + at)));
+    (9_000..30_000).step_by(32).find(free).unwrap_or(9_000)
+}
+
 /// A chain whose first contract trades soon after genesis and until the load is over (see the head of this program).
 fn spec(needs: Needs) -> (Spec, ContractId) {
     let genesis_s = SystemTime::now()
@@ -205,6 +326,9 @@ fn spec(needs: Needs) -> (Spec, ContractId) {
     (spec, ContractId::new(period, ContractId::PRODUCT_QUARTER_HOUR, 1))
 }
 
+/// What the verify stage is set to.
+const VERIFY: &str = "[verify]\nbatch_deadline_us = 2000\nbatch_len_max = 4096\n";
+
 /// Room for every client, and the defaults that a figure depends on, spelled out.
 fn configuration(needs: Needs) -> String {
     let mut text = String::new();
@@ -213,7 +337,7 @@ fn configuration(needs: Needs) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "[ingest]\nsessions_max = {sessions_max}\n\n[ingest.limits]\nsessions_per_address_max = {sessions_max}\n\n[verify]\nbatch_deadline_us = 2000\nbatch_len_max = 4096"
+        "[ingest]\nsessions_max = {sessions_max}\n\n[ingest.limits]\nsessions_per_address_max = {sessions_max}\n\n{VERIFY}"
     );
     text
 }
@@ -229,11 +353,19 @@ fn program(place: &Place) -> PathBuf {
 }
 
 fn start(place: &Place, dir: &Path) -> Result<(Process, SocketAddr), Error> {
+    start_at(place, dir, &["--listen", "127.0.0.1:0"])
+}
+
+fn start_where_it_says(place: &Place, dir: &Path) -> Result<(Process, SocketAddr), Error> {
+    start_at(place, dir, &[])
+}
+
+fn start_at(place: &Place, dir: &Path, listen: &[&str]) -> Result<(Process, SocketAddr), Error> {
     let path = program(place);
     let child = Command::new(&path)
         .arg("run")
         .arg(dir)
-        .args(["--listen", "127.0.0.1:0"])
+        .args(listen)
         .env("WATTBOOK_LOG", "warn")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

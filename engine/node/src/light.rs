@@ -34,7 +34,7 @@ use wattbook_agreement::ballot::{BallotKeys, Namespace};
 use wattbook_agreement::error::Error as ProofError;
 use wattbook_agreement::proof::{FinalityProof, PROOF_SIZE};
 use wattbook_feed::signed::{Genesis, GenesisError};
-use wattbook_ledger::{BlockHeader, HEADER_SIZE, RawBlockHeader, Record, record_leaf_hash};
+use wattbook_ledger::{BlockHeader, HEADER_SIZE, Note, RawBlockHeader, Record, record_leaf_hash};
 use wattbook_types::committee::{Committee, Seat};
 use wattbook_types::schedule::Schedule;
 use wattbook_types::{ChainId, Hash, tree};
@@ -282,6 +282,16 @@ impl LightClient {
             epoch: proof.round.epoch,
             signers: (proof.signers.count_ones(), self.keys.seats()),
         })
+    }
+
+    /// Checks the certificate that a checkpoint carries: its root is that of the header certified.
+    ///
+    /// # Errors
+    /// What does not hold; [`LightError::Bundle`] without a certificate.
+    pub fn check_checkpoint(&self, note: &Note) -> Result<Proven, LightError> {
+        let certified = note.certified();
+        let certified = certified.ok_or_else(|| LightError::Bundle("the checkpoint carries no certificate".into()))?;
+        self.check_block(&[certified.header], &certified.certificate)
     }
 
     /// Checks that a record is in a block that has been proven.

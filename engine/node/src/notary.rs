@@ -18,7 +18,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use wattbook_feed::signed::{Genesis, GenesisError};
-use wattbook_ledger::{FaultKind, HeaderIndex, Note, NoteKey, Reader, checkpoints, export_tiles_paced, origin};
+use wattbook_ledger::{
+    Certified, FaultKind, HeaderIndex, Note, NoteKey, Reader, checkpoints, export_tiles_paced, newest_certificate,
+    origin,
+};
 
 /// Bytes of the log that are read for the index at once.
 const EXTENT_SIZE: u64 = 4 << 20;
@@ -63,9 +66,12 @@ pub fn log_key(genesis: &[u8]) -> Result<NoteKey, NotaryError> {
 
 /// Signs and keeps a checkpoint of the newest committed block; `None` without a log key in the directory.
 ///
+/// Among delegates it is of the newest block whose certificate is here, without that block: its header says the root, and
+/// stands in the note with the certificate. Where `covers` would not be covered then, it is of the newest block and has none.
+///
 /// # Errors
 /// [`NotaryError`].
-pub fn publish(reader: &Reader, index: &mut HeaderIndex) -> Result<Option<Note>, NotaryError> {
+pub fn publish(reader: &Reader, index: &mut HeaderIndex, covers: u64) -> Result<Option<Note>, NotaryError> {
     let key = log_key(reader.genesis())?;
     let secret = match keys::log_key(reader.dir()) {
         Ok(secret) => secret,
@@ -75,8 +81,23 @@ pub fn publish(reader: &Reader, index: &mut HeaderIndex) -> Result<Option<Note>,
     if NoteKey::log(key.name().to_owned(), secret.verifying_key()) != key {
         return Err(NotaryError::OtherKey);
     }
-    let checkpoint = index.checkpoint(reader, index.size(), key.name().to_owned())?;
-    Ok(Some(checkpoints::keep(reader.dir(), &Note::sign(checkpoint, &secret))?))
+    let certified = newest_certificate(reader.dir(), index.size().saturating_sub(1))?;
+    let certified = certified.filter(|(height, _)| *height > covers);
+    let size = certified.map_or(index.size(), |(height, _)| height);
+    let checkpoint = index.checkpoint(reader, size, key.name().to_owned())?;
+    let mut note = Note::sign(checkpoint, &secret);
+    if let Some((height, certificate)) = certified
+        && let Some(block) = index.blocks(reader, height)?.next()
+    {
+        let block = block.map_err(wattbook_ledger::Error::from)?;
+        let header = block.raw.try_into();
+        let certified = header.map(|header| Certified { header, certificate });
+        // A certificate of another block is as good as none.
+        if !certified.is_ok_and(|certified| note.add_certified(&certified).is_ok()) {
+            tracing::warn!(height, "the certificate beside the ledger is not this block's");
+        }
+    }
+    Ok(Some(checkpoints::keep(reader.dir(), &note)?))
 }
 
 /// A checkpoint that covers block `height` and nothing beyond the index: the newest such one kept, or a fresh one.
@@ -88,7 +109,7 @@ pub fn covering(reader: &Reader, index: &mut HeaderIndex, height: u64) -> Result
     // A node that runs beside this may have signed one of blocks that came after the reader looked.
     match checkpoints::newest_up_to(reader.dir(), index.size())? {
         Some(note) if note.checkpoint().size > height && note.verify(&key).is_ok() => Ok(note),
-        _ => publish(reader, index)?.ok_or(NotaryError::NoCheckpoint { height }),
+        _ => publish(reader, index, height)?.ok_or(NotaryError::NoCheckpoint { height }),
     }
 }
 
@@ -136,7 +157,7 @@ fn follow(office: &Office, durable: &DurableHeight) -> Result<(), NotaryError> {
         if unsigned && !every.is_zero() && (stopping || Instant::now() >= due) {
             signed_at = Some(Instant::now());
             unsigned = false;
-            match publish(&reader, &mut index) {
+            match publish(&reader, &mut index, 0) {
                 Ok(note) => {
                     if let (Some(folder), Some(note)) = (&office.tiles, note) {
                         write_tiles(office, &reader, &mut index, &note, folder, durable);

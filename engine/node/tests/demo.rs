@@ -19,11 +19,13 @@ use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::sbe::session::{BlockSealed, DealRecord, EventEnd};
 use wattbook_feed::sbe::{Outbound, decode_outbound, encode_outbound, encode_private, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry, Grade};
-use wattbook_ledger::{BlockHeader, COMMIT_SIZE, COMMITS_FILE, GENESIS_FILE, Reader};
+use wattbook_ledger::{
+    BlockHeader, COMMIT_SIZE, COMMITS_FILE, GENESIS_FILE, Note, RawBlockHeader, Reader, checkpoints,
+};
 use wattbook_node::chain::{REGULATOR, participant_key, participant_key_file};
 use wattbook_node::execute::{Executor, decode_record};
 use wattbook_node::keys;
-use wattbook_node::light::{Border, Bundle, LightError};
+use wattbook_node::light::{Border, Bundle, LightClient, LightError};
 use wattbook_types::{Event, Reject, Sequenced};
 use wire::{Desk, WAIT, reject, transcript};
 
@@ -326,6 +328,31 @@ fn records_are_proven_by_certificates(cluster: &Path) {
     let forged = whole.to_json().replacen("\"seq\":", "\"sequence\":", 1);
     std::fs::write(&path, forged).unwrap();
     assert!(!light(&path).status.success());
+
+    // A checkpoint carries its header's certificate, beside the log key's signature.
+    let all = Bundle::of_record(&cluster.join("node1"), None, newest).unwrap().borders;
+    for node in 0..5 {
+        let note = checkpoints::newest(&cluster.join(format!("node{node}")))
+            .unwrap()
+            .unwrap();
+        let key = wattbook_node::notary::log_key(&bytes).unwrap();
+        assert_eq!(note.verify(&key), Ok(None));
+        let text = note.to_string();
+        let note = Note::parse(&text).unwrap();
+        let certified = note.certified().unwrap();
+        let raw = RawBlockHeader::read(&certified.header).unwrap();
+        let epoch = BlockHeader::from_raw(&raw).unwrap().epoch;
+        let mut client = LightClient::new(&bytes).unwrap();
+        let too_early = client.check_checkpoint(&note);
+        assert!(epoch > 0 && too_early.is_err());
+        client.follow(&all[..usize::try_from(epoch).unwrap()]).unwrap();
+        let proven = client.check_checkpoint(&note).unwrap();
+        let checkpoint = note.checkpoint();
+        assert_eq!(
+            (proven.header.log_root, proven.header.height),
+            (checkpoint.root, checkpoint.size)
+        );
+    }
 
     let python = match python::with(&["py-arkworks-bls12381==0.5.0"]) {
         Ok(python) => python,

@@ -20,7 +20,7 @@
 use crate::error::Error;
 use blst::{
     BLST_ERROR,
-    min_sig::{AggregatePublicKey, PublicKey, SecretKey, Signature},
+    min_sig::{AggregatePublicKey, AggregateSignature, PublicKey, SecretKey, Signature},
 };
 use core::fmt;
 use wattbook_types::{
@@ -330,4 +330,13 @@ fn check(key: &PublicKey, message: &[u8], bytes: &[u8; SIGNATURE_SIZE]) -> Resul
         BLST_ERROR::BLST_SUCCESS => Ok(()),
         _ => Err(Error::Signature),
     }
+}
+
+/// The sum of signatures; `None` where one is none, or there is none.
+pub(crate) fn aggregate(signatures: &[[u8; SIGNATURE_SIZE]]) -> Option<[u8; SIGNATURE_SIZE]> {
+    let signatures: Option<Vec<Signature>> = signatures.iter().map(|bytes| signature(bytes).ok()).collect();
+    let signatures = signatures?;
+    let all: Vec<&Signature> = signatures.iter().collect();
+    let sum = AggregateSignature::aggregate(&all, true).ok()?;
+    Some(sum.to_signature().compress())
 }

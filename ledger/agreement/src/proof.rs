@@ -21,7 +21,7 @@
 //!   evidence that the delegate was down. A skipped term is.
 
 use crate::{
-    ballot::{BallotKeys, Namespace, Proposal, Round, SIGNATURE_SIZE, Vote},
+    ballot::{BallotKeys, Namespace, Proposal, Round, SIGNATURE_SIZE, Vote, aggregate},
     error::Error,
 };
 use wattbook_types::{Hash, committee::SEATS_MAX};
@@ -47,6 +47,20 @@ pub struct FinalityProof {
 }
 
 impl FinalityProof {
+    /// The proof that the seats of the first ranks have signed the finalize vote; `None` where these are no signatures.
+    pub fn of_votes(seats: u16, round: Round, proposal: Proposal, votes: &[[u8; SIGNATURE_SIZE]]) -> Option<Self> {
+        let count = u32::try_from(votes.len())
+            .ok()
+            .filter(|count| *count <= SEATS_MAX as u32)?;
+        Some(Self {
+            seats,
+            round,
+            proposal,
+            signers: u64::MAX.checked_shr(64 - count)?,
+            signature: aggregate(votes)?,
+        })
+    }
+
     /// The 120 bytes of the proof.
     pub fn encode(&self) -> [u8; PROOF_SIZE] {
         let mut bytes = [0; PROOF_SIZE];

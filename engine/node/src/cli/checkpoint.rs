@@ -95,7 +95,7 @@ fn show(args: &Args) -> Result<String, Failed> {
 
 /// A fresh checkpoint, or the newest kept one.
 fn newest(reader: &Reader, index: &mut HeaderIndex) -> Result<Note, NotaryError> {
-    match notary::publish(reader, index)? {
+    match notary::publish(reader, index, 0)? {
         Some(note) => Ok(note),
         None => notary::covering(reader, index, 0),
     }

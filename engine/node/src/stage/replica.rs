@@ -661,7 +661,11 @@ impl Replica {
             committee.seats().get(rank)
         });
         self.leader = seat.map(|seat| seat.peer_key);
-        match self.execute_ahead(block) {
+        let since = Instant::now();
+        let executed = self.execute_ahead(block);
+        let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.meters.executed_us.inc_by(took);
+        match executed {
             Ok(()) => {
                 self.meters.verified.inc();
                 answer.give(true);

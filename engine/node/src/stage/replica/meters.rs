@@ -15,6 +15,7 @@ pub(super) struct Meters {
     pub(super) ahead: Gauge,
     pub(super) proposed: Counter,
     pub(super) verified: Counter,
+    pub(super) executed_us: Counter,
     pub(super) refused: Counter,
     pub(super) rollbacks: Counter,
     pub(super) revoked: Counter,
@@ -36,6 +37,10 @@ impl Meters {
             waiting: gauge("waiting", "Commands that no final block has yet"),
             ahead: gauge("ahead", "Blocks executed that are not final"),
             proposed: counter("proposed", "Blocks proposed here"),
+            executed_us: counter(
+                "executed_us",
+                "Microseconds spent on checking and executing blocks of others",
+            ),
             verified: counter("verified", "Blocks of others that were voted for"),
             refused: counter("refused", "Blocks of others that do not stand"),
             rollbacks: counter(
