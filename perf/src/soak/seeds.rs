@@ -10,8 +10,9 @@ use wattbook_feed::sbe::{
 };
 use wattbook_feed::signed::genesis::{FLAG_DEMO, padded};
 use wattbook_feed::signed::{
-    Alias, Genesis, GenesisAccount, GenesisDelegate, LeafBytes, MeterEntry, Register, RegisterRecord, RevealRecord,
-    SealedEnvelope, encode_item, leaf, meters_root, record_kind, tick_payload,
+    Alias, Attachment, CandidateKeys, Genesis, GenesisAccount, GenesisDelegate, LeafBytes, MeterEntry, Register,
+    RegisterRecord, RevealRecord, SealedEnvelope, encode_candidacy, encode_item, leaf, meters_root, record_kind,
+    tick_payload,
 };
 use wattbook_feed::soupbin::{self, LoginAccepted, LoginRefusal, LoginRequest};
 use wattbook_types::command::{
@@ -232,11 +233,26 @@ fn envelopes() -> Vec<SealedEnvelope> {
         let not_after = TimeNs::from_secs(1_465_862_400);
         SealedEnvelope::sign(CHAIN, &secret(4), ParticipantId::new(4), 1, nonce, not_after, leaves)
     };
+    let keys = candidate();
+    let mut stands = sign(3, vec![all[0], encode_candidacy(1, CHAIN, 7, Some(&keys))]);
+    stands.attached = Some(Box::new(Attachment { index: 1, keys }));
     vec![
         sign(1, all[..1].to_vec()),
         sign(2, all.clone()),
         sign(u64::MAX, Vec::new()),
+        stands,
+        sign(4, vec![encode_candidacy(0, CHAIN, 7, None)]),
     ]
+}
+
+/// Keys that are proven to be held.
+fn candidate() -> CandidateKeys {
+    let ballot = BlsSecret::derive(&SEED, KeyRole::Ballot, 4);
+    CandidateKeys {
+        peer_key: registrar_key(&SEED).verifying_key().to_bytes(),
+        ballot_key: ballot.public_key(),
+        possession: ballot.prove_ballot_key(),
+    }
 }
 
 pub(crate) fn sealed_envelopes(_: &mut Dice) -> Vec<Vec<u8>> {

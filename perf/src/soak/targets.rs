@@ -249,7 +249,7 @@ fn inbound(input: &[u8]) -> Result<Class, String> {
         }
         Inbound::Envelope(envelope) => {
             encode_envelope(&envelope.to_sealed(), &mut out);
-            items(&envelope.to_sealed().to_command(Default::default()).items) ^ 0x20
+            items(&envelope.to_sealed().to_command(CHAIN).items) ^ 0x20
         }
         Inbound::Reveal(reveal) => {
             encode_reveal(&reveal.to_record(), &mut out);
@@ -262,7 +262,7 @@ fn inbound(input: &[u8]) -> Result<Class, String> {
         Inbound::OnDisconnect(cancels) => {
             let cancels = cancels.map(|envelope| envelope.to_sealed());
             encode_on_disconnect(cancels.as_ref(), &mut out);
-            cancels.map_or(3, |cancels| items(&cancels.to_command(Default::default()).items) ^ 0x40)
+            cancels.map_or(3, |cancels| items(&cancels.to_command(CHAIN).items) ^ 0x40)
         }
     };
     // Of an earlier version it is encoded in ours, with the same bytes behind.
@@ -317,7 +317,7 @@ fn sealed_envelope(input: &[u8]) -> Result<Class, String> {
         Ok(envelope) => {
             same("the record encoded again", &envelope.to_payload()[..], input)?;
             let checked = envelope.header.check_leaves(&envelope.leaves, 64);
-            Ok(class_of(&checked) ^ items(&envelope.to_command(Default::default()).items))
+            Ok(class_of(&checked) ^ items(&envelope.to_command(CHAIN).items))
         }
         Err(reject) => Ok(refused(&reject)),
     }
