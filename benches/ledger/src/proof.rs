@@ -19,7 +19,7 @@ pub(crate) fn run(args: &Args, dir: &Path) -> Result<Vec<Figure>, Box<dyn std::e
     let records = {
         let reader = Reader::open(dir)?;
         let mut index = HeaderIndex::open(&reader)?;
-        notary::publish(&reader, &mut index)?;
+        notary::publish(&reader, &mut index, 0)?;
         day::last_seq(&reader)?
     };
     let (mut cold, mut warm) = (Vec::new(), Vec::new());
