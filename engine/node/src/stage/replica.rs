@@ -67,7 +67,7 @@ use wattbook_ledger::{Certificates, Reader, Store};
 use wattbook_market::Refusal;
 use wattbook_shaders::Verifier;
 use wattbook_types::schedule::Schedule;
-use wattbook_types::{Hash, Reject, TimeNs, Turn};
+use wattbook_types::{Command, Hash, ParticipantId, Reject, TimeNs, Turn};
 
 /// Most bytes of commands that are told in one message.
 const WORDS_SIZE_MAX: usize = 64 << 10;
@@ -567,8 +567,8 @@ impl Replica {
         let rank = market.committee().and_then(|committee| committee.rank_of(slot.leader));
         let mut open = Open::default();
         let (ticked, refused) = match self.set.is_lockstep {
-            true => self.fill_to_step(&mut open, due),
-            false => self.fill(&mut open, time),
+            true => self.fill_to_step(&mut open, slot.leader, due),
+            false => self.fill(&mut open, slot.leader, time),
         };
         if let Err(refusal) = ticked {
             tracing::error!(time = time.get(), reject = %refusal.reject, "a Tick was refused");
@@ -615,7 +615,7 @@ impl Replica {
     }
 
     /// Begins a block with its Tick; then comes what waits, as much as fits. The head is good again when it is sealed.
-    fn fill(&mut self, open: &mut Open, time: TimeNs) -> Filled {
+    fn fill(&mut self, open: &mut Open, leader: ParticipantId, time: TimeNs) -> Filled {
         self.is_broken = true;
         let ticked = self.head.tick_to(open, time);
         if ticked.is_err() {
@@ -623,12 +623,12 @@ impl Replica {
         }
         let proposed = self.proposed();
         let waiting = self.pool.iter().filter(|waiting| !proposed.contains(&waiting.digest));
-        let (refused, _) = fill(&self.set, &mut self.head, open, waiting);
+        let (refused, _) = fill(&self.set, &mut self.head, open, leader, waiting);
         (ticked, refused)
     }
 
     /// Begins a block with what comes before a Step, as much as fits; then comes its Tick. The head is good again when it is sealed.
-    fn fill_to_step(&mut self, open: &mut Open, due: Instant) -> Filled {
+    fn fill_to_step(&mut self, open: &mut Open, leader: ParticipantId, due: Instant) -> Filled {
         // What is there was asked for a moment ago; if it were not, nothing would be in the block but a Tick.
         let Some(Part { commands, whole, short }) = self.part(due) else {
             return (Ok(()), Vec::new());
@@ -637,7 +637,7 @@ impl Replica {
         let commands: Vec<Hash> = commands.iter().map(|waiting| waiting.digest).collect();
         self.is_broken = true;
         let waiting = commands.iter().filter_map(|digest| self.pool.get(digest));
-        let (refused, is_whole) = fill(&self.set, &mut self.head, open, waiting);
+        let (refused, is_whole) = fill(&self.set, &mut self.head, open, leader, waiting);
         let ticked = self.head.tick_to(open, if is_whole { whole } else { short });
         (ticked, refused)
     }
@@ -814,11 +814,13 @@ impl Replica {
 /// Whether the block's Ticks were taken, and the commands that were not.
 type Filled = (Result<(), Refusal>, Vec<(Hash, Refusal)>);
 
-/// Applies what waits to a block under way, as much as fits; what was refused, and whether all of it was taken up.
+/// Applies what waits to a block of `leader` under way, as much as fits; what was refused, and whether all of it was taken up.
+/// What the leader's own group quotes openly waits for another leader.
 fn fill<'a>(
     set: &Set,
     head: &mut Line,
     open: &mut Open,
+    leader: ParticipantId,
     waiting: impl Iterator<Item = &'a Waiting>,
 ) -> (Vec<(Hash, Refusal)>, bool) {
     let mut refused = Vec::new();
@@ -828,6 +830,13 @@ fn fill<'a>(
         let size = open.size + command.payload.len() + (open.records.len() + 1) * RECORD_OVERHEAD;
         if open.records.len() >= set.seal.block_records_max || size > size_max {
             return (refused, false);
+        }
+        let market = head.executor().market();
+        if let Command::Envelope(envelope) = &command.command
+            && !market.may_pack(leader, &command.command)
+            && market.admits(envelope).is_ok()
+        {
+            continue;
         }
         if let Err(refusal) = head.apply(open, &command.command, command.kind, &command.payload) {
             refused.push((waiting.digest, refusal));

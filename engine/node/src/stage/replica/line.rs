@@ -50,7 +50,7 @@ pub(crate) struct Line {
 }
 
 /// A block under way on a line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Open {
     /// Kind and payload of its records.
     pub(crate) records: Vec<(u16, Vec<u8>)>,
