@@ -292,14 +292,21 @@ impl Market {
         Ok(sent + items)
     }
 
-    /// Whether the envelope would be recorded as the next record: exactly what [`Self::apply`] would say, changing nothing.
+    /// Whether what a participant sends would be recorded as the next record: what [`Self::apply`] would say, changing nothing.
     ///
     /// # Errors
-    /// The refusal.
-    pub fn admits(&self, envelope: &Envelope) -> Result<(), Refusal> {
-        let account = self.state.accounts.get(envelope.participant);
-        let account = account.ok_or(Reject::UnknownParticipant)?;
-        self.check_envelope(account, envelope).map(drop)
+    /// The refusal; `UnknownMessage` of a Tick or evidence, which no participant sends.
+    pub fn admits(&self, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::Register(registration) => Ok(self.check_registration(registration, false)?),
+            Command::Envelope(envelope) => {
+                let account = self.state.accounts.get(envelope.participant);
+                let account = account.ok_or(Reject::UnknownParticipant)?;
+                self.check_envelope(account, envelope).map(drop)
+            }
+            Command::Reveal(reveal) => Ok(self.check_reveal(reveal)?),
+            Command::Tick(_) | Command::Evidence(_) => Err(Reject::UnknownMessage.into()),
+        }
     }
 
     fn item(&mut self, who: Party, nonce: u64, index: u32, item: &Item) -> Result<(), Reject> {
@@ -323,6 +330,14 @@ impl Market {
             Item::Candidacy(candidacy) => self.stand(who, candidacy),
             Item::Refused(reject) => Err(*reject),
         }
+    }
+
+    /// Whether the account was so busy in the last block that the envelope would have been over its quota there.
+    pub fn was_over_quota(&self, envelope: &Envelope) -> bool {
+        let account = self.state.accounts.get(envelope.participant);
+        let sent = account.map_or(0, |account| account.sent_in(self.block.wrapping_sub(1)));
+        let items = i64::try_from(envelope.items.len()).unwrap_or(i64::MAX);
+        i64::from(sent).saturating_add(items) > self.state.params.get(Param::ItemsPerBlock)
     }
 
     /// When the next gate opens.

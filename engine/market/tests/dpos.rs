@@ -498,10 +498,15 @@ fn a_leader_and_its_group_quote_openly_in_nobodys_turn_but_anothers() {
         let market = &other.rig.market;
         assert!(!market.may_pack(id(21), &Command::Envelope(envelope.clone())));
         assert!(market.may_pack(id(22), &Command::Envelope(envelope.clone())));
-        assert_eq!(market.admits(&envelope), Ok(()));
+        assert_eq!(market.admits(&Command::Envelope(envelope.clone())), Ok(()));
         other.rig.apply(Command::Envelope(envelope.clone())).unwrap();
         assert_eq!(
-            other.rig.market.admits(&envelope).unwrap_err().reject,
+            other
+                .rig
+                .market
+                .admits(&Command::Envelope(envelope))
+                .unwrap_err()
+                .reject,
             wattbook_types::Reject::Duplicate
         );
         let bad = wattbook_market::BadTurn::OwnGroup { quoter: id(serial) };

@@ -302,8 +302,8 @@ impl Rig {
     pub(crate) fn apply(&mut self, command: Command) -> Result<Vec<Event>, Refusal> {
         let before = self.market.state().root_from_scratch();
         let admitted = match &command {
-            Command::Envelope(envelope) => Some(self.market.admits(envelope)),
-            _ => None,
+            Command::Tick(_) | Command::Evidence(_) => None,
+            sent => Some(self.market.admits(sent)),
         };
         let result = self.market.apply(self.seq + 1, &command);
         if let Some(admitted) = admitted {

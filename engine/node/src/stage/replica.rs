@@ -17,8 +17,10 @@
 mod accuse;
 mod envoy;
 mod form;
+mod inclusion;
 mod line;
 mod meters;
+mod owed;
 mod pool;
 mod shown;
 mod signatures;
@@ -29,11 +31,14 @@ mod tests;
 mod words;
 
 pub use self::envoy::Call;
+pub use self::words::again as words_again;
 
 use self::envoy::{Committees, Envoy, learn};
 use self::form::Form;
-use self::line::{Executed, Line, Misfit, Open};
+use self::inclusion::Claims;
+use self::line::{Executed, Line, Misfit, Open, producer};
 use self::meters::Meters;
+use self::owed::{Contested, is_full};
 use self::pool::{Origin, Pool, Waiting, digest_of};
 use self::shown::Shown;
 use self::step::{Part, Step};
@@ -49,7 +54,7 @@ use crate::config;
 use crate::execute::Executor;
 use crate::metrics::Metrics;
 use crate::ring::{Gone, Receiver, Sender};
-use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -157,6 +162,13 @@ pub struct Replica {
     links: Vec<[u8; 32]>,
     /// Nodes that handed on evidence that does not hold.
     slanderers: HashSet<[u8; 32]>,
+    /// Nodes that said of commands that they were seen, and it was not signed.
+    forgers: HashSet<[u8; 32]>,
+    claims: Claims,
+    /// What leaders refused and the market here takes.
+    contested: BTreeMap<Hash, Contested>,
+    /// The key of this node's links.
+    peer: SigningKey,
     agreement: simplex::Node,
     /// Who led the last view that was seen here: whose refusals are taken.
     leader: Option<[u8; 32]>,
@@ -225,6 +237,7 @@ impl Replica {
             pace: Duration::from_millis(replicate.block_ms),
             border_pause: Duration::from_millis(replicate.border_pause_ms),
         };
+        let peer = SigningKey::from_bytes(&identity.peer);
         let keys = simplex::Keys {
             peer: identity.peer,
             listen: identity.listen,
@@ -246,6 +259,7 @@ impl Replica {
                 certificates.append(height, &proof.encode())?;
             }
         }
+        let claims = Claims::new(chain, set.replicate.claims_max);
         Ok(Self {
             pool: Pool::new(set.seal.held_max, set.seal.held_size_max),
             wiring,
@@ -265,6 +279,10 @@ impl Replica {
             certificates,
             links,
             slanderers: HashSet::new(),
+            forgers: HashSet::new(),
+            claims,
+            contested: BTreeMap::new(),
+            peer,
             agreement,
             leader: None,
             words: Vec::new(),
@@ -332,6 +350,7 @@ impl Replica {
             }
             self.meters.waiting.set(self.pool.len() as i64);
             self.meters.ahead.set(self.ahead.len() as i64);
+            self.meters.claimed.set(self.claims.len() as i64);
         }
     }
 
@@ -462,6 +481,7 @@ impl Replica {
                 // The next term's block may have been asked for before this is told.
                 let is_lost = |parked: &mut Parked| (parked.slot.epoch, parked.slot.term) <= (epoch, term.term);
                 drop(self.parked.take_if(is_lost));
+                self.tell_certified_again();
                 Ok(())
             }
             Call::Accuse(evidence) => {
@@ -503,7 +523,7 @@ impl Replica {
             }
         };
         for block in &chain[first..] {
-            if let Err(why) = self.execute_ahead(block) {
+            if let Err(why) = self.execute_ahead(block, false) {
                 let height = block.head().height;
                 tracing::error!(height, %why, "a block that others vote for does not stand here");
                 return false;
@@ -513,13 +533,20 @@ impl Replica {
         true
     }
 
-    /// Executes a block on the head.
-    fn execute_ahead(&mut self, block: &Block) -> Result<(), Misfit> {
+    /// Executes a block on the head; where it `is_judged`, it may leave out nothing that is owed.
+    fn execute_ahead(&mut self, block: &Block, is_judged: bool) -> Result<(), Misfit> {
         // Good again when everything has followed.
         self.is_broken = true;
         let (header, records) = form::parts(block.bytes()).ok_or(Misfit::Bytes)?;
         self.check_signatures(&records)?;
-        let executed = self.head.execute(&header, &records, &self.set.alias)?;
+        let told_by = self.settled.height().checked_sub(self.set.replicate.omission_blocks);
+        let owed: Vec<&Command> = match told_by.filter(|_| is_judged && !is_full(&self.set, &records)) {
+            Some(height) => (self.claims.told_by(height))
+                .filter_map(|digest| Some(&self.pool.get(digest)?.command.command))
+                .collect(),
+            None => Vec::new(),
+        };
+        let executed = self.head.execute_owing(&header, &records, &owed, &self.set.alias)?;
         self.ahead.push_back(executed);
         self.is_broken = false;
         Ok(())
@@ -662,7 +689,7 @@ impl Replica {
         });
         self.leader = seat.map(|seat| seat.peer_key);
         let since = Instant::now();
-        let executed = self.execute_ahead(block);
+        let executed = self.execute_ahead(block, true);
         let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.meters.executed_us.inc_by(took);
         match executed {
@@ -690,7 +717,12 @@ impl Replica {
             self.settled.begin_image();
             self.snapshot_seq = self.settled.next_seq();
         }
-        let executed = form::parts(block.bytes())
+        let parts = form::parts(block.bytes());
+        let had_no_room = parts.as_ref().is_some_and(|(_, records)| is_full(&self.set, records));
+        let leader = parts
+            .as_ref()
+            .and_then(|(header, _)| producer(self.settled.executor().market(), header));
+        let executed = parts
             .ok_or(Misfit::Bytes)
             .and_then(|(header, records)| self.settled.execute(&header, &records, &self.set.alias));
         let Executed {
@@ -720,6 +752,7 @@ impl Replica {
             self.pool.take(command);
         }
         self.forget_before_step(&commands);
+        self.settle_contested()?;
         self.learn_keys(block);
         match self.ahead.front() {
             Some(front) if front.digest == digest => drop(self.ahead.pop_front()),
@@ -727,6 +760,7 @@ impl Replica {
             _ => self.is_broken = true,
         }
         learn(&self.committees, self.settled.executor().market().committee());
+        self.say_seen(leader, had_no_room);
         let length = {
             let mut lengths = self.lengths.lock().unwrap_or_else(PoisonError::into_inner);
             let length = lengths.remove(&height);
@@ -786,9 +820,11 @@ impl Replica {
                     digest,
                     reject,
                     original_seq,
-                } if self.leader == Some(from) => self.refuse(&digest, reject, original_seq)?,
+                } if self.leader == Some(from) => self.hear_refusal(&digest, reject, original_seq)?,
                 Word::Refusal { .. } => {}
                 Word::Step { time, commands } => self.hear_step(time, &commands),
+                Word::Seen(seen) => self.hear_seen(from, &seen),
+                Word::Certified(certificate) => self.hear_certificate(from, certificate),
             }
         }
         Ok(())
@@ -823,26 +859,35 @@ fn fill<'a>(
     leader: ParticipantId,
     waiting: impl Iterator<Item = &'a Waiting>,
 ) -> (Vec<(Hash, Refusal)>, bool) {
-    let mut refused = Vec::new();
+    let (mut refused, mut is_whole) = (Vec::new(), true);
     let size_max = set.replicate.block_size_max.saturating_sub(BLOCK_OVERHEAD);
     for waiting in waiting {
         let command = &waiting.command;
         let size = open.size + command.payload.len() + (open.records.len() + 1) * RECORD_OVERHEAD;
-        if open.records.len() >= set.seal.block_records_max || size > size_max {
+        if open.records.len() >= set.seal.block_records_max {
+            return (refused, false);
+        }
+        if size > size_max {
+            // What is larger than a quarter of a block waits until it is the oldest, and nothing waits for it.
+            if !set.is_lockstep && command.payload.len() > set.replicate.block_size_max / 4 {
+                is_whole = false;
+                continue;
+            }
             return (refused, false);
         }
         let market = head.executor().market();
-        if let Command::Envelope(envelope) = &command.command
-            && !market.may_pack(leader, &command.command)
-            && market.admits(envelope).is_ok()
-        {
+        #[cfg(test)]
+        if tests::scenes::is_left_out(head.executor().chain(), leader, command) {
+            continue;
+        }
+        if !market.may_pack(leader, &command.command) && market.admits(&command.command).is_ok() {
             continue;
         }
         if let Err(refusal) = head.apply(open, &command.command, command.kind, &command.payload) {
             refused.push((waiting.digest, refusal));
         }
     }
-    (refused, true)
+    (refused, is_whole)
 }
 
 const fn refusal(session: SessionId, about: About, reject: Reject, original_seq: u64, close: bool) -> Publication {

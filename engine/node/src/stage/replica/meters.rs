@@ -21,6 +21,9 @@ pub(super) struct Meters {
     pub(super) revoked: Counter,
     pub(super) lost_terms: Counter,
     pub(super) offences: Counter,
+    pub(super) claimed: Gauge,
+    pub(super) certified: Counter,
+    pub(super) overruled: Counter,
     pub(super) last: Option<Instant>,
     pub(super) interval_ms: Gauge,
     pub(super) finality_us: Gauge,
@@ -50,6 +53,12 @@ impl Meters {
             revoked: counter("revoked", "Times that answers of grade matched were taken back"),
             lost_terms: counter("lost_terms", "Terms that were given up"),
             offences: counter("offences", "Delegates seen to break the rule of voting"),
+            claimed: gauge("claimed", "Commands that wait and that delegates say they have seen"),
+            certified: counter(
+                "certified",
+                "Commands that no block had, told to everybody with what shows that delegates have seen them",
+            ),
+            overruled: counter("overruled", "Refusals by leaders of what the market here takes"),
             last: None,
             interval_ms: gauge("interval_ms", "Milliseconds between the last two final blocks"),
             finality_us: gauge(

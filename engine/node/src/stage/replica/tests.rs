@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it has nothing to unwrap")]
 
 mod fairness;
+pub(super) mod scenes;
 
 use super::form::{self, Form};
 use super::line::{Line, Misfit, Open};

@@ -127,3 +127,54 @@ fn what_the_leaders_group_quotes_openly_waits_for_another_leader() {
         Misfit::Turn(BadTurn::OwnGroup { quoter })
     );
 }
+
+/// A block of the commands at these places of `packed`, by rank `rank` in height 1, executed where `owed` is owed.
+fn judged(
+    start: &Line,
+    alias: &Alias,
+    rank: u64,
+    packed: &[&VerifiedCommand],
+    owed: &[&Command],
+) -> Result<(), Misfit> {
+    let (mut line, mut open) = (start.clone(), Open::default());
+    line.tick_to(&mut open, START.plus_secs(1)).unwrap();
+    for command in packed {
+        line.apply(&mut open, &command.command, command.kind, &command.payload)
+            .unwrap();
+    }
+    let turn = turn(1, rank * 1_000_000 + 1, rank);
+    let (_, bytes) = line.seal(open, &turn, rank as u32, alias).unwrap();
+    let (header, records) = form::parts(&bytes).unwrap();
+    start.clone().execute_owing(&header, &records, owed, alias).map(drop)
+}
+
+#[test]
+fn a_block_may_leave_out_only_what_the_market_refuses_or_the_leader_may_not_pack() {
+    let (start, alias, chain) = genesis();
+    let [one, other, again] = [(1, 1), (2, 1), (1, 1)].map(|(rank, nonce)| envelope(chain, rank, nonce, cancel()));
+    let own = envelope(chain, 0, 1, quote());
+    assert_eq!(judged(&start, &alias, 0, &[&other], &[]), Ok(()));
+    assert_eq!(
+        judged(&start, &alias, 0, &[&other], &[&one.command]),
+        Err(Misfit::Omission)
+    );
+    assert_eq!(
+        judged(&start, &alias, 0, &[&one], &[&one.command, &other.command]),
+        Err(Misfit::Omission)
+    );
+    assert_eq!(judged(&start, &alias, 0, &[&other, &one], &[&one.command]), Ok(()));
+    // In the block under another record's name: its nonce is used.
+    assert_eq!(judged(&start, &alias, 0, &[&again], &[&one.command]), Ok(()));
+    // The leader's own open quotes it may not pack; another leader must.
+    assert_eq!(judged(&start, &alias, 0, &[], &[&own.command]), Ok(()));
+    assert_eq!(judged(&start, &alias, 1, &[], &[&own.command]), Err(Misfit::Omission));
+    // Evidence and Ticks are owed to nobody.
+    let tick = Command::Tick(START.plus_secs(9));
+    assert_eq!(judged(&start, &alias, 0, &[], &[&tick]), Ok(()));
+    // Nothing that is in the log already, or that expired.
+    let mut late = envelope(chain, 3, 1, cancel());
+    if let Command::Envelope(envelope) = &mut late.command {
+        envelope.not_after = START;
+    }
+    assert_eq!(judged(&start, &alias, 0, &[], &[&late.command]), Ok(()));
+}
