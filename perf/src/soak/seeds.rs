@@ -292,7 +292,8 @@ pub(crate) fn words(dice: &mut Dice) -> Vec<Vec<u8>> {
         .concat()
     };
     let certified = [&head(5, 2)[..], &[3; 40], &entry(2), &entry(0)].concat();
-    let each = vec![command, refusal, step, seen, certified];
+    let receipt = [&head(6, 2)[..], &[1; 24], &[4; 96], &[6; 64]].concat();
+    let each = vec![command, refusal, step, seen, certified, receipt];
     let mut all = each.clone();
     all.push(each.concat());
     all
