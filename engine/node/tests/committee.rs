@@ -315,13 +315,14 @@ fn what_was_matched_and_never_certified_is_taken_back_and_comes_again() {
     let (last, taken_back, next) = trader.join().unwrap();
     assert!(!taken_back.is_empty());
     // Nothing of it is lost, and nothing comes twice; who asked for what is final never heard of it.
-    let mut again = log_on(addr, chain, Grade::Final, next);
-    for client in [&mut again, &mut fixed] {
-        for nonce in &taken_back {
+    let all_of_it = |client: &mut Client| {
+        taken_back.iter().chain([&last]).for_each(|nonce| {
             accepted(client, *nonce);
-        }
-        accepted(client, last);
-    }
+        });
+    };
+    all_of_it(&mut fixed);
+    // What came before it is final by now: a session of that grade begins no later than there.
+    all_of_it(&mut log_on(addr, chain, Grade::Final, next));
     drop(client);
     (0..SEATS).for_each(|rank| town.stop(rank));
     let mut recorded = Vec::new();
