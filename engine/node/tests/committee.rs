@@ -28,6 +28,9 @@ use wattbook_types::command::Configure;
 use wattbook_types::delegate::DelegateEvent;
 use wattbook_types::{ChainId, Event, Hash, Param, ParticipantId, Roles, TimeNs};
 
+#[path = "committee/mending.rs"]
+mod mending;
+
 const SEATS: usize = 4;
 const OBSERVERS: usize = 1;
 /// Delegates, then observers.

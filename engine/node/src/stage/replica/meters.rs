@@ -21,6 +21,8 @@ pub(super) struct Meters {
     pub(super) revoked: Counter,
     pub(super) lost_terms: Counter,
     pub(super) offences: Counter,
+    pub(super) damaged: Gauge,
+    pub(super) mended: Counter,
     pub(super) last: Option<Instant>,
     pub(super) interval_ms: Gauge,
     pub(super) finality_us: Gauge,
@@ -50,6 +52,14 @@ impl Meters {
             revoked: counter("revoked", "Times that answers of grade matched were taken back"),
             lost_terms: counter("lost_terms", "Terms that were given up"),
             offences: counter("offences", "Delegates seen to break the rule of voting"),
+            damaged: gauge(
+                "damaged_blocks",
+                "Blocks of the ledger that are damaged and wanted from peers",
+            ),
+            mended: counter(
+                "mended_blocks",
+                "Damaged blocks of the ledger that came back from peers",
+            ),
             last: None,
             interval_ms: gauge("interval_ms", "Milliseconds between the last two final blocks"),
             finality_us: gauge(
