@@ -4,8 +4,8 @@
 //! # Contract
 //! * The next segment is a file named [`SPARE_FILE`]: allocated, written with zeros so that a later sync of it moves
 //!   bytes and no metadata, and durable. It becomes part of the log by its new name only.
-//! * Its zeros are written in step with the writer and are there when three quarters of the segment before it are full,
-//!   so that they never stand in a burst before a commit.
+//! * Its zeros are written a step a pause of the writer, and in step with a writer that does not pause, so that they are there
+//!   when three quarters of the segment before it are full and never stand in a burst before a commit.
 //! * Nothing here changes a byte of the log. Without the helper the log is the same, only later.
 //! * What the helper cannot do the writer tries itself, and so meets the error where it can be answered.
 
@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use memmap2::{Advice, MmapRaw};
 use wattbook_types::ChainId;
@@ -29,6 +30,8 @@ const TOUCH_SIZE: u64 = 4 << 20;
 pub(crate) const TELL_SIZE: u64 = 64 << 10;
 /// How much the helper does before it looks where the writer stands, bytes.
 const STEP_SIZE: u64 = 256 << 10;
+/// How long a pause of the writer lasts before the helper uses it for a step.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Where the writer stands and what it waits for.
 #[derive(Debug, Default)]
@@ -65,6 +68,14 @@ impl Shared {
 
     fn wait<'a>(&self, job: MutexGuard<'a, Job>) -> MutexGuard<'a, Job> {
         self.changed.wait(job).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a change, as long as a pause lasts at most; whether it was one.
+    fn pause<'a>(&self, job: MutexGuard<'a, Job>) -> (MutexGuard<'a, Job>, bool) {
+        let (job, waited) = (self.changed)
+            .wait_timeout(job, PAUSE)
+            .unwrap_or_else(PoisonError::into_inner);
+        (job, waited.timed_out())
     }
 }
 
@@ -162,7 +173,7 @@ impl Maker {
     fn run(mut self, shared: &Shared) {
         // However it ends, nobody waits for it any more.
         let _closes = Closes(shared);
-        let mut job = shared.lock();
+        let (mut job, mut paused) = (shared.lock(), false);
         while !job.closed {
             let size = self.segment_size;
             if let Some((map, at)) = &job.tail
@@ -182,7 +193,7 @@ impl Maker {
             }
             let stands = job.tail.as_ref().map_or(0, |(_, at)| *at);
             // Complete at three quarters of the segment before.
-            let due = if job.urgent {
+            let due = if job.urgent || paused {
                 size
             } else {
                 (stands + stands / 3).min(size)
@@ -193,9 +204,10 @@ impl Maker {
             };
             let behind = (self.making.as_ref()).is_none_or(|(made, blank)| *made != index || blank.filled() < due);
             if !behind && due < size {
-                job = shared.wait(job);
+                (job, paused) = shared.pause(job);
                 continue;
             }
+            paused = false;
             drop(job);
             let made = self.make(index, due);
             job = shared.lock();

@@ -18,28 +18,8 @@ impl Market {
 
     /// Opens an account and mints what it is due.
     pub(crate) fn open_account(&mut self, registration: &Registration, genesis: bool) -> Result<(), Reject> {
+        self.check_registration(registration, genesis)?;
         let id = registration.participant;
-        if !meters_stand_together(&registration.meters) {
-            return Err(Reject::BadMeters);
-        }
-        if self.state.accounts.get(id).is_some() {
-            return Err(Reject::AlreadyRegistered);
-        }
-        let dpos = self.state.dpos.as_deref();
-        let is_ballot_key = dpos.is_some_and(|dpos| dpos.has_ballot_key(&registration.public_key));
-        if is_ballot_key || self.state.keys.contains(&registration.public_key) {
-            return Err(Reject::KeyTaken);
-        }
-        if (registration.meters.iter()).any(|meter| self.state.meters.get(meter.meter).is_some()) {
-            return Err(Reject::MeterTaken);
-        }
-        if !genesis && registration.not_after < self.state.time {
-            return Err(Reject::AdmissionExpired);
-        }
-        if id.get() == 0 || registration.roles.bits() & !Roles::ALL_BITS != 0 || registration.flags != 0 {
-            return Err(Reject::BadRoles);
-        }
-
         for meter in &registration.meters {
             self.state.meters.add(MeterState {
                 owner: id,
@@ -67,6 +47,32 @@ impl Market {
             roles: registration.roles,
             minted,
         });
+        Ok(())
+    }
+
+    /// Whether an account can be opened by this registration.
+    pub(crate) fn check_registration(&self, registration: &Registration, genesis: bool) -> Result<(), Reject> {
+        let id = registration.participant;
+        if !meters_stand_together(&registration.meters) {
+            return Err(Reject::BadMeters);
+        }
+        if self.state.accounts.get(id).is_some() {
+            return Err(Reject::AlreadyRegistered);
+        }
+        let dpos = self.state.dpos.as_deref();
+        let is_ballot_key = dpos.is_some_and(|dpos| dpos.has_ballot_key(&registration.public_key));
+        if is_ballot_key || self.state.keys.contains(&registration.public_key) {
+            return Err(Reject::KeyTaken);
+        }
+        if (registration.meters.iter()).any(|meter| self.state.meters.get(meter.meter).is_some()) {
+            return Err(Reject::MeterTaken);
+        }
+        if !genesis && registration.not_after < self.state.time {
+            return Err(Reject::AdmissionExpired);
+        }
+        if id.get() == 0 || registration.roles.bits() & !Roles::ALL_BITS != 0 || registration.flags != 0 {
+            return Err(Reject::BadRoles);
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 //! * The tally (`tally`) is a function of the state at the epoch's last block, whatever the order it came about in.
 //! * A committee never changes within its epoch.
 
+mod conduct;
 pub(crate) mod page;
 pub(crate) mod tally;
 mod turn;

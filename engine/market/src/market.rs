@@ -1,6 +1,7 @@
 //! The door of the core.
 
-use crate::accounts::Party;
+use crate::account::Account;
+use crate::accounts::{AccountIndex, Party};
 use crate::contract::gate_opening;
 use crate::contracts::Contracts;
 use crate::state::State;
@@ -61,6 +62,8 @@ pub struct Market {
     block: u32,
     /// Whether the block under way carries more than Ticks.
     pub(crate) carries: bool,
+    /// Accounts that quoted openly in the block under way, where a committee sits.
+    pub(crate) quoters: Vec<AccountIndex>,
 }
 
 impl Market {
@@ -95,6 +98,7 @@ impl Market {
             ticked,
             block: 0,
             carries: false,
+            quoters: Vec::new(),
         }
     }
 
@@ -223,14 +227,44 @@ impl Market {
 
     /// Checks the header of an envelope, takes its nonce, applies its items in order.
     fn envelope(&mut self, envelope: &Envelope) -> Result<(), Refusal> {
-        let (now, params) = (self.state.time, &self.state.params);
-        let accounts = &mut self.state.accounts;
         let id = envelope.participant;
+        let accounts = &self.state.accounts;
         let at = accounts.index(id).ok_or(Reject::UnknownParticipant)?;
         let account = accounts.at(at);
         glance(&self.state.contracts, Party { id, at }, envelope);
         core::hint::black_box(account.free);
         account.nonces.glance(envelope.nonce);
+        let sent = self.check_envelope(account, envelope)?;
+        let accounts = &mut self.state.accounts;
+        accounts.admit(at, envelope.nonce, self.seq, self.block, sent);
+        self.note_quoter(at, envelope);
+
+        let (who, nonce) = (Party { id, at }, envelope.nonce);
+        for (index, item) in (0..).zip(&envelope.items) {
+            // The verdict stands before the events it caused.
+            let verdict = self.out.len();
+            self.out.push(Event::Accepted {
+                participant: id,
+                nonce,
+                index,
+            });
+            if let Err(reject) = self.item(who, nonce, index, item) {
+                debug_assert_eq!(self.out.len(), verdict + 1, "a refused item says nothing else");
+                self.out[verdict] = Event::Rejected {
+                    participant: id,
+                    nonce,
+                    index,
+                    reject,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the header of an envelope of this account; how many items the account will have sent in the block then.
+    #[inline]
+    fn check_envelope(&self, account: &Account, envelope: &Envelope) -> Result<u32, Refusal> {
+        let (now, params) = (self.state.time, &self.state.params);
         if envelope.items.is_empty() || envelope.items.len() as i64 > params.get(Param::LeavesMax) {
             return Err(Reject::BadCount.into());
         }
@@ -255,28 +289,24 @@ impl Market {
         if i64::from(sent) + i64::from(items) > params.get(Param::ItemsPerBlock) {
             return Err(Reject::Quota.into());
         }
+        Ok(sent + items)
+    }
 
-        let (who, nonce) = (Party { id, at }, envelope.nonce);
-        accounts.admit(at, nonce, self.seq, self.block, sent + items);
-        for (index, item) in (0..).zip(&envelope.items) {
-            // The verdict stands before the events it caused.
-            let verdict = self.out.len();
-            self.out.push(Event::Accepted {
-                participant: id,
-                nonce,
-                index,
-            });
-            if let Err(reject) = self.item(who, nonce, index, item) {
-                debug_assert_eq!(self.out.len(), verdict + 1, "a refused item says nothing else");
-                self.out[verdict] = Event::Rejected {
-                    participant: id,
-                    nonce,
-                    index,
-                    reject,
-                };
+    /// Whether what a participant sends would be recorded as the next record: what [`Self::apply`] would say, changing nothing.
+    ///
+    /// # Errors
+    /// The refusal; `UnknownMessage` of a Tick or evidence, which no participant sends.
+    pub fn admits(&self, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::Register(registration) => Ok(self.check_registration(registration, false)?),
+            Command::Envelope(envelope) => {
+                let account = self.state.accounts.get(envelope.participant);
+                let account = account.ok_or(Reject::UnknownParticipant)?;
+                self.check_envelope(account, envelope).map(drop)
             }
+            Command::Reveal(reveal) => Ok(self.check_reveal(reveal)?),
+            Command::Tick(_) | Command::Evidence(_) => Err(Reject::UnknownMessage.into()),
         }
-        Ok(())
     }
 
     fn item(&mut self, who: Party, nonce: u64, index: u32, item: &Item) -> Result<(), Reject> {
@@ -300,6 +330,14 @@ impl Market {
             Item::Candidacy(candidacy) => self.stand(who, candidacy),
             Item::Refused(reject) => Err(*reject),
         }
+    }
+
+    /// Whether the account was so busy in the last block that the envelope would have been over its quota there.
+    pub fn was_over_quota(&self, envelope: &Envelope) -> bool {
+        let account = self.state.accounts.get(envelope.participant);
+        let sent = account.map_or(0, |account| account.sent_in(self.block.wrapping_sub(1)));
+        let items = i64::try_from(envelope.items.len()).unwrap_or(i64::MAX);
+        i64::from(sent).saturating_add(items) > self.state.params.get(Param::ItemsPerBlock)
     }
 
     /// When the next gate opens.

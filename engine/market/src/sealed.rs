@@ -92,26 +92,9 @@ impl Market {
     /// Records a reveal that matches its seal; it takes effect when REVEAL closes.
     pub(crate) fn reveal(&mut self, reveal: &Reveal) -> Result<(), Refusal> {
         let participant = reveal.participant;
-        if self.state.accounts.get(participant).is_none() {
-            return Err(Reject::UnknownParticipant.into());
-        }
+        self.check_reveal(reveal)?;
         let recorded = self.on_contract(reveal.contract, |market, contract| {
-            let round = u32::from(contract.round);
-            if reveal.round == 0 || reveal.round > round {
-                return Err(Reject::WrongRound);
-            }
-            match contract.phase {
-                Phase::Seal if reveal.round == round => return Err(Reject::RevealEarly),
-                Phase::Reveal if reveal.round == round => {}
-                _ => return Err(Reject::RevealLate),
-            }
             let seal = contract.seals.get_mut(&participant).ok_or(Reject::NoSeal)?;
-            if seal.commitment != reveal.commitment {
-                return Err(Reject::RevealMismatch);
-            }
-            if seal.reveal.is_some() {
-                return Err(Reject::AlreadyRevealed);
-            }
             seal.reveal = Some(reveal.clone());
             contract.changed.seals = true;
             market.out.push(Event::RevealAccepted {
@@ -122,6 +105,36 @@ impl Market {
             Ok(())
         });
         recorded.map_err(Refusal::from)
+    }
+
+    /// Whether a reveal would be recorded.
+    pub(crate) fn check_reveal(&self, reveal: &Reveal) -> Result<(), Reject> {
+        let participant = reveal.participant;
+        if self.state.accounts.get(participant).is_none() {
+            return Err(Reject::UnknownParticipant);
+        }
+        let contract = self
+            .state
+            .contracts
+            .get(&reveal.contract)
+            .ok_or(Reject::UnknownContract)?;
+        let round = u32::from(contract.round);
+        if reveal.round == 0 || reveal.round > round {
+            return Err(Reject::WrongRound);
+        }
+        match contract.phase {
+            Phase::Seal if reveal.round == round => return Err(Reject::RevealEarly),
+            Phase::Reveal if reveal.round == round => {}
+            _ => return Err(Reject::RevealLate),
+        }
+        let seal = contract.seals.get(&participant).ok_or(Reject::NoSeal)?;
+        if seal.commitment != reveal.commitment {
+            return Err(Reject::RevealMismatch);
+        }
+        match seal.reveal {
+            Some(_) => Err(Reject::AlreadyRevealed),
+            None => Ok(()),
+        }
     }
 
     /// REVEAL closes: judges the reveals, rests their quotes, fixes places and ranges.

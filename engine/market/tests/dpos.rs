@@ -470,3 +470,66 @@ fn alone_nothing_of_it_exists() {
     assert_ne!(plain.root(), before);
     assert_eq!(plain.market.state().params.digest(plain.genesis.chain), with_params);
 }
+
+#[test]
+fn a_leader_and_its_group_quote_openly_in_nobodys_turn_but_anothers() {
+    // 41 is of the group of 21, which leads; 42 of that of 22.
+    let mut town = Town::of(&[], |account| {
+        account.group = match account.participant.get() {
+            21 | 41 => Hash([1; 32]),
+            22 | 42 => Hash([2; 32]),
+            _ => Hash::ZERO,
+        };
+    });
+    town.block(1);
+    let of = |view: u64, producer: u64| Turn {
+        height: 2,
+        epoch: 0,
+        view,
+        producer: id(producer),
+    };
+    let open = [
+        Item::Quote(bid(0, 1_000, 1_000)),
+        support::replace(0, 1, 0, 1_000, 1_000),
+    ];
+    for (serial, item) in [(41, open[0].clone()), (41, open[1].clone()), (21, open[0].clone())] {
+        let mut other = Town { rig: town.rig.clone() };
+        let envelope = other.rig.envelope(serial, vec![support::cancel_all(None), item]);
+        let market = &other.rig.market;
+        assert!(!market.may_pack(id(21), &Command::Envelope(envelope.clone())));
+        assert!(market.may_pack(id(22), &Command::Envelope(envelope.clone())));
+        assert_eq!(market.admits(&Command::Envelope(envelope.clone())), Ok(()));
+        other.rig.apply(Command::Envelope(envelope.clone())).unwrap();
+        assert_eq!(
+            other
+                .rig
+                .market
+                .admits(&Command::Envelope(envelope))
+                .unwrap_err()
+                .reject,
+            wattbook_types::Reject::Duplicate
+        );
+        let bad = wattbook_market::BadTurn::OwnGroup { quoter: id(serial) };
+        assert_eq!(other.rig.end_turn(&of(2, 21)).unwrap_err(), bad);
+        other.rig.end_turn(&of(TERM + 1, 22)).unwrap();
+        // The next block has quotes of nobody.
+        other
+            .rig
+            .end_turn(&Turn {
+                height: 3,
+                ..of(2 * TERM + 1, 23)
+            })
+            .unwrap();
+    }
+    // Others quote, and the leader's group cancels and seals.
+    let reveal = support::reveal(41, 0, 1, 7, &[bid(0, 1_000, 1_000)]);
+    let sealed = town
+        .rig
+        .envelope(41, vec![support::cancel_all(None), support::seal(&reveal, 0)]);
+    for command in [town.rig.envelope(42, open.to_vec()), sealed] {
+        let command = Command::Envelope(command);
+        assert!(town.rig.market.may_pack(id(21), &command));
+        town.rig.apply(command).unwrap();
+    }
+    town.rig.end_turn(&of(2, 21)).unwrap();
+}

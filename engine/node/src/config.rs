@@ -411,6 +411,12 @@ pub struct Replicate {
     pub border_pause_ms: u64,
     /// Most bytes of a block; the same at every node.
     pub block_size_max: usize,
+    /// A delegate says of a command that it has seen it when it has waited here this long, ms.
+    pub seen_after_ms: u64,
+    /// Commands at most of which it is kept who has seen them.
+    pub claims_max: usize,
+    /// A block may leave out what a certificate shows to be seen until it was told this many final blocks ago; at least 2.
+    pub omission_blocks: u64,
 }
 
 /// Another node.
@@ -452,6 +458,9 @@ impl Default for Replicate {
             leader_timeout_ms: 1_000,
             border_pause_ms: 100,
             block_size_max: 4 << 20,
+            seen_after_ms: 5_000,
+            claims_max: 4_096,
+            omission_blocks: 10,
         }
     }
 }
@@ -603,6 +612,12 @@ impl Config {
                 problem: "must be more than replicate.block_ms: a leader needs that long for every block",
             });
         }
+        if self.replicate.omission_blocks < 2 {
+            return Err(ConfigError::Value {
+                key: "replicate.omission_blocks",
+                problem: "must be at least 2: a leader must have time to hear of a certificate",
+            });
+        }
         if !((1 << 18)..=(64 << 20)).contains(&self.replicate.block_size_max) {
             return Err(ConfigError::Value {
                 key: "replicate.block_size_max",
@@ -684,6 +699,7 @@ mod tests {
             ("listen = \"127.0.0.1:7400\"", "replicate.peers"),
             ("block_ms = 1000", "leader_timeout_ms"),
             ("block_size_max = 1000", "block_size_max"),
+            ("omission_blocks = 1", "omission_blocks"),
         ] {
             std::fs::write(&path, format!("[replicate]\n{text}\n")).unwrap();
             let error = Config::load(None, dir.path()).unwrap_err().to_string();

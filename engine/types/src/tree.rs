@@ -237,13 +237,19 @@ pub fn inclusion_proof(hashes: &[Hash], index: usize) -> Option<Vec<Hash>> {
 
 /// Checks an inclusion proof (RFC 9162 2.1.3.2).
 pub fn verify_inclusion(leaf: Hash, index: u64, size: u64, proof: &[Hash], root: &Hash) -> bool {
+    root_by_inclusion(leaf, index, size, proof) == Some(*root)
+}
+
+/// The root of the tree of `size` leaves in which `proof` includes the leaf (RFC 9162 2.1.3.2); `None` where it has not the
+/// length of a proof of that leaf.
+pub fn root_by_inclusion(leaf: Hash, index: u64, size: u64, proof: &[Hash]) -> Option<Hash> {
     if index >= size {
-        return false;
+        return None;
     }
     let (mut at, mut last, mut node) = (index, size - 1, leaf);
     for sibling in proof {
         if last == 0 {
-            return false;
+            return None;
         }
         if at & 1 == 1 || at == last {
             node = node_hash(sibling, &node);
@@ -259,7 +265,7 @@ pub fn verify_inclusion(leaf: Hash, index: u64, size: u64, proof: &[Hash], root:
         at >>= 1;
         last >>= 1;
     }
-    last == 0 && node == *root
+    (last == 0).then_some(node)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What a commit takes beside a bare sync of the same size, and a stream of blocks beside a bare stream of bytes.
 //!
 //! Blocks arrive at times fixed in advance, at a rate that one sync a block could not sustain: as many as two for every
-//! bare sync, so that groups form. Bare syncs and commits take turns on the same disk, after the same preparation.
+//! bare sync, so that groups form. Bare syncs and commits take turns on the same disk, after the same preparation and a
+//! quiet moment.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,6 +18,8 @@ const BLOCK: usize = 8 << 10;
 const COMMITS: usize = 200;
 const RUNS: usize = 15;
 const SEGMENT: u64 = 64 << 20;
+/// Before the load comes, long enough for the helper to have the next segment ready.
+const QUIET: Duration = Duration::from_secs(3);
 /// The stream: blocks of this size, this many.
 const STREAM_BLOCK: usize = 1 << 20;
 const STREAM_BLOCKS: usize = 96;
@@ -114,6 +117,7 @@ fn latencies(figures: &mut Vec<Figure>) {
     let file = written(&bare_dir, COMMITS * (RUNS + 1) * 2 * BLOCK);
     let (mut store, times) = opened(&dir, false).unwrap();
     let mut uring = opened(&uring_dir, true);
+    std::thread::sleep(QUIET);
     let mut at = 0;
     let mut first = bare(&file, &mut at);
     first.sort_by(f64::total_cmp);

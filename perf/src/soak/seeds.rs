@@ -275,6 +275,29 @@ pub(crate) fn reveal_records(_: &mut Dice) -> Vec<Vec<u8>> {
     reveals().iter().map(RevealRecord::to_payload).collect()
 }
 
+/// One of each word that nodes of a committee tell each other, and some of them in a row.
+pub(crate) fn words(dice: &mut Dice) -> Vec<Vec<u8>> {
+    let head = |word: u8, n: u16| [&[word, 0][..], &n.to_le_bytes(), &[0; 4]].concat();
+    let tick = ticks(dice).remove(0);
+    let command = [&[1, 0, 4, 0][..], &(tick.len() as u32).to_le_bytes(), &tick].concat();
+    let refusal = [&[2, 0, 1, 0, 0, 0, 0, 0][..], &[7; 32], &[9; 8]].concat();
+    let step = [&[3, 0, 0, 0, 2, 0, 0, 0][..], &[1; 8], &[5; 64]].concat();
+    let seen = [&head(4, 2)[..], &[1; 80], &[6; 64]].concat();
+    let entry = |path: u8| {
+        [
+            &[0, 0, 1, 0, 3, 0, path, 0][..],
+            &[2; 72],
+            &vec![8; 32 * usize::from(path)],
+        ]
+        .concat()
+    };
+    let certified = [&head(5, 2)[..], &[3; 40], &entry(2), &entry(0)].concat();
+    let each = vec![command, refusal, step, seen, certified];
+    let mut all = each.clone();
+    all.push(each.concat());
+    all
+}
+
 pub(crate) fn ticks(_: &mut Dice) -> Vec<Vec<u8>> {
     [0, 1_465_862_400_000_000_000, u64::MAX]
         .map(|time| tick_payload(TimeNs::new(time)).to_vec())

@@ -23,6 +23,7 @@ use wattbook_feed::signed::{
 use wattbook_feed::soupbin::{self, Decoder, Packet, Peer};
 use wattbook_node::config::Config;
 use wattbook_node::execute::{Executor, decode_record};
+use wattbook_node::stage::replica::words_again;
 use wattbook_types::{ChainId, DealPriceRule, Hash, Item, RangeMode, TimeNs};
 
 /// The class of an answer: inputs of a new class are worth keeping.
@@ -99,6 +100,7 @@ pub(crate) fn targets(program: Option<&Path>) -> io::Result<Vec<Target>> {
         Target::here("leaf", 64, seeds::leaves, leaf),
         Target::here("genesis", 4_096, seeds::genesis, genesis),
         Target::here("record", 2_048, seeds::records, record),
+        Target::here("words", 2_048, seeds::words, words),
         Target::here("signatures", 240, seeds::signatures, signatures),
         Target::here("envelopes", envelopes::SIZE_MAX, envelopes::seeds, envelopes::run),
         Target::here("book", book::SIZE_MAX, book::seeds, book::run),
@@ -321,6 +323,19 @@ fn sealed_envelope(input: &[u8]) -> Result<Class, String> {
         }
         Err(reject) => Ok(refused(&reject)),
     }
+}
+
+/// What nodes of a committee tell each other: as much of a message as is words, which said again is the same.
+fn words(input: &[u8]) -> Result<Class, String> {
+    let said = words_again(input);
+    if said.len() > input.len() {
+        return Err(format!("{} bytes of words from {}", said.len(), input.len()));
+    }
+    same("the words said again", &words_again(&said), &said)?;
+    let is_whole = said.len() == input.len();
+    Ok(said
+        .first()
+        .map_or(0, |word| u32::from(*word) << 1 | u32::from(is_whole)))
 }
 
 fn reveal_record(input: &[u8]) -> Result<Class, String> {

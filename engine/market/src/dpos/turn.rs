@@ -61,6 +61,11 @@ pub enum BadTurn {
         /// Who leads; 0: the node is alone.
         expected: ParticipantId,
     },
+    /// An open quote of the leader's own group.
+    OwnGroup {
+        /// Who quotes.
+        quoter: ParticipantId,
+    },
 }
 
 impl fmt::Display for BadTurn {
@@ -70,6 +75,7 @@ impl fmt::Display for BadTurn {
             Self::Epoch { got, expected } => write!(f, "epoch {got} where {expected} is under way"),
             Self::View { got, last } => write!(f, "view {got} does not follow view {last}"),
             Self::Producer { got, expected } => write!(f, "producer {got} where {expected} leads"),
+            Self::OwnGroup { quoter } => write!(f, "{quoter} quotes openly while its own group leads"),
         }
     }
 }
@@ -126,7 +132,11 @@ impl Market {
             epoch: sitting.committee.epoch(),
             producer: seats[leader].participant,
             ..*turn
-        })
+        })?;
+        match self.quoter_of(turn.producer) {
+            Some(quoter) => Err(BadTurn::OwnGroup { quoter }),
+            None => Ok(()),
+        }
     }
 
     /// `dpos_hash` of a block that ended here; at genesis, of block 0.
@@ -158,6 +168,7 @@ impl Market {
     pub fn end_block_by(&mut self, turn: &Turn) -> Result<BlockEnd, BadTurn> {
         self.check_turn(turn)?;
         let carries = core::mem::take(&mut self.carries);
+        self.quoters.clear();
         let supply_before = self.state.supply.outstanding();
         let chain = self.state.chain;
         let (mut dpos_hash, mut next_committee) = (committee::dpos_hash_alone(chain), Hash::ZERO);

@@ -301,7 +301,14 @@ impl Rig {
     /// Applies a command as the next record; a refusal must change nothing.
     pub(crate) fn apply(&mut self, command: Command) -> Result<Vec<Event>, Refusal> {
         let before = self.market.state().root_from_scratch();
+        let admitted = match &command {
+            Command::Tick(_) | Command::Evidence(_) => None,
+            sent => Some(self.market.admits(sent)),
+        };
         let result = self.market.apply(self.seq + 1, &command);
+        if let Some(admitted) = admitted {
+            assert_eq!(admitted, result.as_ref().map(drop).map_err(|refusal| *refusal));
+        }
         match &result {
             Ok(events) => {
                 self.seq += 1;

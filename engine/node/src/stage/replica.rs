@@ -17,8 +17,10 @@
 mod accuse;
 mod envoy;
 mod form;
+mod inclusion;
 mod line;
 mod meters;
+mod owed;
 mod pool;
 mod shown;
 mod signatures;
@@ -31,10 +33,13 @@ mod words;
 pub use self::envoy::Call;
 pub(crate) use self::form::Form;
 pub(crate) use self::store::DamagedBlocks;
+pub use self::words::again as words_again;
 
 use self::envoy::{Committees, Envoy, learn};
-use self::line::{Executed, Line, Misfit, Open};
+use self::inclusion::Claims;
+use self::line::{Executed, Line, Misfit, Open, producer};
 use self::meters::Meters;
+use self::owed::{Contested, is_full};
 use self::pool::{Origin, Pool, Waiting, digest_of};
 use self::shown::Shown;
 use self::step::{Part, Step};
@@ -51,7 +56,7 @@ use crate::execute::Executor;
 use crate::metrics::Metrics;
 use crate::restart::{Damages, ScrubbedHeight};
 use crate::ring::{Gone, Receiver, Sender};
-use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -69,7 +74,7 @@ use wattbook_ledger::{Certificates, Reader, Store};
 use wattbook_market::Refusal;
 use wattbook_shaders::Verifier;
 use wattbook_types::schedule::Schedule;
-use wattbook_types::{Hash, Reject, TimeNs, Turn};
+use wattbook_types::{Command, Hash, ParticipantId, Reject, TimeNs, Turn};
 
 /// Most bytes of commands that are told in one message.
 const WORDS_SIZE_MAX: usize = 64 << 10;
@@ -173,6 +178,13 @@ pub struct Replica {
     links: Vec<[u8; 32]>,
     /// Nodes that handed on evidence that does not hold.
     slanderers: HashSet<[u8; 32]>,
+    /// Nodes that said of commands that they were seen, and it was not signed.
+    forgers: HashSet<[u8; 32]>,
+    claims: Claims,
+    /// What leaders refused and the market here takes.
+    contested: BTreeMap<Hash, Contested>,
+    /// The key of this node's links.
+    peer: SigningKey,
     agreement: simplex::Node,
     /// Who led the last view that was seen here: whose refusals are taken.
     leader: Option<[u8; 32]>,
@@ -243,6 +255,7 @@ impl Replica {
             pace: Duration::from_millis(replicate.block_ms),
             border_pause: Duration::from_millis(replicate.border_pause_ms),
         };
+        let peer = SigningKey::from_bytes(&identity.peer);
         let keys = identity.keys();
         let envoy = Envoy {
             calls: wiring.calls.clone(),
@@ -260,6 +273,7 @@ impl Replica {
                 certificates.append(height, &proof.encode())?;
             }
         }
+        let claims = Claims::new(chain, set.replicate.claims_max);
         Ok(Self {
             pool: Pool::new(set.seal.held_max, set.seal.held_size_max),
             wiring,
@@ -279,6 +293,10 @@ impl Replica {
             certificates,
             links,
             slanderers: HashSet::new(),
+            forgers: HashSet::new(),
+            claims,
+            contested: BTreeMap::new(),
+            peer,
             agreement,
             leader: None,
             words: Vec::new(),
@@ -352,6 +370,7 @@ impl Replica {
             self.meters
                 .mended
                 .inc_by(mended.saturating_sub(self.meters.mended.get()));
+            self.meters.claimed.set(self.claims.len() as i64);
         }
     }
 
@@ -482,6 +501,7 @@ impl Replica {
                 // The next term's block may have been asked for before this is told.
                 let is_lost = |parked: &mut Parked| (parked.slot.epoch, parked.slot.term) <= (epoch, term.term);
                 drop(self.parked.take_if(is_lost));
+                self.tell_certified_again();
                 Ok(())
             }
             Call::Accuse(evidence) => {
@@ -523,7 +543,7 @@ impl Replica {
             }
         };
         for block in &chain[first..] {
-            if let Err(why) = self.execute_ahead(block) {
+            if let Err(why) = self.execute_ahead(block, false) {
                 let height = block.head().height;
                 tracing::error!(height, %why, "a block that others vote for does not stand here");
                 return false;
@@ -533,13 +553,20 @@ impl Replica {
         true
     }
 
-    /// Executes a block on the head.
-    fn execute_ahead(&mut self, block: &Block) -> Result<(), Misfit> {
+    /// Executes a block on the head; where it `is_judged`, it may leave out nothing that is owed.
+    fn execute_ahead(&mut self, block: &Block, is_judged: bool) -> Result<(), Misfit> {
         // Good again when everything has followed.
         self.is_broken = true;
         let (header, records) = form::parts(block.bytes()).ok_or(Misfit::Bytes)?;
         self.check_signatures(&records)?;
-        let executed = self.head.execute(&header, &records, &self.set.alias)?;
+        let told_by = self.settled.height().checked_sub(self.set.replicate.omission_blocks);
+        let owed: Vec<&Command> = match told_by.filter(|_| is_judged && !is_full(&self.set, &records)) {
+            Some(height) => (self.claims.told_by(height))
+                .filter_map(|digest| Some(&self.pool.get(digest)?.command.command))
+                .collect(),
+            None => Vec::new(),
+        };
+        let executed = self.head.execute_owing(&header, &records, &owed, &self.set.alias)?;
         self.ahead.push_back(executed);
         self.is_broken = false;
         Ok(())
@@ -592,8 +619,8 @@ impl Replica {
         let rank = market.committee().and_then(|committee| committee.rank_of(slot.leader));
         let mut open = Open::default();
         let (ticked, refused) = match self.set.is_lockstep {
-            true => self.fill_to_step(&mut open, due),
-            false => self.fill(&mut open, time),
+            true => self.fill_to_step(&mut open, slot.leader, due),
+            false => self.fill(&mut open, slot.leader, time),
         };
         if let Err(refusal) = ticked {
             tracing::error!(time = time.get(), reject = %refusal.reject, "a Tick was refused");
@@ -640,7 +667,7 @@ impl Replica {
     }
 
     /// Begins a block with its Tick; then comes what waits, as much as fits. The head is good again when it is sealed.
-    fn fill(&mut self, open: &mut Open, time: TimeNs) -> Filled {
+    fn fill(&mut self, open: &mut Open, leader: ParticipantId, time: TimeNs) -> Filled {
         self.is_broken = true;
         let ticked = self.head.tick_to(open, time);
         if ticked.is_err() {
@@ -648,12 +675,12 @@ impl Replica {
         }
         let proposed = self.proposed();
         let waiting = self.pool.iter().filter(|waiting| !proposed.contains(&waiting.digest));
-        let (refused, _) = fill(&self.set, &mut self.head, open, waiting);
+        let (refused, _) = fill(&self.set, &mut self.head, open, leader, waiting);
         (ticked, refused)
     }
 
     /// Begins a block with what comes before a Step, as much as fits; then comes its Tick. The head is good again when it is sealed.
-    fn fill_to_step(&mut self, open: &mut Open, due: Instant) -> Filled {
+    fn fill_to_step(&mut self, open: &mut Open, leader: ParticipantId, due: Instant) -> Filled {
         // What is there was asked for a moment ago; if it were not, nothing would be in the block but a Tick.
         let Some(Part { commands, whole, short }) = self.part(due) else {
             return (Ok(()), Vec::new());
@@ -662,7 +689,7 @@ impl Replica {
         let commands: Vec<Hash> = commands.iter().map(|waiting| waiting.digest).collect();
         self.is_broken = true;
         let waiting = commands.iter().filter_map(|digest| self.pool.get(digest));
-        let (refused, is_whole) = fill(&self.set, &mut self.head, open, waiting);
+        let (refused, is_whole) = fill(&self.set, &mut self.head, open, leader, waiting);
         let ticked = self.head.tick_to(open, if is_whole { whole } else { short });
         (ticked, refused)
     }
@@ -688,7 +715,7 @@ impl Replica {
         });
         self.leader = seat.map(|seat| seat.peer_key);
         let since = Instant::now();
-        let executed = self.execute_ahead(block);
+        let executed = self.execute_ahead(block, true);
         let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.meters.executed_us.inc_by(took);
         match executed {
@@ -716,7 +743,12 @@ impl Replica {
             self.settled.begin_image();
             self.snapshot_seq = self.settled.next_seq();
         }
-        let executed = form::parts(block.bytes())
+        let parts = form::parts(block.bytes());
+        let had_no_room = parts.as_ref().is_some_and(|(_, records)| is_full(&self.set, records));
+        let leader = parts
+            .as_ref()
+            .and_then(|(header, _)| producer(self.settled.executor().market(), header));
+        let executed = parts
             .ok_or(Misfit::Bytes)
             .and_then(|(header, records)| self.settled.execute(&header, &records, &self.set.alias));
         let Executed {
@@ -746,6 +778,7 @@ impl Replica {
             self.pool.take(command);
         }
         self.forget_before_step(&commands);
+        self.settle_contested()?;
         self.learn_keys(block);
         match self.ahead.front() {
             Some(front) if front.digest == digest => drop(self.ahead.pop_front()),
@@ -753,6 +786,7 @@ impl Replica {
             _ => self.is_broken = true,
         }
         learn(&self.committees, self.settled.executor().market().committee());
+        self.say_seen(leader, had_no_room);
         let length = {
             let mut lengths = self.lengths.lock().unwrap_or_else(PoisonError::into_inner);
             let length = lengths.remove(&height);
@@ -812,9 +846,11 @@ impl Replica {
                     digest,
                     reject,
                     original_seq,
-                } if self.leader == Some(from) => self.refuse(&digest, reject, original_seq)?,
+                } if self.leader == Some(from) => self.hear_refusal(&digest, reject, original_seq)?,
                 Word::Refusal { .. } => {}
                 Word::Step { time, commands } => self.hear_step(time, &commands),
+                Word::Seen(seen) => self.hear_seen(from, &seen),
+                Word::Certified(certificate) => self.hear_certificate(from, certificate),
             }
         }
         Ok(())
@@ -840,26 +876,44 @@ impl Replica {
 /// Whether the block's Ticks were taken, and the commands that were not.
 type Filled = (Result<(), Refusal>, Vec<(Hash, Refusal)>);
 
-/// Applies what waits to a block under way, as much as fits; what was refused, and whether all of it was taken up.
+/// Applies what waits to a block of `leader` under way, as much as fits; what was refused, and whether all of it was taken up.
+/// What the leader's own group quotes openly waits for another leader.
 fn fill<'a>(
     set: &Set,
     head: &mut Line,
     open: &mut Open,
+    leader: ParticipantId,
     waiting: impl Iterator<Item = &'a Waiting>,
 ) -> (Vec<(Hash, Refusal)>, bool) {
-    let mut refused = Vec::new();
+    let (mut refused, mut is_whole) = (Vec::new(), true);
     let size_max = set.replicate.block_size_max.saturating_sub(BLOCK_OVERHEAD);
     for waiting in waiting {
         let command = &waiting.command;
         let size = open.size + command.payload.len() + (open.records.len() + 1) * RECORD_OVERHEAD;
-        if open.records.len() >= set.seal.block_records_max || size > size_max {
+        if open.records.len() >= set.seal.block_records_max {
             return (refused, false);
+        }
+        if size > size_max {
+            // What is larger than a quarter of a block waits until it is the oldest, and nothing waits for it.
+            if !set.is_lockstep && command.payload.len() > set.replicate.block_size_max / 4 {
+                is_whole = false;
+                continue;
+            }
+            return (refused, false);
+        }
+        let market = head.executor().market();
+        #[cfg(test)]
+        if tests::scenes::is_left_out(head.executor().chain(), leader, command) {
+            continue;
+        }
+        if !market.may_pack(leader, &command.command) && market.admits(&command.command).is_ok() {
+            continue;
         }
         if let Err(refusal) = head.apply(open, &command.command, command.kind, &command.payload) {
             refused.push((waiting.digest, refusal));
         }
     }
-    (refused, true)
+    (refused, is_whole)
 }
 
 const fn refusal(session: SessionId, about: About, reject: Reject, original_seq: u64, close: bool) -> Publication {

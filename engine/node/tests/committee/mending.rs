@@ -73,10 +73,7 @@ fn a_damaged_ledger_comes_back_from_peers() {
     (0..SEATS).for_each(|rank| town.start(rank));
     let border = 2 * EPOCH_BLOCKS as u64;
     let envelope = town.envelope(3);
-    let mut client = town.log_on(3);
-    client.send_envelope(&envelope).unwrap();
-    accepted(&mut client, envelope.header.nonce);
-    drop(client);
+    town.log_on(3).send_envelope(&envelope).unwrap();
     await_height(&town, 3, border + 15);
     town.stop(3);
     assert!(std::fs::read_dir(town.dirs[3].join("snapshots")).unwrap().count() > 0);

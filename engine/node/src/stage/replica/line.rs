@@ -8,8 +8,8 @@ use std::sync::Arc;
 use thiserror::Error;
 use wattbook_feed::signed::{Alias, record_kind, tick_payload};
 use wattbook_ledger::{Anchor, BlockDraft, BlockHeader, Lead, Record};
-use wattbook_market::{BadTurn, Refusal};
-use wattbook_types::{Command, Hash, Reject, Sequenced, TimeNs, Turn};
+use wattbook_market::{BadTurn, Market, Refusal};
+use wattbook_types::{Command, Hash, ParticipantId, Reject, Sequenced, TimeNs, Turn};
 
 /// Why a block cannot stand on a line.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub(crate) enum Misfit {
     /// A turn that is not its producer's.
     #[error("{0}")]
     Turn(#[from] BadTurn),
+    /// A command left out that the market takes and that more than f delegates have long seen.
+    #[error("it leaves out what delegates have seen")]
+    Omission,
     /// A header that says other than what execution gives.
     #[error("its {0} does not follow from its records")]
     Header(&'static str),
@@ -50,7 +53,7 @@ pub(crate) struct Line {
 }
 
 /// A block under way on a line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Open {
     /// Kind and payload of its records.
     pub(crate) records: Vec<(u16, Vec<u8>)>,
@@ -170,6 +173,17 @@ impl Line {
         records: &[Record<'_>],
         alias: &Alias,
     ) -> Result<Executed, Misfit> {
+        self.execute_owing(header, records, &[], alias)
+    }
+
+    /// As [`Self::execute`], of a block in which the market must not find room for one of the commands `owed`.
+    pub(crate) fn execute_owing(
+        &mut self,
+        header: &BlockHeader,
+        records: &[Record<'_>],
+        owed: &[&Command],
+        alias: &Alias,
+    ) -> Result<Executed, Misfit> {
         let chain = self.executor.chain();
         let mut events = Vec::new();
         let mut ticked = self.executor.market().state().time;
@@ -193,6 +207,15 @@ impl Line {
         }
         if ticked != header.time {
             return Err(Misfit::Ticks);
+        }
+        let market = self.executor.market();
+        let leader = producer(market, header);
+        let may_pack = |command: &Command| leader.is_none_or(|leader| market.may_pack(leader, command));
+        if owed
+            .iter()
+            .any(|command| may_pack(command) && market.admits(command).is_ok())
+        {
+            return Err(Misfit::Omission);
         }
         let last = (header.first_seq + header.record_count).saturating_sub(1);
         let ended = self.executor.end_block_of(header, last)?;
@@ -239,6 +262,12 @@ impl Line {
             commands,
         }
     }
+}
+
+/// Who made a block of the epoch under way.
+pub(crate) fn producer(market: &Market, header: &BlockHeader) -> Option<ParticipantId> {
+    let rank = usize::try_from(header.producer).ok()?;
+    Some(market.committee()?.seats().get(rank)?.participant)
 }
 
 fn numbered(first: u64, records: &[(u16, Vec<u8>)]) -> Vec<Record<'_>> {

@@ -23,6 +23,9 @@ pub(super) struct Meters {
     pub(super) offences: Counter,
     pub(super) damaged: Gauge,
     pub(super) mended: Counter,
+    pub(super) claimed: Gauge,
+    pub(super) certified: Counter,
+    pub(super) overruled: Counter,
     pub(super) last: Option<Instant>,
     pub(super) interval_ms: Gauge,
     pub(super) finality_us: Gauge,
@@ -60,6 +63,12 @@ impl Meters {
                 "mended_blocks",
                 "Damaged blocks of the ledger that came back from peers",
             ),
+            claimed: gauge("claimed", "Commands that wait and that delegates say they have seen"),
+            certified: counter(
+                "certified",
+                "Commands that no block had, told to everybody with what shows that delegates have seen them",
+            ),
+            overruled: counter("overruled", "Refusals by leaders of what the market here takes"),
             last: None,
             interval_ms: gauge("interval_ms", "Milliseconds between the last two final blocks"),
             finality_us: gauge(

@@ -26,6 +26,8 @@ pub(crate) struct Waiting {
     pub(crate) command: Box<VerifiedCommand>,
     pub(crate) origin: Origin,
     pub(crate) digest: Hash,
+    /// When it came.
+    pub(crate) since: Instant,
     told: Instant,
 }
 
@@ -95,6 +97,7 @@ impl Pool {
                 command,
                 origin,
                 digest,
+                since: told,
                 told,
             },
         );

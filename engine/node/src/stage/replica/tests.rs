@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it has nothing to unwrap")]
 
+mod fairness;
+pub(super) mod scenes;
+
 use super::form::{self, Form};
 use super::line::{Line, Misfit, Open};
 use super::store::{FinalBlocks, Lengths};
@@ -19,7 +22,7 @@ use wattbook_agreement::evidence::{Evidence, Offence, Signed};
 use wattbook_agreement::seam::Store as _;
 use wattbook_feed::signed::{Alias, record_kind, tick_payload};
 use wattbook_ledger::{BlockHeader, GENESIS_FILE, HEADER_SIZE, Options, Reader, Record, Store};
-use wattbook_market::Refusal;
+use wattbook_market::{BadTurn, Refusal};
 use wattbook_types::{ChainId, Command, Hash, Param, ParticipantId, Reject, TimeNs, Turn};
 
 const SEED: [u8; 32] = [3; 32];

@@ -6,15 +6,20 @@
 //! command    1 u8 | zero u8 | kind u16 | len u32 | payload [len]
 //! refusal    2 u8 | zero u8 | reject u16 | zero u32 | digest 32 | original_seq u64
 //! step       3 u8 | zero u8 | zero u16 | n u32 | time u64 | digest 32 x n
+//! seen       4 u8 | zero u8 | n u16 | zero u32 | of n commands, as in super::inclusion
+//! certified  5 u8 | zero u8 | n u16 | zero u32 | of n words, as in super::inclusion
 //! ```
 //! `kind` and `payload` are a record's; `digest` names the command ([`super::pool::digest_of`]).
 
+use super::inclusion::{Certificate, Seen};
 use std::borrow::Cow;
 use wattbook_types::{Hash, Reject, TimeNs};
 
 const COMMAND: u8 = 1;
 const REFUSAL: u8 = 2;
 const STEP: u8 = 3;
+const SEEN: u8 = 4;
+const CERTIFIED: u8 = 5;
 const REFUSAL_SIZE: usize = 48;
 
 /// One thing told.
@@ -43,6 +48,10 @@ pub(crate) enum Word<'a> {
         /// What names the commands.
         commands: Cow<'a, [Hash]>,
     },
+    /// The delegate that speaks has seen commands.
+    Seen(Seen),
+    /// More than f delegates have seen a command.
+    Certified(Certificate),
 }
 
 impl Word<'_> {
@@ -74,8 +83,24 @@ impl Word<'_> {
                 out.extend_from_slice(&time.get().to_le_bytes());
                 commands.iter().for_each(|digest| out.extend_from_slice(&digest.0));
             }
+            Self::Seen(seen) => {
+                // BOUND: at most SEEN_LEN_MAX commands.
+                put_head(out, SEEN, seen.digests.len() as u16);
+                seen.put(out);
+            }
+            Self::Certified(certificate) => {
+                // BOUND: at most SEATS_MAX words.
+                put_head(out, CERTIFIED, certificate.entries.len() as u16);
+                certificate.put(out);
+            }
         }
     }
+}
+
+fn put_head(out: &mut Vec<u8>, word: u8, n: u16) {
+    out.extend_from_slice(&[word, 0]);
+    out.extend_from_slice(&n.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
 }
 
 /// The words of a message, up to the first that is none.
@@ -86,6 +111,13 @@ pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = Word<'_>> {
         rest = after;
         Some(word)
     })
+}
+
+/// The words of a message said again: what is none, and what stands behind it, is left out.
+pub fn again(bytes: &[u8]) -> Vec<u8> {
+    let mut said = Vec::new();
+    words(bytes).for_each(|word| word.put(&mut said));
+    said
 }
 
 fn first(bytes: &[u8]) -> Option<(Word<'_>, &[u8])> {
@@ -117,6 +149,14 @@ fn first(bytes: &[u8]) -> Option<(Word<'_>, &[u8])> {
             };
             Some((word, rest))
         }
+        word @ (SEEN | CERTIFIED) => {
+            let (head, rest) = bytes.split_first_chunk::<8>()?;
+            let n = u16::from_le_bytes([head[2], head[3]]);
+            match word {
+                SEEN => Seen::read(rest, n).map(|(seen, rest)| (Word::Seen(seen), rest)),
+                _ => Certificate::read(rest, n).map(|(certificate, rest)| (Word::Certified(certificate), rest)),
+            }
+        }
         _ => None,
     }
 }
@@ -141,6 +181,12 @@ mod tests {
                 time: TimeNs::new(5),
                 commands: vec![Hash([1; 32]), Hash([2; 32])].into(),
             },
+            Word::Seen(Seen {
+                epoch: 6,
+                time: TimeNs::new(7),
+                signature: [8; 64],
+                digests: vec![Hash([3; 32]); 3],
+            }),
             Word::Command { kind: 3, payload: b"" },
         ];
         let mut bytes = Vec::new();
