@@ -4,6 +4,13 @@
 //! * [`Subscriber::next`] gives every message from the first one wanted, in order, each once, as the session port would.
 //! * A gap is closed by the other line, else by a re-request server, else by resuming over SoupBinTCP
 //!   ([`crate::arbiter`] says when); without either it is an error that names the first message missing.
+//! * A session that drops while it resumes is opened again behind the last message that came, until it gives nothing
+//!   [`RESUMES_MAX`] times in a row.
+//!
+//! # Time
+//! [`Subscriber::next`] ends by its timeout, whatever comes meanwhile that is not the next message: only connecting to the
+//! session port and logging in there may take longer, 10 s for each of login and TLS. A timeout of zero takes what is
+//! there. Between two calls nothing is received, and what a socket has no room for is lost, and asked for again.
 
 use crate::arbiter::{Arbiter, Ask, Tally};
 use crate::client::{Client, ClientError, StreamKind};
@@ -19,6 +26,8 @@ use std::time::{Duration, Instant};
 const SENDER_SILENCE: Duration = Duration::from_secs(15);
 /// Wait for one message while the stream is resumed over SoupBinTCP.
 const RESUME_WAIT: Duration = Duration::from_secs(10);
+/// Sessions in a row that may end before they give a message.
+pub const RESUMES_MAX: u32 = 3;
 /// Messages held beyond a gap, at most.
 const HELD_MAX: usize = 65_536;
 /// Longest datagram.
@@ -78,6 +87,12 @@ pub struct Subscriber {
     sources: Sources,
     turn: usize,
     arbiter: Arbiter,
+    /// The session that a gap is closed from.
+    resuming: Option<Client>,
+    /// Sessions in a row that ended before they gave a message.
+    in_vain: u32,
+    #[cfg(feature = "tls")]
+    trust: Option<(crate::tls::Trust, Option<String>)>,
     heard: Instant,
     datagram: Vec<u8>,
 }
@@ -112,9 +127,22 @@ impl Subscriber {
             sources,
             turn: 0,
             arbiter,
+            resuming: None,
+            in_vain: 0,
+            #[cfg(feature = "tls")]
+            trust: None,
             heard: Instant::now(),
             datagram: vec![0; DATAGRAM_MAX],
         })
+    }
+
+    /// Resumes over TLS 1.3, with a node whose certificate is trusted and carries this name; without one, that of the
+    /// session port's address.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn over_tls(mut self, trust: crate::tls::Trust, name: Option<String>) -> Self {
+        self.trust = Some((trust, name));
+        self
     }
 
     /// Where the lines listen, in the order of their sources.
@@ -142,18 +170,23 @@ impl Subscriber {
     pub fn next(&mut self, timeout: Duration) -> Result<Option<(u64, Vec<u8>)>, SubscribeError> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
+            let received = self.receive()?;
+            if received {
+                self.heard = Instant::now();
+            }
             if let Some(message) = self.arbiter.pop() {
                 return Ok(Some(message));
             }
             if self.arbiter.is_over() {
                 return Err(SubscribeError::EndOfSession(self.next_seq()));
             }
-            if self.receive()? {
-                self.heard = Instant::now();
-                continue;
-            }
             let now = Instant::now();
-            let due = match self.arbiter.ask(now) {
+            let is_late = deadline.is_some_and(|deadline| now >= deadline);
+            let ask = match self.resuming {
+                Some(_) => Ask::Nothing,
+                None => self.arbiter.ask(now),
+            };
+            let due = match ask {
                 Ask::Nothing => None,
                 Ask::Wait(due) => Some(due),
                 Ask::Again(requests, due) => {
@@ -165,17 +198,33 @@ impl Subscriber {
                     }
                     Some(due)
                 }
-                Ask::Resume(_) => {
-                    self.resume()?;
-                    continue;
+                Ask::Resume(seq) => {
+                    match self.connect(seq) {
+                        Ok(client) => self.resuming = Some(client),
+                        Err(source) => self.in_vain(seq, source)?,
+                    }
+                    None
                 }
             };
+            if let Some(client) = self.resuming.take() {
+                self.resume(client, deadline)?;
+                if let Some(message) = self.arbiter.pop() {
+                    return Ok(Some(message));
+                }
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return Ok(None);
+                }
+                continue;
+            }
             let silent = self.heard + SENDER_SILENCE;
             if now >= silent {
                 return Err(SubscribeError::Silent);
             }
-            if deadline.is_some_and(|deadline| now >= deadline) {
+            if is_late {
                 return Ok(None);
+            }
+            if received {
+                continue;
             }
             let until = [due, deadline].into_iter().flatten().fold(silent, Instant::min);
             match self
@@ -209,21 +258,71 @@ impl Subscriber {
         Ok(any)
     }
 
-    /// Takes everything up to the end known of from the session port, as much as fits.
-    fn resume(&mut self) -> Result<(), SubscribeError> {
-        let seq = self.next_seq();
-        let addr = self.sources.session.ok_or(SubscribeError::Lost(seq))?;
-        let failed = |source| SubscribeError::Resume { seq, source };
-        let mut client = Client::connect(addr, StreamKind::Public, seq).map_err(failed)?;
+    /// A session of the session port, from a message on.
+    fn connect(&self, seq: u64) -> Result<Client, ClientError> {
+        let Some(addr) = self.sources.session else {
+            return Err(ClientError::Disconnected);
+        };
+        #[cfg(feature = "tls")]
+        if let Some((trust, name)) = &self.trust {
+            return Client::connect_tls(&addr.to_string(), trust, name.as_deref(), StreamKind::Public, seq);
+        }
+        Client::connect(addr, StreamKind::Public, seq)
+    }
+
+    /// A session ended before it gave a message: whether that is to be borne.
+    fn in_vain(&mut self, seq: u64, source: ClientError) -> Result<(), SubscribeError> {
+        if self.sources.session.is_none() {
+            return Err(SubscribeError::Lost(seq));
+        }
+        self.in_vain += 1;
+        let dropped = match &source {
+            // No certificate becomes another by being asked for again.
+            ClientError::Io(error) => error.kind() != ErrorKind::InvalidData,
+            ClientError::Disconnected => true,
+            _ => false,
+        };
+        if dropped && self.in_vain < RESUMES_MAX {
+            return Ok(());
+        }
+        Err(SubscribeError::Resume { seq, source })
+    }
+
+    /// Takes what a session gives of the messages up to the end known of, as many as fit, until a deadline; the session
+    /// stays for the next call if more is to come of it.
+    fn resume(&mut self, mut client: Client, deadline: Option<Instant>) -> Result<(), SubscribeError> {
+        let (seq, first) = (self.next_seq(), client.next_seq());
         let until = self.arbiter.end().min(seq.saturating_add(HELD_MAX as u64));
         while client.next_seq() < until {
-            match client.next_raw(RESUME_WAIT).map_err(failed)? {
-                Some((Some(number), message)) => self.arbiter.put(number, &message),
-                Some((None, _)) => {}
-                None => return Err(failed(ClientError::Silent)),
+            let wait = deadline.map_or(RESUME_WAIT, |deadline| {
+                deadline.saturating_duration_since(Instant::now()).min(RESUME_WAIT)
+            });
+            let source = match client.next_raw(wait) {
+                Ok(Some((Some(number), message))) => {
+                    self.arbiter.put(number, &message);
+                    continue;
+                }
+                Ok(Some((None, _))) => continue,
+                Ok(None) if wait < RESUME_WAIT => {
+                    self.resuming = Some(client);
+                    return Ok(());
+                }
+                Ok(None) => ClientError::Silent,
+                Err(source) => source,
+            };
+            // What has come comes out before the next session is asked for.
+            if client.next_seq() > first {
+                self.in_vain = 0;
+                if matches!(source, ClientError::Io(_) | ClientError::Disconnected) {
+                    return Ok(());
+                }
             }
+            return self.in_vain(seq, source);
         }
-        client.logout().map_err(failed)
+        self.in_vain = 0;
+        // Everything has come; that the node may not hear it changes nothing.
+        let _ = client.logout();
+        Ok(())
     }
 }
 

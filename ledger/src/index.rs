@@ -11,17 +11,17 @@
 //!   a root that a header or a checkpoint states. What does not fit is thrown away and made again from the log, once; then it is damage of the log.
 //! * Nothing here is durable by promise: a lost tail is made again.
 
+mod column;
+mod extend;
+
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{Advice, fadvise};
 use wattbook_types::tree::{
-    Frontier, consistency_path, empty_root, inclusion_path, leaf_hash, node_hash, root_at, verify_consistency,
+    Frontier, consistency_path, empty_root, inclusion_path, leaf_hash, node_hash, verify_consistency,
 };
 use wattbook_types::{ChainId, Hash};
 
@@ -32,6 +32,7 @@ use crate::log::LOG_START;
 use crate::note::{Checkpoint, NoteError};
 use crate::read::{Blocks, Reader, Records};
 use crate::scan::{Block, Head, has_no_delegates};
+use column::{Column, ROW_SIZE, Row, WINDOW, node_count, node_place};
 
 /// Folder of the index in a ledger directory.
 pub const INDEX_DIR: &str = "index";
@@ -41,123 +42,6 @@ const MAGIC: [u8; 8] = *b"wattidx1";
 const BLOCKS_HEADER_SIZE: u64 = 48;
 /// Bytes gathered before a column is written.
 const FLUSH_SIZE: usize = 1 << 20;
-
-/// Where a block stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Row {
-    first_seq: u64,
-    offset: u64,
-    end: u64,
-}
-
-const ROW_SIZE: usize = 24;
-/// Rows that one read brings while a row is searched for: less than a page.
-const WINDOW: u64 = 128;
-
-impl Row {
-    fn to_bytes(self) -> [u8; ROW_SIZE] {
-        bytemuck::cast([self.first_seq, self.offset, self.end])
-    }
-
-    fn from_bytes(bytes: [u8; ROW_SIZE]) -> Self {
-        let [first_seq, offset, end] = bytemuck::cast(bytes);
-        Self { first_seq, offset, end }
-    }
-}
-
-/// Items of one size: on disk, and behind them in memory.
-#[derive(Debug)]
-struct Column<const N: usize> {
-    path: PathBuf,
-    file: Option<File>,
-    start: u64,
-    kept: u64,
-    tail: Vec<[u8; N]>,
-}
-
-impl<const N: usize> Column<N> {
-    fn open(path: PathBuf, file: Option<File>, start: u64) -> Self {
-        let len = file
-            .as_ref()
-            .and_then(|file| file.metadata().ok())
-            .map_or(0, |meta| meta.len());
-        Self {
-            path,
-            file,
-            start,
-            kept: len.saturating_sub(start) / N as u64,
-            tail: Vec::new(),
-        }
-    }
-
-    const fn len(&self) -> u64 {
-        self.kept + self.tail.len() as u64
-    }
-
-    fn get(&self, at: u64) -> Result<[u8; N], Error> {
-        let mut item = [0; N];
-        match &self.file {
-            Some(file) if at < self.kept => file
-                .read_exact_at(&mut item, self.start + at * N as u64)
-                .map_err(Error::io("read", &self.path))?,
-            _ => item = self.tail[(at - self.kept) as usize],
-        }
-        Ok(item)
-    }
-
-    /// `len` items from `at` on, which are there.
-    fn window(&self, at: u64, len: u64) -> Result<Vec<[u8; N]>, Error> {
-        let mut items = vec![[0; N]; len as usize];
-        let on_disk = self.kept.saturating_sub(at).min(len);
-        let (disk, memory) = items.split_at_mut(on_disk as usize);
-        if let Some(file) = self.file.as_ref().filter(|_| on_disk > 0) {
-            file.read_exact_at(disk.as_flattened_mut(), self.start + at * N as u64)
-                .map_err(Error::io("read", &self.path))?;
-        }
-        let from = (at + on_disk - self.kept.min(at + on_disk)) as usize;
-        memory.copy_from_slice(&self.tail[from..from + memory.len()]);
-        Ok(items)
-    }
-
-    /// Says that an item will be read, so that reads of several places run side by side; advice only.
-    fn want(&self, at: u64) {
-        if let Some(file) = self.file.as_ref().filter(|_| at < self.kept) {
-            let _ = fadvise(
-                file,
-                self.start + at * N as u64,
-                NonZeroU64::new(N as u64),
-                Advice::WillNeed,
-            );
-        }
-    }
-
-    fn truncate(&mut self, len: u64) {
-        self.tail.truncate(len.saturating_sub(self.kept) as usize);
-        self.kept = self.kept.min(len);
-    }
-
-    /// Writes what is in memory behind what is on disk.
-    fn flush(&mut self) -> io::Result<()> {
-        if let Some(file) = &self.file {
-            file.write_all_at(self.tail.as_flattened(), self.start + self.kept * N as u64)?;
-            self.kept += self.tail.len() as u64;
-            self.tail.clear();
-        }
-        Ok(())
-    }
-}
-
-/// Number of nodes before node `n` of level `level`, in the order in which they become complete.
-const fn node_place(level: u32, n: u64) -> u64 {
-    // Leaf `n 2^level + 2^level - 1` completes it, `level` nodes after that leaf.
-    let leaf = (n << level) + (1 << level) - 1;
-    node_count(leaf) + level as u64
-}
-
-/// Number of complete nodes over `size` leaves.
-const fn node_count(size: u64) -> u64 {
-    2 * size - size.count_ones() as u64
-}
 
 /// The index of one ledger.
 #[derive(Debug)]
@@ -576,149 +460,6 @@ impl HeaderIndex {
             answer => answer,
         }
     }
-
-    /// Adds the blocks that the reader has and this lacks; true if there were any.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] for the log, [`Error::Io`].
-    pub fn extend(&mut self, reader: &Reader) -> Result<bool, Error> {
-        self.extend_by(reader, u64::MAX)
-    }
-
-    /// Adds blocks until that reads so many bytes of the log or of kept headers, one at least; true if there were any.
-    ///
-    /// # Errors
-    /// As [`Self::extend`].
-    pub fn extend_by(&mut self, reader: &Reader, size_max: u64) -> Result<bool, Error> {
-        if self.tip_holds(reader).is_err() {
-            self.truncate(0);
-        }
-        let before = self.size();
-        let headers_max = (size_max / HEADER_SIZE as u64).max(1);
-        for height in before..reader.headers_only().min(before.saturating_add(headers_max)) {
-            let (raw, end) = reader.kept_header(height)?;
-            let header = header_of(reader, &raw, LOG_START, height)?;
-            let offset = match height.checked_sub(1) {
-                None => LOG_START,
-                Some(last) => self.row(last)?.end,
-            };
-            let first_seq = header.first_seq;
-            self.push(Row { first_seq, offset, end }, leaf_hash(&raw))?;
-        }
-        if self.size() < reader.headers_only() {
-            self.flush();
-            return Ok(true);
-        }
-        let mut next = self.after(reader)?;
-        let start = next.length;
-        while (next.length == start || next.length - start < size_max)
-            && let Some((row, header)) = next.block(reader)?
-        {
-            self.push(row, leaf_hash(header))?;
-        }
-        self.flush();
-        Ok(self.size() > before)
-    }
-
-    /// Whether the last row is the log's block of that height, and the nodes make the root that its header states.
-    fn tip_holds(&self, reader: &Reader) -> Result<(), Error> {
-        let Some(tip) = self.size().checked_sub(1) else {
-            return Ok(());
-        };
-        let (header, raw) = self.header(reader, tip)?;
-        let row = self.row(tip)?;
-        if root_at(tip, |level, n| self.node(level, n))? == header.log_root
-            && self.node(0, tip)? == leaf_hash(&raw)
-            && row.first_seq == header.first_seq
-        {
-            Ok(())
-        } else {
-            Err(Error::Damaged(reader.fault(FaultKind::LogRoot, row.offset, tip)))
-        }
-    }
-
-    fn after(&self, reader: &Reader) -> Result<Walk, Error> {
-        let height = self.size();
-        let (length, seq) = match height.checked_sub(1) {
-            None => (LOG_START, FIRST_SEQ),
-            Some(tip) => (
-                self.row(tip)?.end,
-                self.header(reader, tip)?.0.next_seq().unwrap_or(u64::MAX),
-            ),
-        };
-        let headers = Frontier::at(height, |level, n| self.node(level, n))?;
-        Ok(Walk { length, seq, headers })
-    }
-
-    fn push(&mut self, row: Row, leaf: Hash) -> Result<(), Error> {
-        let height = self.size();
-        let mut node = leaf;
-        self.nodes.tail.push(node.0);
-        for level in 0..height.trailing_ones() {
-            node = node_hash(&self.node(level, (height >> level) - 1)?, &node);
-            self.nodes.tail.push(node.0);
-        }
-        self.rows.tail.push(row.to_bytes());
-        if self.rows.tail.len() * ROW_SIZE >= FLUSH_SIZE {
-            self.flush();
-        }
-        Ok(())
-    }
-
-    /// Writes what is new, nodes first; without the right or the room to write, it stays in memory.
-    fn flush(&mut self) {
-        self.writer = self.writer && self.nodes.flush().and_then(|()| self.rows.flush()).is_ok();
-    }
-}
-
-/// Block by block along the log, headers and framing checked, records left to whoever reads them.
-struct Walk {
-    length: u64,
-    seq: u64,
-    headers: Frontier,
-}
-
-impl Walk {
-    fn block<'a>(&mut self, reader: &'a Reader) -> Result<Option<(Row, &'a [u8])>, Fault> {
-        let (height, mut at, mut offset) = (self.headers.size(), self.length, None);
-        loop {
-            let Some(frame) = reader.frame_at(at, height)? else {
-                return match offset {
-                    None => Ok(None),
-                    Some(_) => Err(reader.fault(FaultKind::Truncated, at, height)),
-                };
-            };
-            at = frame.end;
-            let offset = *offset.get_or_insert(frame.offset);
-            if frame.kind != KIND_BLOCK {
-                continue;
-            }
-            let header = header_of(reader, frame.payload, frame.offset, height)?;
-            let fault = |kind| reader.fault(kind, frame.offset, height);
-            let rules = [
-                (FaultKind::Chain, header.chain == reader.chain()),
-                (FaultKind::Height, header.height == height),
-                (
-                    FaultKind::Sequence,
-                    header.first_seq == self.seq && header.next_seq().is_some(),
-                ),
-                (FaultKind::LogRoot, header.log_root == self.headers.root()),
-            ];
-            if let Some((kind, _)) = rules.iter().find(|(_, holds)| !holds) {
-                return Err(fault(*kind));
-            }
-            reader.agrees(height, &block_digest(reader.chain(), frame.payload), at)?;
-            let row = Row {
-                first_seq: header.first_seq,
-                offset,
-                end: at,
-            };
-            self.seq = header.first_seq + header.record_count;
-            self.length = at;
-            self.headers.push(leaf_hash(frame.payload));
-            return Ok(Some((row, frame.payload)));
-        }
-    }
 }
 
 fn header_of(reader: &Reader, payload: &[u8], at: u64, height: u64) -> Result<BlockHeader, Fault> {
@@ -728,78 +469,4 @@ fn header_of(reader: &Reader, payload: &[u8], at: u64, height: u64) -> Result<Bl
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nodes_stand_in_the_order_they_become_complete() {
-        let mut place = 0;
-        for leaf in 0..1_000u64 {
-            assert_eq!(node_count(leaf), place);
-            for level in 0..=leaf.trailing_ones() {
-                assert_eq!(node_place(level, leaf >> level), place);
-                place += 1;
-            }
-        }
-    }
-
-    /// An index of these rows, the first `kept` of them on disk.
-    fn of_rows(first_seqs: &[u64], kept: usize) -> HeaderIndex {
-        let row = |first_seq| {
-            Row {
-                first_seq,
-                offset: 0,
-                end: 0,
-            }
-            .to_bytes()
-        };
-        let rows: Vec<_> = first_seqs.iter().copied().map(row).collect();
-        let file = tempfile::tempfile().unwrap();
-        file.write_all_at(rows[..kept].as_flattened(), BLOCKS_HEADER_SIZE)
-            .unwrap();
-        let mut column = Column::open(PathBuf::new(), (kept > 0).then_some(file), BLOCKS_HEADER_SIZE);
-        column.tail = rows[kept..].to_vec();
-        HeaderIndex {
-            chain: ChainId(Hash::ZERO),
-            rows: column,
-            nodes: Column::open(PathBuf::new(), None, 0),
-            writer: false,
-        }
-    }
-
-    #[test]
-    fn a_record_s_block_is_found_however_many_records_blocks_hold() {
-        assert!(matches!(of_rows(&[], 0).height_of(1), Err(Error::NoRecord { .. })));
-        let shapes: [fn(u64) -> u64; 6] = [
-            |n| 1 + 1_000 * n,
-            |n| 1 + n * n * n,
-            |n| 1 + n / 7,
-            |n| 1 + (1 << (n / 16).min(60)),
-            |n| if n < 900 { 1 } else { n },
-            |n| if n == 0 { 1 } else { u64::MAX - 2_000 + n },
-        ];
-        for shape in shapes {
-            for (len, kept) in [
-                (1, 0),
-                (2, 1),
-                (127, 127),
-                (128, 5),
-                (129, 64),
-                (1_000, 0),
-                (1_001, 1_001),
-                (1_003, 700),
-            ] {
-                let first_seqs: Vec<u64> = (0..len).map(shape).collect();
-                let index = of_rows(&first_seqs, kept);
-                for seq in first_seqs
-                    .iter()
-                    .flat_map(|seq| [seq.saturating_sub(1), *seq, seq.saturating_add(1)])
-                {
-                    let expected = first_seqs.iter().rposition(|first| *first <= seq);
-                    let found = index.height_of(seq).ok();
-                    assert_eq!(found, expected.map(|at| at as u64), "record {seq} of {len} blocks");
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! A client dies twenty times beside a node: no quote is lost and none is processed twice. `make soak` goes on.
+//! A client is killed twenty times beside a node: no quote is lost and none is processed twice. `make soak` goes on.
 #![allow(clippy::unwrap_used, reason = "a test fails where it has nothing to unwrap")]
 
 #[allow(dead_code, reason = "the soak's other parts have their own program")]
@@ -6,6 +6,7 @@
 mod soak;
 
 use soak::lives::Mortal;
+use std::path::Path;
 
 const LIVES: u64 = 20;
 
@@ -19,10 +20,10 @@ fn twenty_lives_of_a_client() {
         "{} is missing: cargo build -p wattbook-node",
         program.display()
     );
-    let mut client = Mortal::new(20, &program).unwrap();
+    let mut client = Mortal::new(20, &program, Path::new(env!("CARGO_BIN_EXE_wattbook-soak"))).unwrap();
     for life in 1..=LIVES {
         client.live().unwrap_or_else(|what| panic!("life {life}: {what}"));
     }
-    let cut = client.check().unwrap();
-    assert!(cut > LIVES / 4, "{cut} of {LIVES} lives were cut off");
+    let killed = client.check().unwrap();
+    assert!(killed > LIVES / 4, "{killed} of {LIVES} lives were killed");
 }

@@ -436,6 +436,9 @@ impl TryFrom<String> for Peer {
         let (hex, address) = text.split_once('@').ok_or("a peer is KEY@ADDRESS")?;
         let mut key = [0; 32];
         hex::decode_to_slice(hex, &mut key).map_err(|_| "a peer's key is 64 digits of hex")?;
+        if !ed25519_dalek::VerifyingKey::from_bytes(&key).is_ok_and(|key| !key.is_weak()) {
+            return Err("a peer's key is a point of Ed25519, and none that anybody could sign for");
+        }
         let address = address
             .parse()
             .map_err(|_| "a peer's address is HOST:PORT, the host an IP address")?;
@@ -684,10 +687,11 @@ mod tests {
 
     #[test]
     fn peers_are_read_as_they_are_shown() {
+        use ed25519_dalek::SigningKey;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(CONFIG_FILE);
         let peer = Peer {
-            key: [0xab; 32],
+            key: SigningKey::from_bytes(&[0xab; 32]).verifying_key().to_bytes(),
             address: "[::1]:7000".parse().unwrap(),
         };
         std::fs::write(&path, format!("[replicate]\npeers = [\"{peer}\"]\n")).unwrap();
@@ -695,6 +699,8 @@ mod tests {
         for (text, what) in [
             ("peers = [\"ab\"]", "KEY@ADDRESS"),
             ("peers = [\"ab@[::1]:7000\"]", "64 digits"),
+            (&*format!("peers = [\"{}@[::1]:7000\"]", "02".repeat(32)), "point"),
+            (&*format!("peers = [\"01{}@[::1]:7000\"]", "00".repeat(31)), "point"),
             (&*format!("peers = [\"{peer}\", \"{peer}\"]"), "twice"),
             ("listen = \"127.0.0.1:7400\"", "replicate.peers"),
             ("block_ms = 1000", "leader_timeout_ms"),

@@ -39,6 +39,8 @@ pub struct Executor {
     market: Market,
     chain: ChainId,
     genesis: Genesis,
+    /// Where events are written; empty between commands.
+    written: Vec<Event>,
 }
 
 /// What a block's end says.
@@ -80,7 +82,7 @@ impl Executor {
             false => Market::with_committee(start, &seats),
         };
         let market = market.map_err(StartError::Market)?;
-        let mut executor = Self { market, chain, genesis };
+        let mut executor = Self::of(market, chain, genesis);
         let roots = GenesisRoots {
             time_ns: time,
             state_root: executor.market.root(),
@@ -102,7 +104,16 @@ impl Executor {
         if market.state().chain != chain {
             return Err(StartError::OtherChain);
         }
-        Ok(Self { market, chain, genesis })
+        Ok(Self::of(market, chain, genesis))
+    }
+
+    const fn of(market: Market, chain: ChainId, genesis: Genesis) -> Self {
+        Self {
+            market,
+            chain,
+            genesis,
+            written: Vec::new(),
+        }
     }
 
     /// Asks for an image of the state, which some block's end will complete.
@@ -145,8 +156,8 @@ impl Executor {
     /// # Errors
     /// The refusal of a command that is not to be recorded.
     pub fn apply(&mut self, seq: u64, command: &Command) -> Result<Vec<Sequenced>, Refusal> {
-        let events = self.market.apply(seq, command)?;
-        Ok(sequenced(seq, events))
+        self.market.apply_into(seq, command, &mut self.written)?;
+        Ok(sequenced(seq, self.written.drain(..)))
     }
 
     /// Ends the block `height` of a node alone, whose last record was `seq`.
@@ -196,7 +207,7 @@ impl Executor {
 
     fn ended(&mut self, seq: u64, events: Vec<Event>, dpos_hash: Hash, next_committee: Hash) -> Ended {
         Ended {
-            events: sequenced(seq, events),
+            events: sequenced(seq, events.into_iter()),
             state_root: self.market.root(),
             params_hash: self.params_hash(),
             dpos_hash,
@@ -214,8 +225,8 @@ fn seat(delegate: &GenesisDelegate) -> (ParticipantId, DelegateKeys) {
     (delegate.participant, keys)
 }
 
-fn sequenced(seq: u64, events: Vec<Event>) -> Vec<Sequenced> {
-    events.into_iter().map(|event| Sequenced { seq, event }).collect()
+fn sequenced(seq: u64, events: impl Iterator<Item = Event>) -> Vec<Sequenced> {
+    events.map(|event| Sequenced { seq, event }).collect()
 }
 
 /// The delegates' state of a node that runs alone (DETAILS 2).

@@ -1,13 +1,18 @@
-//! Keys of a node on disk: one hex file each, readable by their owner only.
+//! Keys of a node on disk: one file each, readable by their owner only, in hex or locked with a passphrase.
+
+pub mod locked;
 
 use ed25519_dalek::SigningKey;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use thiserror::Error;
 use wattbook_agreement::ballot::BallotKey;
 use wattbook_feed::signed::CandidateKeys;
+
+use self::locked::{Cost, LockedError, Passphrase};
 
 /// Folder of the keys inside a node's directory.
 pub const KEYS_DIR: &str = "keys";
@@ -50,37 +55,99 @@ pub enum KeyFileError {
         /// Its mode.
         mode: u32,
     },
+    /// The file is locked and no passphrase was given.
+    #[error("{} is locked with a passphrase; name the file that has it with --passphrase-file", path.display())]
+    NoPassphrase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is locked and does not open, or cannot be locked.
+    #[error("{}: {source}", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: LockedError,
+    },
+    /// The file of the passphrase is empty, or a passphrase was given before.
+    #[error("{} holds no passphrase that can be used", path.display())]
+    Passphrase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gives no randomness.
+    #[error("no randomness for {}: {source}", path.display())]
+    Random {
+        /// The file it was for.
+        path: PathBuf,
+        /// The system's answer.
+        source: getrandom::Error,
+    },
 }
 
-/// Writes a secret that must not exist yet, mode 0600.
+/// The passphrase of this process's key files.
+static PASSPHRASE: OnceLock<Passphrase> = OnceLock::new();
+
+/// Takes the passphrase from a file that only its owner may read: from now on keys are written locked with it, and locked
+/// ones are opened with it. Keys in hex are read as before.
 ///
 /// # Errors
-/// [`KeyFileError::Io`].
-pub fn write(dir: &Path, name: &str, secret: &[u8; 32]) -> Result<(), KeyFileError> {
-    let folder = dir.join(KEYS_DIR);
-    let path = folder.join(name);
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(&folder)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        writeln!(file, "{}", hex::encode(secret))?;
-        file.sync_all()
+/// [`KeyFileError`]; also if there is one already.
+pub fn use_passphrase(path: &Path) -> Result<(), KeyFileError> {
+    let passphrase = Passphrase::new(read_owned(path)?.into_bytes());
+    if passphrase.is_empty() || PASSPHRASE.set(passphrase).is_err() {
+        return Err(KeyFileError::Passphrase { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// A secret as its file holds it.
+fn text_of(secret: &[u8; 32], path: &Path, passphrase: Option<&Passphrase>) -> Result<String, KeyFileError> {
+    let Some(passphrase) = passphrase else {
+        return Ok(hex::encode(secret));
     };
-    write().map_err(|source| KeyFileError::Io {
-        action: "write",
-        path: path.clone(),
+    let (mut salt, mut nonce) = ([0; 16], [0; 24]);
+    (getrandom::fill(&mut salt).and_then(|()| getrandom::fill(&mut nonce))).map_err(|source| KeyFileError::Random {
+        path: path.to_owned(),
+        source,
+    })?;
+    locked::lock(secret, passphrase, Cost::default(), &salt, &nonce).map_err(|source| KeyFileError::Locked {
+        path: path.to_owned(),
         source,
     })
 }
 
-/// Reads a secret.
+/// Writes a secret anew, locked or in hex: a file beside it takes its name once it is durable.
 ///
 /// # Errors
-/// [`KeyFileError`].
-pub fn read(path: &Path) -> Result<[u8; 32], KeyFileError> {
+/// [`KeyFileError`]; [`KeyFileError::NoPassphrase`] to lock without one.
+pub fn rewrite(path: &Path, lock: bool) -> Result<(), KeyFileError> {
+    let passphrase = match (lock, PASSPHRASE.get()) {
+        (true, None) => return Err(KeyFileError::NoPassphrase { path: path.to_owned() }),
+        (true, some) => some,
+        (false, _) => None,
+    };
+    let text = text_of(&read(path)?, path, passphrase)?;
+    let beside = path.with_extension("key.new");
+    put(&beside, &text)
+        .and_then(|()| fs::rename(&beside, path))
+        .and_then(|()| fs::File::open(path.parent().unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()))
+        .map_err(|source| KeyFileError::Io {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Writes a file that must not exist yet, mode 0600.
+fn put(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}
+
+/// The text of a file that only its owner may read.
+fn read_owned(path: &Path) -> Result<String, KeyFileError> {
     let io = |source| KeyFileError::Io {
         action: "read",
         path: path.to_owned(),
@@ -93,9 +160,44 @@ pub fn read(path: &Path) -> Result<[u8; 32], KeyFileError> {
             mode,
         });
     }
-    let text = fs::read_to_string(path).map_err(io)?;
+    fs::read_to_string(path).map_err(io)
+}
+
+/// Writes a secret that must not exist yet, mode 0600, locked if this process has a passphrase.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn write(dir: &Path, name: &str, secret: &[u8; 32]) -> Result<(), KeyFileError> {
+    let folder = dir.join(KEYS_DIR);
+    let path = folder.join(name);
+    let text = text_of(secret, &path, PASSPHRASE.get())?;
+    fs::create_dir_all(&folder)
+        .and_then(|()| put(&path, &text))
+        .map_err(|source| KeyFileError::Io {
+            action: "write",
+            path,
+            source,
+        })
+}
+
+/// Reads a secret, opening it if it is locked.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn read(path: &Path) -> Result<[u8; 32], KeyFileError> {
+    let text = read_owned(path)?;
+    let text = text.trim();
+    if locked::is_locked(text) {
+        let Some(passphrase) = PASSPHRASE.get() else {
+            return Err(KeyFileError::NoPassphrase { path: path.to_owned() });
+        };
+        return locked::unlock(text, passphrase).map_err(|source| KeyFileError::Locked {
+            path: path.to_owned(),
+            source,
+        });
+    }
     let mut secret = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut secret).map_err(|_| KeyFileError::Format { path: path.to_owned() })?;
+    hex::decode_to_slice(text, &mut secret).map_err(|_| KeyFileError::Format { path: path.to_owned() })?;
     Ok(secret)
 }
 

@@ -11,14 +11,16 @@ mod wire;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use wattbook_feed::client::{Client, ClientError, StreamKind};
 use wattbook_feed::keys::sign_ed25519;
+use wattbook_feed::moldudp::HEADER_SIZE;
 use wattbook_feed::signed::Grade;
 use wattbook_feed::tls::Trust;
 use wattbook_node::chain::{self, REGULATOR, Secrets, Spec};
@@ -66,6 +68,10 @@ fn certificate(dir: &Path, name: &str) -> (PathBuf, Tls) {
 
 /// A node on the live clock whose sessions are TLS.
 fn start(dir: &Path, tls: Tls) -> Node {
+    start_with(dir, tls, |_| {})
+}
+
+fn start_with(dir: &Path, tls: Tls, configure: impl FnOnce(&mut Config)) -> Node {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let spec = Spec {
         network: "clients".to_owned(),
@@ -83,6 +89,7 @@ fn start(dir: &Path, tls: Tls) -> Node {
         ..Config::default()
     };
     config.ingest.tls = Some(tls);
+    configure(&mut config);
     Node::start(dir, &config, Arc::default()).unwrap()
 }
 
@@ -202,6 +209,159 @@ fn every_client_speaks_tls_with_a_node_it_trusts_and_with_no_other() {
     node.join().unwrap();
 }
 
+/// Carries a line's packets to an address, but only every `one_in`-th of those with messages until it is calm.
+fn lossy(line: UdpSocket, to: SocketAddr, one_in: usize, calm: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let (mut packet, mut count) = (vec![0; 65_536], 0);
+        while let Ok(len) = line.recv(&mut packet) {
+            count += usize::from(len > HEADER_SIZE);
+            if len <= HEADER_SIZE || count % one_in == 0 || calm.load(Ordering::SeqCst) {
+                let _ = line.send_to(&packet[..len], to);
+            }
+        }
+    });
+}
+
+/// An address of UDP that nobody listens at.
+fn free() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Messages that a late reader finds.
+const HISTORY: usize = 80;
+
+#[test]
+fn streams_go_on_exactly_over_lines_that_lose_and_tls_that_drops() {
+    let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (ca, tls) = certificate(files.path(), "node.test");
+    let network = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let sent: Vec<SocketAddr> = network.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    let node = start_with(dir.path(), tls, |config| {
+        (config.fanout.a, config.fanout.b) = (vec![sent[0], sent[2]], vec![sent[1]]);
+        config.fanout.requests = Some("127.0.0.1:0".parse().unwrap());
+        config.fanout.heartbeat_ms = 100;
+        config.fanout.end_ms = 5_000;
+        // A Tick and its block ten times a second, handed over in small pieces.
+        config.seal.idle_tick_ms = 100;
+        config.ingest.session_buffer_max = 4 << 10;
+    });
+    let (addr, requests) = (node.addr.to_string(), node.requests.unwrap().to_string());
+    let trust = Trust::from_file(&ca).unwrap();
+    let connect = |addr: &str, from| Client::connect_tls(addr, &trust, Some("node.test"), StreamKind::Public, from);
+    let mut whole = connect(&addr, 1).unwrap();
+    let mut expected = Vec::new();
+    let mut read = |until: usize| {
+        while expected.len() < until {
+            match whole.next_raw(WAIT) {
+                Ok(Some((Some(seq), bytes))) => {
+                    expected.push(present::message(&bytes).unwrap().to_json(Some(seq)));
+                    assert_eq!(seq, expected.len() as u64);
+                }
+                Ok(Some((None, _))) => {}
+                Err(ClientError::EndOfSession) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        expected.clone()
+    };
+    let history = read(HISTORY);
+
+    // The client library through drops.
+    let (relayed, drops) = counting_relay(node.addr, &[5_000, 4_000, 6_000]);
+    let (mut told, mut next) = (Vec::new(), 1);
+    while told.len() < HISTORY {
+        let Ok(mut client) = connect(&relayed.to_string(), next) else {
+            continue;
+        };
+        while let Ok(Some((Some(seq), bytes))) = client.next_raw(WAIT) {
+            assert_eq!(seq, told.len() as u64 + 1);
+            told.push(present::message(&bytes).unwrap().to_json(Some(seq)));
+            if told.len() == HISTORY {
+                break;
+            }
+        }
+        next = client.next_seq();
+    }
+    assert_eq!(told, history);
+    assert!(drops.load(Ordering::SeqCst) > 0);
+
+    // `wattbook tail` through drops: it says where to go on.
+    let trusting = ["--tls-ca", ca.to_str().unwrap(), "--tls-name", "node.test"];
+    let (relayed, drops) = counting_relay(node.addr, &[5_000, 4_000, 6_000]);
+    let mut told = Vec::new();
+    while told.len() < HISTORY {
+        let (from, left) = ((told.len() + 1).to_string(), (HISTORY - told.len()).to_string());
+        let tail = [
+            "tail",
+            &relayed.to_string(),
+            "--json",
+            "--from",
+            &from,
+            "--count",
+            &left,
+        ];
+        let out = wattbook(&[&tail[..], &trusting].concat());
+        told.extend(lines(&out));
+        if told.len() < HISTORY {
+            assert_eq!(out.status.code(), Some(1));
+            let resume = format!("resume with --from {}", told.len() + 1);
+            assert!(complaint(&out).contains(&resume), "{}", complaint(&out));
+        }
+    }
+    assert_eq!(told, history);
+    assert!(drops.load(Ordering::SeqCst) > 0);
+
+    // `wattbook tail` over lines that lose: two with a re-request server, and one with the session port alone, which drops.
+    let (relayed, drops) = counting_relay(node.addr, &[600, 5_000, 4_000]);
+    let relayed = relayed.to_string();
+    let at = [free(), free(), free()];
+    let named = at.map(|at| at.to_string());
+    let recorded = [0, 1].map(|n| files.path().join(format!("{n}.soup")));
+    let tails = [
+        vec!["--line", &named[0], "--line", &named[1], "--requests", &requests],
+        [&[&relayed, "--line", &named[2]], &trusting[..]].concat(),
+    ];
+    let calm = Arc::new(AtomicBool::new(false));
+    for ((line, at), one_in) in network.into_iter().zip(at).zip([3, 5, 4]) {
+        lossy(line, at, one_in, Arc::clone(&calm));
+    }
+    let mut partners: Vec<Partner> = (tails.iter().zip(&recorded))
+        .map(|(tail, file)| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_wattbook"));
+            command
+                .args(["tail", "--json", "--from", "1", "--record"])
+                .arg(file)
+                .args(tail);
+            Partner::start(&mut command)
+        })
+        .collect();
+    let mut hear = |len: usize| -> Vec<Vec<Value>> {
+        let heard = partners.iter_mut().map(|tail| (0..len).map(|_| tail.hear()).collect());
+        heard.collect()
+    };
+    let mut begun = hear(HISTORY + 20);
+    // What is lost when the node has gone, a session port cannot give again.
+    calm.store(true, Ordering::SeqCst);
+    for (told, more) in begun.iter_mut().zip(hear(20)) {
+        told.extend(more);
+    }
+    node.stop();
+    let expected = read(usize::MAX);
+    for ((mut told, mut tail), file) in begun.into_iter().zip(partners).zip(recorded) {
+        told.extend(
+            (&mut tail.says)
+                .lines()
+                .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()),
+        );
+        assert!(tail.child.wait().unwrap().success());
+        assert!(told == expected, "{} messages of {}", told.len(), expected.len());
+        let out = wattbook(&["tail", "--replay", file.to_str().unwrap(), "--json"]);
+        assert!(lines(&out) == expected, "{}", complaint(&out));
+    }
+    assert!(drops.load(Ordering::SeqCst) > 0);
+    node.join().unwrap();
+}
+
 /// Registers, seals, reveals; then reads its own stream through whatever stands at the second address.
 const PARTICIPANT: &str = r"
 import json, sys
@@ -287,20 +447,28 @@ impl Partner {
 
 /// Stands before a node and cuts each connection after so many bytes of the node's.
 fn relay(node: SocketAddr, cuts: &'static [usize]) -> SocketAddr {
+    counting_relay(node, cuts).0
+}
+
+/// With the number of connections that it has cut; behind the last cut it cuts none.
+fn counting_relay(node: SocketAddr, cuts: &'static [usize]) -> (SocketAddr, Arc<AtomicUsize>) {
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&done);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        for cut in cuts {
+        for cut in cuts.iter().chain(std::iter::repeat(&usize::MAX)) {
             let (mut client, _) = listener.accept().unwrap();
-            let server = TcpStream::connect(node).unwrap();
+            let Ok(server) = TcpStream::connect(node) else { return };
             let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
             let _ = std::io::copy(&mut (&server).take(*cut as u64), &mut client);
             let _ = client.shutdown(Shutdown::Both);
             let _ = server.shutdown(Shutdown::Both);
+            count.fetch_add(1, Ordering::SeqCst);
         }
     });
-    addr
+    (addr, done)
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub mod outbound;
 mod schema;
 pub mod session;
 
-pub use encode::{encode_private, encode_public, encode_reader, parties};
+pub use encode::{encode_private, encode_private_beside, encode_public, encode_reader, is_public, parties};
 pub use inbound::{
     EnvelopeRef, Inbound, LogonMessage, RevealRef, StepMessage, decode_inbound, encode_envelope, encode_logon,
     encode_on_disconnect, encode_register, encode_reveal, encode_step,

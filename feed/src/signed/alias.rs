@@ -1,5 +1,6 @@
 //! Pseudonyms of the public feed: stable within a contract, unlinkable across contracts (DETAILS 2).
 
+use core::cell::Cell;
 use core::fmt;
 use wattbook_types::digest::Prefix;
 use wattbook_types::{ChainId, ContractId, Hash, OrderId, ParticipantId, digest};
@@ -11,6 +12,8 @@ pub struct Alias {
     /// Everything of a digest before the key is one block, hashed once; what follows is hashed for every event.
     participants: Prefix,
     orders: Prefix,
+    /// Contract and participant of the last pseudonym, and it: the events of an envelope name the same one again and again.
+    last: Cell<Option<(u64, u64, u64)>>,
 }
 
 impl fmt::Debug for Alias {
@@ -33,6 +36,7 @@ impl Alias {
             chain,
             participants: prefix("alias"),
             orders: prefix("alias-order"),
+            last: Cell::new(None),
         }
     }
 
@@ -43,10 +47,20 @@ impl Alias {
 
     /// First 8 bytes of `D("alias", alias_key || contract || participant)`; contract 0 outside contracts.
     pub fn pseudonym(&self, contract: Option<ContractId>, participant: ParticipantId) -> u64 {
+        let (contract, participant) = (contract.map_or(0, ContractId::get), participant.get());
+        if let Some((.., pseudonym)) = self
+            .last
+            .get()
+            .filter(|last| (last.0, last.1) == (contract, participant))
+        {
+            return pseudonym;
+        }
         let mut rest = [0; 16];
-        rest[..8].copy_from_slice(&contract.map_or(0, ContractId::get).to_le_bytes());
-        rest[8..].copy_from_slice(&participant.get().to_le_bytes());
-        self.participants.finish_with(&rest).prefix_u64()
+        rest[..8].copy_from_slice(&contract.to_le_bytes());
+        rest[8..].copy_from_slice(&participant.to_le_bytes());
+        let pseudonym = self.participants.finish_with(&rest).prefix_u64();
+        self.last.set(Some((contract, participant, pseudonym)));
+        pseudonym
     }
 
     /// First 8 bytes of `D("alias-order", alias_key || contract || participant || nonce || index u32)`: a name that

@@ -249,7 +249,7 @@ fn class_of(asked: Option<&Asked>, was_private: bool, was_in: bool) -> Result<Cl
             | Asked::OnDisconnect(_)
             | Asked::Step(_),
         ) if !was_private => Err(format!("asked for outside a private session: {asked:?}")),
-        Some(Asked::Subscribe { .. }) if was_in => Err("a second login is taken".into()),
+        Some(Asked::Subscribe { .. } | Asked::Join) if was_in => Err("a second login is taken".into()),
         Some(other) => Ok(refused(other)),
     }
 }
@@ -301,7 +301,12 @@ pub(super) fn sessions(dice: &mut Dice) -> Vec<Vec<u8>> {
     };
     let messages = super::seeds::inbound(dice);
     let mut all = Vec::new();
-    for name in [soupbin::SESSION_PRIVATE, soupbin::SESSION_PUBLIC, "NOWHERE"] {
+    for name in [
+        soupbin::SESSION_PRIVATE,
+        soupbin::SESSION_PUBLIC,
+        soupbin::SESSION_BOOK,
+        "NOWHERE",
+    ] {
         let mut stream = vec![dice.any() as u8];
         login(name, &mut stream);
         soupbin::put_client_heartbeat(&mut stream);

@@ -24,6 +24,7 @@ mod flow;
 pub(crate) mod fuzz;
 mod ground;
 pub(crate) mod kills;
+mod lines;
 pub(crate) mod lives;
 pub(crate) mod mutate;
 pub(crate) mod panics;
@@ -39,9 +40,11 @@ pub(crate) mod targets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use wattbook_types::ContractId;
 
 /// Folder of the findings, beside the log.
 const FINDINGS_DIR: &str = "findings";
@@ -70,6 +73,15 @@ pub(crate) struct Args {
     /// Write the shortest fuzz inputs of every kind of answer into this directory.
     #[arg(long, value_name = "DIR")]
     write_corpus: Option<PathBuf>,
+    /// Be a client of the node at this address for one life.
+    #[arg(long, hide = true, requires_all = ["life_contract", "life_notes"])]
+    life: Option<SocketAddr>,
+    /// The contract that it quotes in.
+    #[arg(long, hide = true)]
+    life_contract: Option<u64>,
+    /// Where its notes are.
+    #[arg(long, hide = true)]
+    life_notes: Option<PathBuf>,
 }
 
 /// A part of the soak.
@@ -226,6 +238,9 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Runs the soak.
 pub(crate) fn run(args: &Args) -> ExitCode {
+    if let (Some(addr), Some(contract), Some(notes)) = (args.life, args.life_contract, &args.life_notes) {
+        return lives::live_here(addr, ContractId::from_raw(contract), notes);
+    }
     match soak(args) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -5,6 +5,7 @@ use super::book;
 use super::dice::Dice;
 use super::envelopes;
 use super::feeds;
+use super::lines;
 use super::seeds;
 use std::fmt::Debug;
 use std::io;
@@ -106,6 +107,8 @@ pub(crate) fn targets(program: Option<&Path>) -> io::Result<Vec<Target>> {
         Target::here("book", book::SIZE_MAX, book::seeds, book::run),
         Target::here("moldudp", 2_048, feeds::datagrams, feeds::moldudp),
         Target::here("session", 2_048, feeds::sessions, feeds::session),
+        Target::here("arbiter", 512, lines::scripts, lines::arbiter),
+        Target::here("books", 2_048, lines::book_streams, lines::books),
         Target {
             name: "recording",
             size_max: 1_024,

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod export;
 pub mod init;
 pub mod inspect;
+pub mod keys;
 pub mod light;
 pub mod prove;
 pub mod repair;
@@ -21,6 +22,7 @@ pub mod tail;
 pub mod verify;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use wattbook_ledger::Reader;
 
@@ -28,6 +30,9 @@ use wattbook_ledger::Reader;
 #[derive(Parser, Debug)]
 #[command(name = "wattbook", version, about)]
 pub struct Cli {
+    /// File of the passphrase that opens locked keys, and that new keys are locked with; else WATTBOOK_PASSPHRASE_FILE.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -40,6 +45,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Make a chain: keys, genesis, an empty ledger.
     Init(init::Args),
+    /// Lock key files with a passphrase, or write them in hex again.
+    Keys(keys::Args),
     /// Run a node.
     Run(run::Args),
     /// Sign one quote or cancel, send it, print its answers.
@@ -81,10 +88,17 @@ pub fn run(cli: Cli) -> ExitCode {
     if let Err(error) = bus::watch() {
         return fail(&error);
     }
+    let passphrase = (cli.passphrase_file).or_else(|| std::env::var_os("WATTBOOK_PASSPHRASE_FILE").map(PathBuf::from));
+    if let Some(path) = passphrase
+        && let Err(error) = crate::keys::use_passphrase(&path)
+    {
+        return fail(&error);
+    }
     match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Light(args) => light::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Tail(args) => tail::run(&args),

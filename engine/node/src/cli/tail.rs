@@ -1,6 +1,8 @@
 //! `wattbook tail`: the public feed of a node, a recording of it, or the records of a ledger.
 //!
 //! # Contract
+//! * With --line the feed is followed over MoldUDP64, and what the lines lose is asked for at --requests, then at ADDR: what is
+//!   printed, recorded and said at the end is the same.
 //! * One line a message or record on stdout, with its number; rendering in [`crate::present`].
 //! * A ledger's records can be asked for by participant and contract, a feed's messages cannot: it holds no participants.
 //! * A feed is followed until the node ends the session (exit code 0) or the connection is lost (exit code 1, with the
@@ -14,12 +16,15 @@ use crate::selection::{Selection, parse_contract, parse_participant};
 use serde_json::json;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use wattbook_feed::client::{ClientError, StreamKind};
 use wattbook_feed::recording::{Recorder, Recording, RecordingError};
 use wattbook_feed::soupbin::LoginRefusal;
+use wattbook_feed::subscriber::{Sources, SubscribeError, Subscriber};
+use wattbook_feed::tls::TlsError;
 use wattbook_ledger::{Fault, HeaderIndex, Reader, Records};
 use wattbook_types::{ContractId, ParticipantId};
 
@@ -27,8 +32,14 @@ use wattbook_types::{ContractId, ParticipantId};
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Address of a node, as host:port, or directory of a ledger.
-    #[arg(value_name = "ADDR|DIR", required_unless_present = "replay")]
+    #[arg(value_name = "ADDR|DIR", required_unless_present_any = ["replay", "line"])]
     target: Option<String>,
+    /// Follow the feed over UDP: where the node sends a line of it, as its `[fanout]` names it; once for each line.
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "replay")]
+    line: Vec<SocketAddr>,
+    /// With --line: a re-request server, asked for what the lines lose; more than one are asked in turn.
+    #[arg(long, value_name = "IP:PORT", requires = "line")]
+    requests: Vec<SocketAddr>,
     /// First number wanted: of the feed's messages (default: what comes next) or of the ledger's records (default: 1).
     #[arg(long, value_name = "SEQ")]
     from: Option<u64>,
@@ -73,6 +84,14 @@ enum TailError {
         source: ClientError,
         next: u64,
     },
+    #[error("{0}: is no address of a session port: {1}")]
+    SessionPort(String, io::Error),
+    #[error("cannot follow the lines: {0}")]
+    Bind(SubscribeError),
+    #[error("{source}; resume with --from {next}")]
+    LineLost { source: SubscribeError, next: u64 },
+    #[error(transparent)]
+    Trust(#[from] TlsError),
     #[error(transparent)]
     Ledger(#[from] wattbook_ledger::Error),
     #[error("the ledger is damaged: {0}")]
@@ -96,6 +115,7 @@ pub fn run(args: &Args) -> ExitCode {
     let tailed = match (&args.replay, args.target.as_deref()) {
         (Some(file), _) if selected => Err(TailError::Selected(file.display().to_string())),
         (Some(file), _) => replay(file, args, &mut lines),
+        (None, addr) if !args.line.is_empty() && !selected => datagrams(addr, args, &mut lines),
         (None, Some(dir)) if Path::new(dir).is_dir() => ledger(dir, args, &mut lines),
         (None, addr) if selected => Err(TailError::Selected(addr.unwrap_or_default().to_owned())),
         (None, addr) => feed(addr.unwrap_or_default(), args, &mut lines),
@@ -129,23 +149,69 @@ impl Lines {
     }
 }
 
+/// The recording that goes on, if there is one, and the first number wanted; 0: whatever comes next.
+fn begin(args: &Args) -> Result<(Option<Recorder>, u64), TailError> {
+    let recorder = match &args.record {
+        Some(path) if path.exists() => Recorder::resume(path)?,
+        _ => return Ok((None, args.from.unwrap_or(0))),
+    };
+    let next = recorder.next_seq();
+    if let Some(from) = args.from.filter(|from| *from != next) {
+        let path = args.record.as_deref().unwrap_or(Path::new("")).display().to_string();
+        return Err(TailError::RecordedTo { path, next, from });
+    }
+    Ok((Some(recorder), next))
+}
+
+/// The feed over UDP; what the lines and the re-request servers do not give comes from the session port at `addr`.
+fn datagrams(addr: Option<&str>, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
+    let (mut recorder, from) = begin(args)?;
+    let session = match addr {
+        Some(addr) => {
+            let unknown = |error| TailError::SessionPort(addr.to_owned(), error);
+            let mut found = addr.to_socket_addrs().map_err(unknown)?;
+            found.next()
+        }
+        None => None,
+    };
+    let sources = Sources {
+        lines: args.line.clone(),
+        requests: args.requests.clone(),
+        session,
+    };
+    let subscriber = Subscriber::bind(sources, from).map_err(TailError::Bind)?;
+    let mut subscriber = match args.tls.trust()? {
+        Some(trust) => subscriber.over_tls(trust, args.tls.name(addr.unwrap_or_default())),
+        None => subscriber,
+    };
+    while !lines.done() {
+        let (seq, bytes) = match subscriber.next(Duration::from_secs(60)) {
+            Ok(Some(numbered)) => numbered,
+            Ok(None) => continue,
+            Err(SubscribeError::EndOfSession(next)) => {
+                tracing::info!(next, "the node ended the session");
+                return recorder.map_or(Ok(()), |recorder| Ok(recorder.end()?));
+            }
+            Err(source) => {
+                let next = subscriber.next_seq();
+                return Err(TailError::LineLost { source, next });
+            }
+        };
+        if let (None, Some(path)) = (&recorder, &args.record) {
+            // Now the number of the first message is known.
+            recorder = Some(Recorder::create(path, StreamKind::Public.session(), seq)?);
+        }
+        if let Some(recorder) = &mut recorder {
+            recorder.append(Some(seq), &bytes)?;
+        }
+        show(Some(seq), &bytes, args.json, lines)?;
+    }
+    Ok(())
+}
+
 fn feed(addr: &str, args: &Args, lines: &mut Lines) -> Result<(), TailError> {
     let addr = addr.to_owned();
-    let mut recorder = match &args.record {
-        Some(path) if path.exists() => Some(Recorder::resume(path)?),
-        _ => None,
-    };
-    let from = match (&recorder, args.from) {
-        (Some(recorder), from) => {
-            let next = recorder.next_seq();
-            if let Some(from) = from.filter(|from| *from != next) {
-                let path = args.record.as_deref().unwrap_or(Path::new("")).display().to_string();
-                return Err(TailError::RecordedTo { path, next, from });
-            }
-            next
-        }
-        (None, from) => from.unwrap_or(0),
-    };
+    let (mut recorder, from) = begin(args)?;
     let mut client = match args.tls.connect(&addr, StreamKind::Public, from) {
         Ok(client) => client,
         Err(ClientError::LoginRefused(LoginRefusal::SessionNotAvailable)) => {

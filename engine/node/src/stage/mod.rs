@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use wattbook_feed::sbe::session::{EventEnd, HaltReason, HeldKind};
-use wattbook_feed::sbe::{encode_outbound, encode_public};
+use wattbook_feed::sbe::{encode_outbound, encode_public, is_public};
 use wattbook_feed::signed::{Alias, Grade, RegisterRecord, RevealRecord, SealedEnvelope};
 use wattbook_types::{
     Command, ContractId, Energy, Event, Hash, OrderId, ParticipantId, Price, Reject, Sequenced, Side, TimeNs,
@@ -254,6 +254,18 @@ impl Announced {
                 form.put_record(of_record, alias);
             }
             form
+        })
+    }
+
+    /// The events, each with its public form if it has one.
+    pub fn with_public<'a>(
+        &'a self,
+        alias: &Alias,
+    ) -> impl Iterator<Item = (&'a Sequenced, Option<&'a [u8]>)> + use<'a> {
+        let mut messages = self.public(alias).events();
+        self.events.iter().map(move |event| {
+            let message = is_public(&event.event).then(|| messages.next()).flatten();
+            (event, message)
         })
     }
 }

@@ -37,7 +37,7 @@ mod tail;
 mod tests;
 
 use books::PlacedBooks;
-use stream::{Change, Stream};
+use stream::{Change, Pool, Stream};
 pub use streams::Streams;
 use subscription::{StreamKey, Subscription};
 use tail::Tail;
@@ -102,11 +102,12 @@ impl Sockets {
     }
 }
 
-/// The memory that full pages of all streams take together.
+/// The memory that full pages of all streams, and those that wait to be filled again, take together.
 #[derive(Debug)]
 struct Memory {
     used: usize,
     most: usize,
+    pool: Pool,
     /// Full pages by the order in which they were filled; some are gone already.
     order: VecDeque<(StreamKey, u64)>,
 }
@@ -116,6 +117,7 @@ impl Memory {
         Self {
             used: 0,
             most: mib.saturating_mul(1 << 20),
+            pool: Pool::default(),
             order: VecDeque::new(),
         }
     }
@@ -130,6 +132,11 @@ impl Memory {
 
     fn freed(&mut self, len: usize) {
         self.used = self.used.saturating_sub(len);
+    }
+
+    /// Pages that wait to be filled again take what the full ones leave.
+    fn keep_pool(&mut self) {
+        self.pool.shrink_to(self.most.saturating_sub(self.used));
     }
 
     /// The oldest page, if there is too much.
@@ -376,9 +383,7 @@ impl Publish {
         } else {
             self.early.push_back((height, Early::Events(Arc::clone(announced))));
         }
-        for event in announced.events() {
-            self.take_private(height, event);
-        }
+        self.take_private(height, announced);
         self.tail.settle(height);
     }
 
@@ -418,25 +423,32 @@ impl Publish {
         if let Some(outlet) = &mut self.fanout {
             outlet.push(height, message);
         }
-        let change = self.public.push(height, message, self.history_len);
+        let change = self
+            .public
+            .push(height, message, self.history_len, &mut self.memory.pool);
         self.memory.count(StreamKey::Public, change);
     }
 
-    fn take_private(&mut self, height: u64, event: &Sequenced) {
-        self.readers.extend(private::new_reader(&event.event));
-        let (streams, memory, keep) = (&mut self.private, &mut self.memory, self.history_len);
-        private::messages(
-            event,
-            height,
-            &self.alias,
-            &self.readers,
-            &mut self.message,
-            |who, message| {
-                let change = streams.entry(who).or_default().push(height, message, keep);
-                memory.count(StreamKey::Private(who), change);
-            },
-        );
-        self.keep_to_memory();
+    fn take_private(&mut self, height: u64, announced: &Announced) {
+        for (event, public) in announced.with_public(&self.alias) {
+            self.readers.extend(private::new_reader(&event.event));
+            let (streams, memory, keep) = (&mut self.private, &mut self.memory, self.history_len);
+            private::messages(
+                (event, public),
+                height,
+                &self.alias,
+                &self.readers,
+                &mut self.message,
+                |who, message| {
+                    let change = streams
+                        .entry(who)
+                        .or_default()
+                        .push(height, message, keep, &mut memory.pool);
+                    memory.count(StreamKey::Private(who), change);
+                },
+            );
+            self.keep_to_memory();
+        }
     }
 
     /// Lets go of the oldest pages of all streams while there are too many.
@@ -446,9 +458,10 @@ impl Publish {
                 StreamKey::Public => Some(&mut self.public),
                 StreamKey::Private(who) => self.private.get_mut(&who),
             };
-            let freed = stream.map_or(0, |stream| stream.forget(first));
+            let freed = stream.map_or(0, |stream| stream.forget(first, &mut self.memory.pool));
             self.memory.freed(freed);
         }
+        self.memory.keep_pool();
     }
 
     fn take_block(&mut self, header: &wattbook_ledger::BlockHeader, digest: Hash) {

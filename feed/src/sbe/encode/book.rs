@@ -1,9 +1,11 @@
 //! The book and its deals.
 
 use super::Lens;
+use crate::sbe::HEADER_SIZE;
 use crate::sbe::event as m;
 use crate::sbe::outbound::encode_outbound;
-use wattbook_types::{Energy, Event, Side};
+use core::mem::offset_of;
+use wattbook_types::{Energy, Event, OrderId, Side};
 
 /// Open quantity as a reader may know it, Wh: whoever is told the order's name is told what it hides.
 fn open(order: &m::OrderView, leaves: Energy, hidden: Energy) -> u64 {
@@ -12,6 +14,19 @@ fn open(order: &m::OrderView, leaves: Energy, hidden: Energy) -> u64 {
     } else {
         leaves.get()
     }
+}
+
+/// The order of an event that names one, and its reference, from the event's public form.
+pub(super) fn reference(event: &Event, public: &[u8]) -> Option<(OrderId, u64)> {
+    let (order, at) = match event {
+        Event::Opened { order, .. } => (order, offset_of!(m::Opened, order)),
+        Event::Closed { order, .. } => (order, offset_of!(m::Closed, order)),
+        _ => return None,
+    };
+    let field = public.get(HEADER_SIZE + at + offset_of!(m::OrderView, reference)..)?;
+    field
+        .first_chunk()
+        .map(|reference| (*order, u64::from_le_bytes(*reference)))
 }
 
 impl Lens<'_> {

@@ -32,11 +32,12 @@ impl View {
 
 /// Appends the public form; `false`, and nothing appended, for a private event.
 pub fn encode_public(sequenced: &Sequenced, alias: &Alias, out: &mut Vec<u8>) -> bool {
-    let public = has_template(&sequenced.event) && sequenced.event.private_to().is_none();
+    let public = is_public(&sequenced.event);
     if public {
         Lens {
             view: View::Public,
             alias,
+            known: None,
         }
         .encode(sequenced, out);
     }
@@ -45,11 +46,26 @@ pub fn encode_public(sequenced: &Sequenced, alias: &Alias, out: &mut Vec<u8>) ->
 
 /// Appends the execution report for a party of the event; `false`, and nothing appended, if the recipient is none.
 pub fn encode_private(sequenced: &Sequenced, recipient: ParticipantId, alias: &Alias, out: &mut Vec<u8>) -> bool {
+    encode_private_beside(sequenced, None, recipient, alias, out)
+}
+
+/// As [`encode_private`], where the event's public form is at hand: the name of an order is read there, not hashed again.
+///
+/// # Panics
+/// In builds with assertions, if that is another event's.
+pub fn encode_private_beside(
+    sequenced: &Sequenced,
+    public: Option<&[u8]>,
+    recipient: ParticipantId,
+    alias: &Alias,
+    out: &mut Vec<u8>,
+) -> bool {
     let party = parties(&sequenced.event).contains(&Some(recipient));
     if party {
         Lens {
             view: View::Owner(recipient),
             alias,
+            known: public.and_then(|public| book::reference(&sequenced.event, public)),
         }
         .encode(sequenced, out);
     }
@@ -61,6 +77,7 @@ pub fn encode_reader(sequenced: &Sequenced, alias: &Alias, out: &mut Vec<u8>) {
     Lens {
         view: View::Reader,
         alias,
+        known: None,
     }
     .encode(sequenced, out);
 }
@@ -108,6 +125,11 @@ pub fn parties(event: &Event) -> [Option<ParticipantId>; 2] {
     }
 }
 
+/// Whether an event has a public form.
+pub fn is_public(event: &Event) -> bool {
+    has_template(event) && event.private_to().is_none()
+}
+
 /// Whether the schema has a message for the event: what becomes of delegates is derived from the ledger.
 const fn has_template(event: &Event) -> bool {
     !matches!(event, Event::Delegates(_))
@@ -130,6 +152,8 @@ const fn raw(contract: &Option<ContractId>) -> u64 {
 struct Lens<'a> {
     view: View,
     alias: &'a Alias,
+    /// An order of the event's contract whose reference is known.
+    known: Option<(OrderId, u64)>,
 }
 
 impl Lens<'_> {
@@ -150,7 +174,13 @@ impl Lens<'_> {
     fn order(&self, contract: ContractId, order: OrderId) -> OrderView {
         let Party { id, named, .. } = self.party(Some(contract), order.participant);
         let (nonce, index) = if named != 0 { (order.nonce, order.index) } else { (0, 0) };
-        let reference = self.alias.order_reference(contract, order);
+        let reference = match self.known {
+            Some((known, reference)) if known == order => {
+                debug_assert_eq!(reference, self.alias.order_reference(contract, order));
+                reference
+            }
+            _ => self.alias.order_reference(contract, order),
+        };
         OrderView {
             participant: id,
             nonce,

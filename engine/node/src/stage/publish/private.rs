@@ -3,7 +3,7 @@
 use super::sees_deals;
 use std::collections::BTreeSet;
 use wattbook_feed::sbe::session::DealRecord;
-use wattbook_feed::sbe::{encode_outbound, encode_private, encode_reader, parties};
+use wattbook_feed::sbe::{encode_outbound, encode_private_beside, encode_reader, parties};
 use wattbook_feed::signed::{Alias, DealEntry};
 use wattbook_types::{Event, ParticipantId, Sequenced};
 
@@ -15,9 +15,10 @@ pub(super) const fn new_reader(event: &Event) -> Option<ParticipantId> {
     }
 }
 
-/// Puts the messages of an event of this block, for the parties first, then for the readers; `message` is where they are encoded.
+/// Puts the messages of an event of this block, which may come with its public form, for the parties first, then for the
+/// readers; `message` is where they are encoded.
 pub(super) fn messages(
-    event: &Sequenced,
+    (event, public): (&Sequenced, Option<&[u8]>),
     height: u64,
     alias: &Alias,
     readers: &BTreeSet<ParticipantId>,
@@ -26,7 +27,7 @@ pub(super) fn messages(
 ) {
     for recipient in parties(&event.event).into_iter().flatten() {
         message.clear();
-        if encode_private(event, recipient, alias, message) {
+        if encode_private_beside(event, public, recipient, alias, message) {
             put(recipient, message);
         }
     }

@@ -1,19 +1,26 @@
 //! The recent messages of a stream, as the bytes that sessions are sent.
 //!
-//! Messages stand framed, one behind the other, in pages of some tens of KiB: taking one in writes its bytes once, and
-//! sending a run of them copies the run. A page that is full never changes again, so a snapshot shares it.
+//! Messages stand framed, one behind the other, in pages of one size: taking one in writes its bytes once, and sending a run
+//! of them copies the run. A page that is full never changes again, so a snapshot shares it.
 //!
 //! # Invariants
 //! * Messages are numbered from 1 without a gap, and their heights do not descend.
+//! * A page has room for all that it will hold before its first message comes. Only the first page of a stream grows, so that
+//!   those who say little take little.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use wattbook_feed::sbe::OUTBOUND_MAX;
 use wattbook_feed::soupbin;
 
-/// A page with this many bytes is full.
+/// Room of a page, bytes.
 const PAGE: usize = 32 << 10;
+/// Messages that a page has room for before it grows its index: they are seldom shorter than 45 bytes with their frames.
+const PAGE_LEN: usize = PAGE / 45;
 /// Length and kind of a SoupBinTCP packet, bytes.
 const FRAME: usize = 3;
+/// A page with more bytes than this is full: another message may not fit.
+const FULL: usize = PAGE - FRAME - OUTBOUND_MAX;
 
 /// Some messages in a row.
 #[derive(Clone, Default, Debug)]
@@ -52,6 +59,41 @@ impl Page {
     fn above(&self, height: u64) -> u64 {
         let at = self.heights.partition_point(|(of, _)| *of <= height);
         self.heights.get(at).map_or(self.end(), |(_, number)| *number)
+    }
+}
+
+/// Pages that were let go and are used again.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    free: Vec<Page>,
+}
+
+impl Pool {
+    /// Keeps pages of at most so many bytes, and one in any case: the next that fills follows the one let go for it.
+    pub(super) fn shrink_to(&mut self, size: usize) {
+        self.free.truncate((size / PAGE).max(1));
+    }
+
+    /// An empty page whose first message has this number.
+    fn take(&mut self, first: u64) -> Page {
+        let mut page = self.free.pop().unwrap_or_else(|| Page {
+            first,
+            ends: Vec::with_capacity(PAGE_LEN),
+            heights: Vec::new(),
+            bytes: Vec::with_capacity(PAGE),
+        });
+        page.first = first;
+        page
+    }
+
+    /// Takes a page back, unless a snapshot shares it or it is none of the common size.
+    fn put(&mut self, page: Arc<Page>) {
+        if let Some(mut page) = Arc::into_inner(page).filter(|page| page.bytes.capacity() == PAGE) {
+            page.ends.clear();
+            page.heights.clear();
+            page.bytes.clear();
+            self.free.push(page);
+        }
     }
 }
 
@@ -108,8 +150,8 @@ impl Stream {
         self.full.iter().map(|page| (page.first, page.bytes.len()))
     }
 
-    /// Takes in a message of a block; the last `keep` messages stay.
-    pub(super) fn push(&mut self, height: u64, message: &[u8], keep: usize) -> Change {
+    /// Takes in a message of a block; the last `keep` messages stay. Pages come from the pool and go back to it.
+    pub(super) fn push(&mut self, height: u64, message: &[u8], keep: usize, pool: &mut Pool) -> Change {
         let number = self.end();
         if self.last.heights.last().is_none_or(|(of, _)| *of < height) {
             self.last.heights.push((height, number));
@@ -118,29 +160,28 @@ impl Stream {
         // BOUND: a page and a packet.
         self.last.ends.push(self.last.bytes.len() as u32);
         let mut change = Change::default();
-        if self.last.bytes.len() >= PAGE {
-            let next = Page {
-                first: number + 1,
-                ..Page::default()
-            };
-            let page = core::mem::replace(&mut self.last, next);
+        if self.last.bytes.len() > FULL {
+            let page = core::mem::replace(&mut self.last, pool.take(number + 1));
             change.filled = Some((page.first, page.bytes.len()));
             self.full.push_back(Arc::new(page));
         }
         self.first = self.first.max((number + 1).saturating_sub(keep as u64));
         while let Some(page) = self.full.pop_front_if(|page| page.end() <= self.first) {
             change.freed += page.bytes.len();
+            pool.put(page);
         }
         change
     }
 
     /// Lets go of its oldest page, if that begins with message `first`; the bytes freed.
-    pub(super) fn forget(&mut self, first: u64) -> usize {
+    pub(super) fn forget(&mut self, first: u64, pool: &mut Pool) -> usize {
         let Some(page) = self.full.pop_front_if(|page| page.first == first) else {
             return 0;
         };
         self.first = self.first.max(page.end());
-        page.bytes.len()
+        let freed = page.bytes.len();
+        pool.put(page);
+        freed
     }
 
     /// Number of the first message of a block above `height`, or of the next message.
@@ -254,16 +295,17 @@ mod tests {
                 ..Model::default()
             };
             let (mut stream, mut height, mut filled) = (Stream::default(), 1, VecDeque::new());
+            let mut pool = Pool::default();
             for i in 0..6_000u64 {
                 height += u64::from(rng.next_u32() % 50 == 0);
                 let message = vec![i as u8; (rng.next_u32() % 90) as usize];
-                let change = stream.push(height, &message, keep);
+                let change = stream.push(height, &message, keep, &mut pool);
                 filled.extend(change.filled);
                 model.items.push_back((height, message));
                 if seed == 7 && filled.len() > 4 {
                     // What the budget of all streams together takes away.
                     let (first, len) = filled.pop_front().unwrap();
-                    let freed = stream.forget(first);
+                    let freed = stream.forget(first, &mut pool);
                     assert!(freed == len || freed == 0);
                 }
                 while model.first < stream.first() {

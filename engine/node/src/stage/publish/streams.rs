@@ -7,7 +7,7 @@
 //! ```
 //! Little-endian; the public stream stands first, the private ones by ascending participant.
 
-use super::stream::Stream;
+use super::stream::{Pool, Stream};
 use std::collections::BTreeMap;
 use wattbook_types::ParticipantId;
 
@@ -37,7 +37,7 @@ impl Stream {
         if first == 0 {
             return None;
         }
-        let (mut stream, mut last) = (Self::starting_at(first), 0);
+        let (mut stream, mut pool, mut last) = (Self::starting_at(first), Pool::default(), 0);
         for _ in 0..len {
             let height = number(bytes)?;
             let size = u32::from_le_bytes(*take(bytes, 4)?.first_chunk()?) as usize;
@@ -45,7 +45,7 @@ impl Stream {
                 return None;
             }
             last = height;
-            stream.push(height, take(bytes, size)?, usize::MAX);
+            stream.push(height, take(bytes, size)?, usize::MAX, &mut pool);
         }
         Some(stream)
     }

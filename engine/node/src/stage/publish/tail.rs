@@ -61,12 +61,12 @@ impl Tail {
         let mut all: BTreeSet<ParticipantId> = readers.clone();
         all.extend(self.readers.iter().map(|(_, reader)| reader));
         let mut message = Vec::new();
-        for event in events.events() {
+        for (event, public) in events.with_public(alias) {
             if let Some(reader) = private::new_reader(&event.event) {
                 self.readers.push_back((height, reader));
                 all.insert(reader);
             }
-            private::messages(event, height, alias, &all, &mut message, |who, message| {
+            private::messages((event, public), height, alias, &all, &mut message, |who, message| {
                 let mut packet = Vec::with_capacity(message.len() + 3);
                 soupbin::put_sequenced(message, &mut packet);
                 self.packets.entry(who).or_default().push_back((height, packet));
