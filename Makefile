@@ -66,6 +66,7 @@ bench-feed: setup
 	@echo '== a node under load; leave the machine alone'
 	@target/release/wattbook-perf ingest --out perf/results/feed.jsonl
 	@target/release/wattbook-perf crowd --out perf/results/feed.jsonl
+	@target/release/wattbook-perf attack --out perf/results/feed.jsonl
 	@target/release/wattbook-perf feed --out perf/results/feed.jsonl --report target/bench-feed $(if $(FLOW),--flow $(FLOW))
 
 bench-consensus: setup

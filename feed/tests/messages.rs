@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wattbook_feed::sbe::outbound::MESSAGES;
 use wattbook_feed::sbe::{
     self, DecodeError, HEADER_SIZE, Inbound, OUTBOUND_MAX, Outbound, decode_inbound, decode_outbound, encode_private,
-    encode_public, encode_reader, parties,
+    encode_private_beside, encode_public, encode_reader, is_public, parties,
 };
 use wattbook_feed::signed::{RegisterRecord, RevealRecord, SealedEnvelope};
 use wattbook_types::{Event, ParticipantId, Reject, Sequenced, TimeNs};
@@ -34,6 +34,23 @@ fn reader(event: &Sequenced) -> Vec<u8> {
 
 fn holds(bytes: &[u8], secret: &[u8]) -> bool {
     bytes.windows(secret.len()).any(|window| window == secret)
+}
+
+/// What is read in the public form is what would be hashed: with it at hand a report is the same bytes.
+#[test]
+fn a_report_beside_its_public_form_is_the_same() {
+    let mut beside_public = 0;
+    for event in events() {
+        assert_eq!(is_public(&event.event), public(&event).is_some(), "{event:?}");
+        let public = public(&event);
+        for recipient in [BUYER, SELLER, STRANGER] {
+            let mut out = Vec::new();
+            let is_party = encode_private_beside(&event, public.as_deref(), recipient, &alias(), &mut out);
+            assert_eq!(is_party.then_some(out), private(&event, recipient), "{event:?}");
+            beside_public += u32::from(is_party && public.is_some());
+        }
+    }
+    assert!(beside_public > 10, "{beside_public}");
 }
 
 #[test]

@@ -19,6 +19,7 @@
 //! of points, and deals may wait a day for the grid company, which this load does not run. All else is default.
 
 mod arrivals;
+mod attack;
 mod consensus;
 mod cpu;
 mod crowd;
@@ -56,6 +57,8 @@ enum Command {
     Consensus(consensus::Args),
     /// Thousands of idle sessions beside one that trades.
     Crowd(crowd::Args),
+    /// An honest session beside attacks of every kind.
+    Attack(attack::Args),
 }
 
 /// Where the node is.
@@ -176,6 +179,7 @@ fn main() -> ExitCode {
         Command::Ingest(args) => ingest::run(&args),
         Command::Consensus(args) => consensus::run(&args),
         Command::Crowd(args) => crowd::run(&args),
+        Command::Attack(args) => attack::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -120,8 +120,8 @@ impl Sitting {
     }
 }
 
-/// Who had a seat, and its ballot key.
-pub(crate) type Sat = (ParticipantId, [u8; 96]);
+/// Who had a seat, and the keys it had it with.
+pub(crate) type Sat = (ParticipantId, DelegateKeys);
 
 /// An offence on record: epoch, view, rank, what.
 pub(crate) type Recorded = (u64, u64, u32, Offence);
@@ -135,7 +135,7 @@ pub struct Dpos {
     pub(crate) changed: Marks,
     pub(crate) candidates: BTreeMap<ParticipantId, Candidate>,
     pub(crate) sitting: Option<Sitting>,
-    /// Committees that still answer for their ballots, by epoch: who sat, and with which ballot key.
+    /// Committees that still answer for their ballots and receipts, by epoch: who sat, and with which keys.
     pub(crate) past: BTreeMap<u64, Vec<Sat>>,
     pub(crate) offences: BTreeSet<Recorded>,
     /// Whether candidates, seats, past committees or offences changed since the last root.
@@ -382,16 +382,24 @@ impl Market {
     }
 }
 
+/// The keys of a seat.
+pub(crate) const fn keys_of(seat: &Seat) -> DelegateKeys {
+    DelegateKeys {
+        peer_key: seat.peer_key,
+        ballot_key: seat.ballot_key,
+    }
+}
+
 impl Dpos {
-    /// Who had a rank in the committee of an epoch that still answers for it, and with which ballot key.
-    fn sat(&self, epoch: u64, rank: u32) -> Option<(ParticipantId, &[u8; 96])> {
+    /// Who had a rank in the committee of an epoch that still answers for it, and with which keys.
+    fn sat(&self, epoch: u64, rank: u32) -> Option<Sat> {
         let rank = rank as usize;
         match &self.sitting {
             Some(sitting) if sitting.committee.epoch() == epoch => {
                 let seat = sitting.committee.seats().get(rank)?;
-                Some((seat.participant, &seat.ballot_key))
+                Some((seat.participant, keys_of(seat)))
             }
-            _ => self.past.get(&epoch)?.get(rank).map(|(who, key)| (*who, key)),
+            _ => self.past.get(&epoch)?.get(rank).copied(),
         }
     }
 }

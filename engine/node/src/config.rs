@@ -417,6 +417,10 @@ pub struct Replicate {
     pub claims_max: usize,
     /// A block may leave out what a certificate shows to be seen until it was told this many final blocks ago; at least 2.
     pub omission_blocks: u64,
+    /// Commands at most of which it is kept where a leader's receipts have them.
+    pub receipts_max: usize,
+    /// A leader whose last so many final blocks each held what it had given no receipt for is not voted for; at least 1.
+    pub unreceipted_blocks: u64,
 }
 
 /// Another node.
@@ -464,6 +468,8 @@ impl Default for Replicate {
             seen_after_ms: 5_000,
             claims_max: 4_096,
             omission_blocks: 10,
+            receipts_max: 1_000_000,
+            unreceipted_blocks: 64,
         }
     }
 }
@@ -621,6 +627,12 @@ impl Config {
                 problem: "must be at least 2: a leader must have time to hear of a certificate",
             });
         }
+        if self.replicate.unreceipted_blocks == 0 {
+            return Err(ConfigError::Value {
+                key: "replicate.unreceipted_blocks",
+                problem: "must be at least 1: receipts may be lost on the way",
+            });
+        }
         if !((1 << 18)..=(64 << 20)).contains(&self.replicate.block_size_max) {
             return Err(ConfigError::Value {
                 key: "replicate.block_size_max",
@@ -706,6 +718,7 @@ mod tests {
             ("block_ms = 1000", "leader_timeout_ms"),
             ("block_size_max = 1000", "block_size_max"),
             ("omission_blocks = 1", "omission_blocks"),
+            ("unreceipted_blocks = 0", "unreceipted_blocks"),
         ] {
             std::fs::write(&path, format!("[replicate]\n{text}\n")).unwrap();
             let error = Config::load(None, dir.path()).unwrap_err().to_string();

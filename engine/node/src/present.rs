@@ -4,9 +4,11 @@
 //! Numbers are raw units as on the wire (ticks, Wh, nano-points, ns); hashes, keys and signatures are hex; an enumeration
 //! is its number, with its name beside it as `<field>_name`; a yes or no is a boolean; reserved bytes are left out.
 
-use crate::evidence::EvidenceRecord;
+use crate::evidence::receipts::Contradiction;
+use crate::evidence::{EvidenceRecord, Proof};
 use serde_json::{Map, Value};
 use std::fmt::Write;
+use wattbook_agreement::evidence::Evidence;
 use wattbook_feed::layout::{Field, Kind, Layout, MessageSpec, Type, types};
 use wattbook_feed::sbe::inbound::RevealMessage;
 use wattbook_feed::sbe::{DecodeError, HEADER_SIZE, decode_outbound, outbound};
@@ -185,25 +187,52 @@ fn record_of(kind: u16, payload: &[u8]) -> Option<Map<String, Value>> {
             ]))
         }
         record_kind::EVIDENCE => {
-            let EvidenceRecord { offender, evidence } = EvidenceRecord::decode(payload).ok()?;
-            let votes = evidence.votes.map(|vote| {
-                serde_json::json!({
-                    "parent_view": vote.proposal.parent_view,
-                    "digest": vote.proposal.digest.to_string(),
-                    "signature": hex::encode(vote.signature),
-                })
-            });
-            Some(Map::from_iter([
-                ("offender".to_owned(), offender.get().into()),
-                ("offence".to_owned(), format!("{:?}", evidence.offence).into()),
-                ("epoch".to_owned(), evidence.round.epoch.into()),
-                ("view".to_owned(), evidence.round.view.into()),
-                ("rank".to_owned(), evidence.rank.into()),
-                ("votes".to_owned(), votes.to_vec().into()),
-            ]))
+            let EvidenceRecord { offender, proof } = EvidenceRecord::decode(payload).ok()?;
+            let mut map = match proof {
+                Proof::Ballots(evidence) => ballots(&evidence),
+                Proof::Receipts(found) => receipts(&found),
+            };
+            map.insert("offender".to_owned(), offender.get().into());
+            Some(map)
         }
         _ => None,
     }
+}
+
+fn ballots(evidence: &Evidence) -> Map<String, Value> {
+    let votes = evidence.votes.map(|vote| {
+        serde_json::json!({
+            "parent_view": vote.proposal.parent_view,
+            "digest": vote.proposal.digest.to_string(),
+            "signature": hex::encode(vote.signature),
+        })
+    });
+    Map::from_iter([
+        ("offence".to_owned(), format!("{:?}", evidence.offence).into()),
+        ("epoch".to_owned(), evidence.round.epoch.into()),
+        ("view".to_owned(), evidence.round.view.into()),
+        ("rank".to_owned(), evidence.rank.into()),
+        ("votes".to_owned(), votes.to_vec().into()),
+    ])
+}
+
+fn receipts(found: &Contradiction) -> Map<String, Value> {
+    let halves = found.halves.map(|half| {
+        serde_json::json!({
+            "run": half.run.to_string(),
+            "signature": hex::encode(half.signature),
+        })
+    });
+    let names: Vec<Value> = found.names.iter().map(|name| name.to_string().into()).collect();
+    Map::from_iter([
+        ("offence".to_owned(), "TwoOrders".into()),
+        ("epoch".to_owned(), found.epoch.into()),
+        ("term".to_owned(), found.term.into()),
+        ("rank".to_owned(), found.rank.into()),
+        ("seq".to_owned(), found.seq.into()),
+        ("receipts".to_owned(), halves.to_vec().into()),
+        ("names".to_owned(), names.into()),
+    ])
 }
 
 fn leaves(bytes: &[u8]) -> Value {

@@ -47,7 +47,7 @@ pub struct Candidacy {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Offence {
-    /// Two ballots that contradict each other.
+    /// Two ballots that contradict each other, or two receipts.
     Equivocation = 1,
     /// It led with a block that does not execute to what it says.
     InvalidBlock = 2,
@@ -71,7 +71,7 @@ pub struct Evidence {
     pub chain: ChainId,
     /// The epoch.
     pub epoch: u64,
-    /// The view.
+    /// The view; of receipts, the term.
     pub view: u64,
     /// Rank of the offender in that epoch's committee.
     pub rank: u32,

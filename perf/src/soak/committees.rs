@@ -2,7 +2,9 @@
 //!
 //! # Contract
 //! One run: four or seven delegates agree on 60 blocks and more over three epochs while nodes crash at random, and some of
-//! them lose votes, find blocks damaged, or vote for two blocks at once. What the simulation checks as it goes holds
+//! them lose votes, find blocks damaged, vote for two blocks at once, say nothing, flood the others, or propose blocks with
+//! another state root or a time that stands still; the network is cut in two and healed, clocks are wrong. What the
+//! simulation checks as it goes holds
 //! (agreement, order, validity, certificates, evidence); everybody who is up gets there once faults stop mattering; whoever
 //! lied is convicted or was never heard, and nobody else is; nothing stays damaged. One run in eight is made twice, to
 //! the byte.
@@ -11,7 +13,7 @@ use super::dice::Dice;
 use super::panics::caught;
 use super::{Finding, Findings};
 use std::time::{Duration, Instant};
-use wattbook_agreement::simplex::simulation::{Actor, Harm, Outcome, Plan, participant, simulate};
+use wattbook_agreement::simplex::simulation::{Actor, Harm, Outcome, Partition, Plan, participant, simulate};
 
 /// What was simulated.
 #[derive(Clone, Copy, Default, Debug)]
@@ -76,18 +78,38 @@ fn plan(seed: u64, dice: &mut Dice) -> Plan {
         2 => Harm::Votes,
         _ => Harm::VoteBit,
     };
-    let actor = match dice.index(3) {
+    let actor = match dice.index(9) {
         0 => Some(Actor::Equivocator),
-        1 => Some(Actor::Crashing {
+        1 => Some(Actor::Silent),
+        2 => Some(Actor::WrongRoot),
+        3 => Some(Actor::Stale),
+        4 => Some(Actor::Flooder),
+        5 | 6 => Some(Actor::Crashing {
             at,
             back: Some(at + 1 + dice.index(20) as u64),
             harm,
         }),
         _ => None,
     };
-    // Beside a liar, who says nothing more after its epoch, four seats stand no other fault for ever.
-    plan.crash_every = Some(crashes).filter(|_| actor != Some(Actor::Equivocator) && !dice.once_in(3));
-    plan.actors = actor.map(|actor| (dice.index(plan.seats), actor)).into_iter().collect();
+    let rank = dice.index(plan.seats);
+    // Beside one that will not vote, four seats stand no other fault for ever.
+    let absent = actor.is_some_and(|actor| !matches!(actor, Actor::Crashing { .. }));
+    plan.crash_every = Some(crashes).filter(|_| !absent && !dice.once_in(3));
+    plan.actors = actor.map(|actor| (rank, actor)).into_iter().collect();
+    let mut from = Duration::ZERO;
+    for _ in 0..dice.index(4) {
+        from += Duration::from_millis(500 + dice.index(4_000) as u64);
+        let until = from + Duration::from_millis(500 + dice.index(6_000) as u64);
+        let apart = (0..plan.seats).filter(|_| dice.once_in(2)).collect();
+        plan.partitions.push(Partition { from, until, apart });
+        from = until;
+    }
+    if dice.once_in(2) {
+        // Two such clocks differ by less than a block may be ahead, so they cost nobody a vote.
+        plan.clock_errors_ms = (0..plan.seats)
+            .map(|rank| (rank, dice.index(400) as i64 - 200))
+            .collect();
+    }
     plan
 }
 

@@ -292,7 +292,8 @@ pub(crate) fn words(dice: &mut Dice) -> Vec<Vec<u8>> {
         .concat()
     };
     let certified = [&head(5, 2)[..], &[3; 40], &entry(2), &entry(0)].concat();
-    let each = vec![command, refusal, step, seen, certified];
+    let receipt = [&head(6, 2)[..], &[1; 24], &[4; 96], &[6; 64]].concat();
+    let each = vec![command, refusal, step, seen, certified, receipt];
     let mut all = each.clone();
     all.push(each.concat());
     all
@@ -304,12 +305,29 @@ pub(crate) fn ticks(_: &mut Dice) -> Vec<Vec<u8>> {
         .to_vec()
 }
 
+/// Two ballots and two receipts that contradict each other.
+fn evidence() -> Vec<Vec<u8>> {
+    let vote = |byte: u8| [&u64::from(byte).to_le_bytes()[..], &[byte; 80]].concat();
+    let ballots = [&[9; 8][..], &[1, 0, 1, 1, 0, 0, 0, 0], &[3; 16], &vote(1), &vote(2)].concat();
+    let receipts = [
+        &[9; 8][..],
+        &[2, 0, 4, 1, 1, 0, 0, 0],
+        &[3; 24],
+        &[1; 96],
+        &[2; 96],
+        &[3; 32],
+    ]
+    .concat();
+    vec![ballots, receipts]
+}
+
 pub(crate) fn records(dice: &mut Dice) -> Vec<Vec<u8>> {
     let kinds = [
         (record_kind::REGISTER, register_records(dice)),
         (record_kind::ENVELOPE, sealed_envelopes(dice)),
         (record_kind::REVEAL, reveal_records(dice)),
         (record_kind::TICK, ticks(dice)),
+        (record_kind::EVIDENCE, evidence()),
     ];
     let mut all = Vec::new();
     for (kind, payloads) in kinds {

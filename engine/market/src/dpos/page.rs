@@ -43,7 +43,9 @@ pub(crate) fn seats_page(dpos: &Dpos) -> Page {
     page.len(dpos.past.len());
     for (epoch, sat) in &dpos.past {
         page.u64(*epoch).len(sat.len());
-        sat.iter().for_each(|(id, key)| _ = page.u64(id.get()).bytes(key));
+        for (id, keys) in sat {
+            page.u64(id.get()).bytes(&keys.peer_key).bytes(&keys.ballot_key);
+        }
     }
     page.len(dpos.offences.len());
     for (epoch, view, rank, offence) in &dpos.offences {
@@ -116,7 +118,11 @@ pub(crate) fn seats(body: &mut Fields<'_>, turns: Turns, accounts: &Accounts) ->
     }
     for _ in 0..body.len(16)? {
         let epoch = body.u64()?;
-        let sat = (0..body.len(104)?).map(|_| Some((body.participant().filter(known)?, body.array()?)));
+        let sat = (0..body.len(136)?).map(|_| {
+            let id = body.participant().filter(known)?;
+            let (peer_key, ballot_key) = (body.array()?, body.array()?);
+            Some((id, DelegateKeys { peer_key, ballot_key }))
+        });
         dpos.past.insert(epoch, sat.collect::<Option<_>>()?);
     }
     for _ in 0..body.len(21)? {

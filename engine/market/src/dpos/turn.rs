@@ -9,13 +9,13 @@
 //!    next committee, and the next epoch begins.
 
 use super::tally::{self, Ballot, Outcome, Runner, Tag};
-use super::{Dpos, Sitting};
+use super::{Dpos, Sitting, keys_of};
 use crate::accounts::AccountIndex;
 use crate::market::Market;
 use crate::state::MintAccount;
 use core::fmt;
 use wattbook_types::committee::{self, Committee, SEATS_MIN, Seat, Standing};
-use wattbook_types::delegate::Exclusion;
+use wattbook_types::delegate::{DelegateKeys, Exclusion};
 use wattbook_types::schedule::Schedule;
 use wattbook_types::{DelegateEvent, Event, Hash, Money, Param, ParticipantId, Turn};
 
@@ -152,8 +152,8 @@ impl Market {
         Some(&self.state.dpos.as_deref()?.sitting()?.committee)
     }
 
-    /// Who had a rank in the committee of an epoch, and with which ballot key, while it answers for its ballots.
-    pub fn seat_of(&self, epoch: u64, rank: u32) -> Option<(ParticipantId, &[u8; 96])> {
+    /// Who had a rank in the committee of an epoch, and with which keys, while it answers for what it signed.
+    pub fn seat_of(&self, epoch: u64, rank: u32) -> Option<(ParticipantId, DelegateKeys)> {
         self.state.dpos.as_deref()?.sat(epoch, rank)
     }
 
@@ -324,7 +324,7 @@ impl Market {
         // INVARIANT: the seats of a committee make a committee.
         let committee = committee.expect("INVARIANT: a committee can be kept");
 
-        let sat = (sitting.committee.seats().iter()).map(|seat| (seat.participant, seat.ballot_key));
+        let sat = (sitting.committee.seats().iter()).map(|seat| (seat.participant, keys_of(seat)));
         dpos.past.insert(sitting.committee.epoch(), sat.collect());
         let oldest = epoch.saturating_sub(params.get(Param::EvidenceEpochs) as u64);
         dpos.past = dpos.past.split_off(&oldest);

@@ -20,8 +20,10 @@ mod form;
 mod inclusion;
 mod line;
 mod meters;
+mod orders;
 mod owed;
 mod pool;
+mod receipts;
 mod shown;
 mod signatures;
 mod step;
@@ -39,8 +41,10 @@ use self::envoy::{Committees, Envoy, learn};
 use self::inclusion::Claims;
 use self::line::{Executed, Line, Misfit, Open, producer};
 use self::meters::Meters;
+use self::orders::{Lead, Unreceipted};
 use self::owed::{Contested, is_full};
 use self::pool::{Origin, Pool, Waiting, digest_of};
+use self::receipts::{Order, Promise};
 use self::shown::Shown;
 use self::step::{Part, Step};
 use self::store::{FinalBlocks, Lengths};
@@ -84,6 +88,8 @@ const WORDS_DELAY: Duration = Duration::from_millis(2);
 const TOLD_AGAIN: Duration = Duration::from_secs(2);
 /// How long a command of another node's session waits without a block that has it.
 const FORGOTTEN: Duration = Duration::from_secs(30);
+/// Beside agreement's votes: the last term in which this node may have signed receipts.
+const PROMISE_FILE: &str = "receipts";
 /// Bytes of a block beyond its payloads, per record and in all, at least.
 const RECORD_OVERHEAD: usize = 16;
 const BLOCK_OVERHEAD: usize = 1 << 10;
@@ -185,6 +191,14 @@ pub struct Replica {
     contested: BTreeMap<Hash, Contested>,
     /// The key of this node's links.
     peer: SigningKey,
+    /// The term that this node leads, if it does.
+    lead: Option<Lead>,
+    promise: Promise,
+    /// What leaders have told of their order, by epoch and term.
+    orders: BTreeMap<(u64, u64), Order>,
+    unreceipted: Unreceipted,
+    /// The term behind the last one that was given up, and its epoch.
+    lost: (u64, u64),
     agreement: simplex::Node,
     /// Who led the last view that was seen here: whose refusals are taken.
     leader: Option<[u8; 32]>,
@@ -256,6 +270,8 @@ impl Replica {
             border_pause: Duration::from_millis(replicate.border_pause_ms),
         };
         let peer = SigningKey::from_bytes(&identity.peer);
+        std::fs::create_dir_all(&identity.folder).map_err(failed)?;
+        let promise = Promise::open(identity.folder.join(PROMISE_FILE)).map_err(failed)?;
         let keys = identity.keys();
         let envoy = Envoy {
             calls: wiring.calls.clone(),
@@ -297,6 +313,11 @@ impl Replica {
             claims,
             contested: BTreeMap::new(),
             peer,
+            lead: None,
+            promise,
+            orders: BTreeMap::new(),
+            unreceipted: Unreceipted::default(),
+            lost: (0, 0),
             agreement,
             leader: None,
             words: Vec::new(),
@@ -350,7 +371,10 @@ impl Replica {
             let now = Instant::now();
             if now >= self.untold_due {
                 self.untold_due = now + TOLD_AGAIN;
-                self.pool.forget(FORGOTTEN);
+                // A leader keeps what it has taken: it has told in which place.
+                if self.lead.is_none() {
+                    self.pool.forget(FORGOTTEN);
+                }
                 for command in self.pool.untold(TOLD_AGAIN) {
                     let (kind, payload) = (command.kind, &*command.payload);
                     Word::Command { kind, payload }.put(&mut self.words);
@@ -376,6 +400,11 @@ impl Replica {
 
     /// Tells the others what has gathered.
     fn tell(&mut self) {
+        self.put_receipts();
+        self.send_words();
+    }
+
+    fn send_words(&mut self) {
         self.words_due = None;
         if !self.words.is_empty() {
             self.agreement.tell(None, core::mem::take(&mut self.words));
@@ -457,7 +486,12 @@ impl Replica {
             self.say(&Word::Command { kind, payload });
             Origin::Session(session)
         };
-        match self.pool.put(command, origin) {
+        let name = self.name_to_take(&command);
+        let put = self.pool.put(command, origin);
+        if let (Ok(true), Some(name)) = (&put, name) {
+            self.take_in(name);
+        }
+        match put {
             Err(reject) if origin != Origin::Peer => {
                 let refused = refusal(session, about, reject, 0, false);
                 self.wiring.publish.send(refused)
@@ -473,6 +507,9 @@ impl Replica {
         match call {
             Call::Seated { epoch, role } => {
                 tracing::info!(epoch, ?role, "an epoch begins");
+                if let Some(before) = epoch.checked_sub(1) {
+                    self.lead_no_more(before, u64::MAX);
+                }
                 self.meters.epoch.set(epoch as i64);
                 let is_delegate = matches!(role, Role::Delegate { .. });
                 self.meters.is_delegate.set(i64::from(is_delegate));
@@ -502,6 +539,8 @@ impl Replica {
                 let is_lost = |parked: &mut Parked| (parked.slot.epoch, parked.slot.term) <= (epoch, term.term);
                 drop(self.parked.take_if(is_lost));
                 self.tell_certified_again();
+                self.lead_no_more(epoch, term.term);
+                self.lost = self.lost.max((epoch, term.term.saturating_add(1)));
                 Ok(())
             }
             Call::Accuse(evidence) => {
@@ -567,6 +606,9 @@ impl Replica {
             None => Vec::new(),
         };
         let executed = self.head.execute_owing(&header, &records, &owed, &self.set.alias)?;
+        if is_judged {
+            self.check_order(&executed)?;
+        }
         self.ahead.push_back(executed);
         self.is_broken = false;
         Ok(())
@@ -599,6 +641,10 @@ impl Replica {
     ) -> Result<(), Gone> {
         self.leader = None;
         if !self.may_vote() || !self.stand_on(&chain) {
+            answer.give(None);
+            return Ok(());
+        }
+        if !self.lead(&slot)? {
             answer.give(None);
             return Ok(());
         }
@@ -728,6 +774,9 @@ impl Replica {
                 tracing::warn!(height = slot.height, view = slot.view, leader = slot.leader.get(), %why, "refused a block");
                 self.meters.refused.inc();
                 answer.give(false);
+                if let Misfit::Order { of, places } = why {
+                    self.tell_order(of, places);
+                }
             }
         }
     }
@@ -756,6 +805,7 @@ impl Replica {
             digest,
             events,
             commands,
+            names,
         } = executed.map_err(|why| {
             tracing::error!(height, %why, "a final block does not stand here: this node is not as the others are");
             Gone
@@ -777,6 +827,7 @@ impl Replica {
         for command in &commands {
             self.pool.take(command);
         }
+        self.pack_order(&header, &names);
         self.forget_before_step(&commands);
         self.settle_contested()?;
         self.learn_keys(block);
@@ -851,6 +902,7 @@ impl Replica {
                 Word::Step { time, commands } => self.hear_step(time, &commands),
                 Word::Seen(seen) => self.hear_seen(from, &seen),
                 Word::Certified(certificate) => self.hear_certificate(from, certificate),
+                Word::Receipt(receipt) => self.hear_receipt(from, receipt),
             }
         }
         Ok(())
@@ -859,7 +911,11 @@ impl Replica {
     /// A command will not be recorded: whoever sent it is told.
     fn refuse(&mut self, digest: &Hash, reject: Reject, original_seq: u64) -> Result<(), Gone> {
         self.forget_before_step(core::slice::from_ref(digest));
-        match self.pool.take(digest) {
+        let waiting = self.pool.take(digest);
+        if let Some(waiting) = &waiting {
+            self.forget_place(&waiting.command);
+        }
+        match waiting {
             Some(waiting) => match waiting.origin {
                 Origin::Session(session) => {
                     let about = waiting.command.about;
@@ -887,6 +943,8 @@ fn fill<'a>(
 ) -> (Vec<(Hash, Refusal)>, bool) {
     let (mut refused, mut is_whole) = (Vec::new(), true);
     let size_max = set.replicate.block_size_max.saturating_sub(BLOCK_OVERHEAD);
+    #[cfg(test)]
+    let waiting = tests::scenes::reordered(head.executor().chain(), leader, waiting);
     for waiting in waiting {
         let command = &waiting.command;
         let size = open.size + command.payload.len() + (open.records.len() + 1) * RECORD_OVERHEAD;

@@ -38,6 +38,8 @@ pub(super) struct Hosted {
     pub(super) committees: Committees,
     /// Height of the last block whose delivery was acknowledged.
     pub(super) delivered: Arc<AtomicU64>,
+    /// What this node's clock is wrong by, ns; simulations set it.
+    pub(super) clock_error_ns: i64,
 }
 
 /// The clock's nanoseconds since 1970.
@@ -90,6 +92,19 @@ pub(super) fn misfit(slot: &Slot, parent: &Head, head: &Head) -> Option<&'static
 }
 
 impl Hosted {
+    /// What this node takes for the time, ns since 1970.
+    fn now(&self, clock: &impl Clock) -> u64 {
+        now_ns(clock).saturating_add_signed(self.clock_error_ns)
+    }
+
+    /// Waits until it takes the time for `due`.
+    async fn sleep_until(&self, clock: &impl Clock, due: u64) {
+        let wait = due.saturating_sub(self.now(clock));
+        if wait > 0 {
+            clock.sleep(Duration::from_nanos(wait)).await;
+        }
+    }
+
     /// The blocks that the application may not have, oldest first, with at least the parent; `None` where an ancestor cannot
     /// be had.
     async fn chain(&self, mut ancestry: impl Ancestry<Carried>) -> Option<Vec<Candidate>> {
@@ -126,9 +141,12 @@ impl Hosted {
             Time::Real => (parent.head().time.get()).saturating_add(self.settings.pace.as_nanos() as u64),
         };
         if parent.head().height != 0 && parent.head().epoch != slot.epoch {
-            due = due.max(now_ns(clock).saturating_add(self.settings.border_pause.as_nanos() as u64));
+            due = due.max(
+                self.now(clock)
+                    .saturating_add(self.settings.border_pause.as_nanos() as u64),
+            );
         }
-        sleep_until(clock, due).await;
+        self.sleep_until(clock, due).await;
         let asked = slot.clone();
         let bytes = self
             .door
@@ -178,11 +196,11 @@ impl Hosted {
         }
         if self.settings.time == Time::Real {
             let time = block.head().time.get();
-            if time.saturating_add(PAST_NS) < now_ns(clock) {
+            if time.saturating_add(PAST_NS) < self.now(clock) {
                 warn!(height = slot.height, view = slot.view, "refused a block for its age");
                 return Some(false);
             }
-            sleep_until(clock, time.saturating_sub(FUTURE_NS)).await;
+            self.sleep_until(clock, time.saturating_sub(FUTURE_NS)).await;
         }
         self.door
             .ask(|answer| Request::Verify {
@@ -192,14 +210,6 @@ impl Hosted {
                 answer,
             })
             .await
-    }
-}
-
-/// Waits until the clock says `due`.
-async fn sleep_until(clock: &impl Clock, due: u64) {
-    let wait = due.saturating_sub(now_ns(clock));
-    if wait > 0 {
-        clock.sleep(Duration::from_nanos(wait)).await;
     }
 }
 

@@ -126,6 +126,8 @@ pub(super) struct Parts<S> {
     pub(super) status: Arc<Mutex<Status>>,
     /// Where the engine's mailbox is left for whoever serves certificates.
     pub(super) mailbox: Arc<Mutex<Option<Mailbox>>>,
+    /// What its clock is wrong by, ns; simulations set it.
+    pub(super) clock_error_ns: i64,
 }
 
 /// Final blocks on their way to the application.
@@ -167,6 +169,7 @@ where
         committees,
         status,
         mailbox,
+        clock_error_ns,
     } = parts;
     let schedule = settings.schedule;
     let namespace = Namespace::of(settings.chain);
@@ -284,6 +287,7 @@ where
         shape: shape.clone(),
         committees: committees.clone(),
         delivered: delivered.clone(),
+        clock_error_ns,
     };
     let automaton = Inline::new(context.child("inline"), hosted, marshal.clone(), epocher.clone());
     {

@@ -158,6 +158,7 @@ fn begin(
                 committees: Committees::default(),
                 status: shared,
                 mailbox: Arc::default(),
+                clock_error_ns: 0,
             };
             run(context, signer, keys.listen, peers, parts, asked)
         });

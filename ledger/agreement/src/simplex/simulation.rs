@@ -34,7 +34,9 @@ use commonware_p2p::{
 use commonware_runtime::{Clock, Handle, Quota, Runner as _, Spawner, Supervisor as _, deterministic};
 use commonware_utils::{NZUsize, Probability, ordered::Set};
 use core::{num::NonZeroU32, time::Duration};
-use ledger::{BLOCK_SIZE_MAX, Candidates, Counter, Counters, Disk, SimulatedStore, Witness, genesis, lock, missed};
+use ledger::{
+    BLOCK_SIZE_MAX, Candidates, Counter, Counters, Disk, Fault, SimulatedStore, Witness, genesis, lock, missed,
+};
 use rand_core::Rng as _;
 use std::sync::{Arc, Mutex};
 use wattbook_types::{ChainId, Hash, ParticipantId, committee::Seat, schedule::Schedule, sha256};
@@ -55,6 +57,32 @@ pub enum Actor {
     },
     /// Votes for two blocks, and gives up what it finalizes, in the first epoch.
     Equivocator,
+    /// Is there and says nothing.
+    Silent,
+    /// Where it leads, its blocks claim another state root than follows.
+    WrongRoot,
+    /// Where it leads, the time of its blocks stands still.
+    Stale,
+    /// Sends noise and what it hears, on every channel, to everybody.
+    Flooder,
+}
+
+impl Actor {
+    /// Whether it runs the product's code, and so gets where everybody gets.
+    const fn follows(self) -> bool {
+        !matches!(self, Self::Equivocator | Self::Silent | Self::Flooder)
+    }
+}
+
+/// A network in two parts for a while.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Partition {
+    /// When it begins, after the start.
+    pub from: Duration,
+    /// When it is healed.
+    pub until: Duration,
+    /// The candidates on one side, by rank.
+    pub apart: Vec<usize>,
 }
 
 /// What happens to the disk of a node that is down.
@@ -93,6 +121,10 @@ pub struct Plan {
     pub crash_every: Option<Duration>,
     /// What candidates do, by rank; the others are honest.
     pub actors: Vec<(usize, Actor)>,
+    /// When the network is in two parts.
+    pub partitions: Vec<Partition>,
+    /// What clocks are wrong by, by rank, ms; behind where negative.
+    pub clock_errors_ms: Vec<(usize, i64)>,
     /// Whoever loses a term makes way for a standby in the next epoch.
     pub evicts: bool,
     /// Simulated time after which the run has stalled.
@@ -113,6 +145,8 @@ impl Plan {
             jitter: Duration::from_millis(3),
             crash_every: None,
             actors: Vec::new(),
+            partitions: Vec::new(),
+            clock_errors_ms: Vec::new(),
             evicts: false,
             patience: Duration::from_secs(120),
         }
@@ -123,6 +157,20 @@ impl Plan {
             .iter()
             .find(|(rank, _)| *rank == node)
             .map_or(Actor::Honest, |(_, actor)| *actor)
+    }
+
+    fn clock_error_ns(&self, node: usize) -> i64 {
+        let error = self.clock_errors_ms.iter().find(|(rank, _)| *rank == node);
+        error.map_or(0, |(_, ms)| ms * 1_000_000)
+    }
+
+    /// Whether two candidates hear each other at a time after the start.
+    fn joined(&self, one: usize, other: usize, since: Duration) -> bool {
+        let mut now = self
+            .partitions
+            .iter()
+            .filter(|cut| (cut.from..cut.until).contains(&since));
+        now.all(|cut| cut.apart.contains(&one) == cut.apart.contains(&other))
     }
 }
 
@@ -228,6 +276,27 @@ impl Run {
                     .expect("a channel of the simulated network"),
             );
         }
+        let context = context
+            .child("node")
+            .with_attribute("rank", node)
+            .with_attribute("start", place.starts + 1);
+        place.starts += 1;
+        let actor = self.plan.actor(node);
+        match actor {
+            Actor::Flooder => {
+                place.running = Some(context.spawn(move |context| traitor::flood(context, channels)));
+                return;
+            }
+            Actor::Silent => {
+                // Its channels stay open; nobody reads or writes them.
+                place.running = Some(context.spawn(move |_| async move {
+                    let _channels = channels;
+                    core::future::pending().await
+                }));
+                return;
+            }
+            _ => {}
+        }
         let mut channels = channels.into_iter();
         let mut next = || channels.next().expect("a channel for each use");
         let network = Network {
@@ -238,13 +307,8 @@ impl Run {
             blocks: next(),
             repair: next(),
         };
-        place.starts += 1;
-        let context = context
-            .child("node")
-            .with_attribute("rank", node)
-            .with_attribute("start", place.starts);
         let namespace = Namespace::of(self.settings.chain);
-        if self.plan.actor(node) == Actor::Equivocator {
+        if actor == Actor::Equivocator {
             let committee = self.candidates.committee(0, &[]);
             let seating = Seating {
                 committee,
@@ -254,15 +318,20 @@ impl Run {
             place.running = Some(context.spawn(move |context| traitor::run(context, seats, network.votes)));
             return;
         }
-        let clock = context.child("clock");
+        let (clock, clock_error_ns) = (context.child("clock"), self.plan.clock_error_ns(node));
         let application = Counter {
             node,
             candidates: self.candidates.clone(),
             namespace,
             disk: place.disk.clone(),
             witness: self.witness.clone(),
-            now: Arc::new(move || now_ns(&clock)),
+            now: Arc::new(move || now_ns(&clock).saturating_add_signed(clock_error_ns)),
             evicts: self.plan.evicts,
+            fault: match actor {
+                Actor::WrongRoot => Some(Fault::Root),
+                Actor::Stale => Some(Fault::Time),
+                _ => None,
+            },
         };
         let parts = Parts {
             me,
@@ -281,6 +350,7 @@ impl Run {
                 delivered: 0,
             })),
             mailbox: Arc::default(),
+            clock_error_ns,
         };
         let peers = self.oracle.manager();
         place.running = Some(context.spawn(move |context| epochs::run(context, parts, control, peers, network)));
@@ -388,11 +458,24 @@ async fn drive(mut context: deterministic::Context, plan: Plan) -> Outcome {
     }
     let began = now_ns(&context);
     let mut next_crash = plan.crash_every.map(|every| began + every.as_nanos() as u64);
-    let (mut crashes, mut reached) = (0, false);
+    let (mut crashes, mut reached, mut looked) = (0, false, Duration::ZERO);
     while !reached && now_ns(&context) - began < plan.patience.as_nanos() as u64 {
         context.sleep(Duration::from_millis(50)).await;
         let now = now_ns(&context);
         let height = lock(&run.witness).chain.len() as u64;
+        let since = Duration::from_nanos(now - began);
+        for (one, other) in (0..all).flat_map(|one| (0..all).map(move |other| (one, other))) {
+            if one == other || plan.joined(one, other, since) == plan.joined(one, other, looked) {
+                continue;
+            }
+            let (from, to) = (keys[one].clone(), keys[other].clone());
+            let changed = match plan.joined(one, other, since) {
+                true => run.oracle.add_link(from, to, link.clone()).await,
+                false => run.oracle.remove_link(from, to).await,
+            };
+            changed.expect("a link of the simulated network");
+        }
+        looked = since;
         for (node, place) in places.iter_mut().enumerate() {
             if let Actor::Crashing { at, back, harm } = plan.actor(node) {
                 if !place.was_down && place.running.is_some() && height >= at {
@@ -423,7 +506,7 @@ async fn drive(mut context: deterministic::Context, plan: Plan) -> Outcome {
         let arrived = |(node, place): (usize, &Place)| {
             let down = place.running.is_none() && place.until.is_none();
             let done = lock(&place.disk).states.len() as u64 > plan.blocks && lock(&place.disk).damaged.is_empty();
-            done || down || plan.actor(node) == Actor::Equivocator
+            done || down || !plan.actor(node).follows()
         };
         reached = places.iter().enumerate().all(arrived);
     }

@@ -1,9 +1,10 @@
-//! Evidence that a delegate broke the rule of voting: found here or told by another node, it waits for a block as commands do.
+//! Evidence that a delegate broke the rule of voting, or gave two orders in its receipts: found here or told by another node, it waits for a block as commands do.
 
 use super::Replica;
 use super::pool::Origin;
 use super::words::Word;
-use crate::evidence::EvidenceRecord;
+use crate::evidence::receipts::Contradiction;
+use crate::evidence::{EvidenceRecord, Proof};
 use crate::stage::{About, VerifiedCommand};
 use wattbook_agreement::evidence::Evidence;
 use wattbook_feed::sbe::session::HeldKind;
@@ -22,8 +23,20 @@ impl Replica {
             view = round.view,
             "a delegate broke the rule of voting"
         );
+        self.accuse_by(Proof::Ballots(evidence));
+    }
+
+    /// A delegate of this rank told of two orders of one term.
+    pub(super) fn accuse_of_two_orders(&mut self, rank: usize, found: Contradiction) {
+        let Ok(rank) = u8::try_from(rank) else { return };
+        let (epoch, term) = (found.epoch, found.term);
+        tracing::error!(rank, epoch, term, "a delegate gave receipts for two orders");
+        self.accuse_by(Proof::Receipts(Contradiction { rank, ..found }));
+    }
+
+    fn accuse_by(&mut self, proof: Proof) {
         self.meters.offences.inc();
-        let Some(record) = EvidenceRecord::of(evidence, self.settled.executor().market()) else {
+        let Some(record) = EvidenceRecord::of(proof, self.settled.executor().market()) else {
             return;
         };
         let payload = record.to_payload();
@@ -60,7 +73,7 @@ impl Replica {
         });
         match checked {
             // Of a committee that is not known here: whoever found it tells it again.
-            Ok(record) if EvidenceRecord::of(record.evidence, market) != Some(record) => {}
+            Ok(record) if EvidenceRecord::of(record.proof.clone(), market).as_ref() != Some(&record) => {}
             Ok(record) => self.wait_for_judgement(&record, payload.to_vec(), Origin::Peer),
             Err(reject) => {
                 tracing::warn!(%reject, "a node accuses without proof");

@@ -2,6 +2,7 @@
 
 use super::form;
 use super::pool::digest_of;
+use super::receipts::name_of;
 use crate::execute::{Ended, EventTree, Executor, decode_record};
 use crate::stage::Announced;
 use std::sync::Arc;
@@ -40,6 +41,17 @@ pub(crate) enum Misfit {
     /// A command left out that the market takes and that more than f delegates have long seen.
     #[error("it leaves out what delegates have seen")]
     Omission,
+    /// Two commands the other way round than its leader's receipts have them.
+    #[error("it holds what has place {places:?} in its leader's receipts of epoch and term {of:?} in that order")]
+    Order {
+        /// Epoch and term.
+        of: (u64, u64),
+        /// The places, as the block has them.
+        places: [u64; 2],
+    },
+    /// Commands of a leader that gives no receipts.
+    #[error("its leader has long given no receipts for what it records")]
+    Unreceipted,
     /// A header that says other than what execution gives.
     #[error("its {0} does not follow from its records")]
     Header(&'static str),
@@ -73,6 +85,8 @@ pub(crate) struct Executed {
     pub(crate) events: Arc<Announced>,
     /// What names its commands, Ticks aside.
     pub(crate) commands: Vec<Hash>,
+    /// What its leader's receipts call those that have a place in them.
+    pub(crate) names: Vec<Hash>,
 }
 
 impl Line {
@@ -253,6 +267,11 @@ impl Line {
         let digest = header.digest();
         // Where the block will lie is the ledger's affair.
         self.anchor.advance(&header, digest, 0);
+        let chain = self.executor.chain();
+        let names = records
+            .iter()
+            .filter_map(|record| name_of(chain, record.kind, record.payload));
+        let names = names.collect();
         let commands = records.iter().filter(|record| record.kind != record_kind::TICK);
         let commands = commands.map(|record| digest_of(record.kind, record.payload)).collect();
         Executed {
@@ -260,6 +279,7 @@ impl Line {
             digest,
             events,
             commands,
+            names,
         }
     }
 }

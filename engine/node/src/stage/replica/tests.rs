@@ -10,7 +10,7 @@ use super::line::{Line, Misfit, Open};
 use super::store::{FinalBlocks, Lengths};
 use crate::audit::{self, ChainFault};
 use crate::chain::{self, CommitteeSpec, Secrets, Spec};
-use crate::evidence::EvidenceRecord;
+use crate::evidence::{EvidenceRecord, Proof};
 use crate::execute::Executor;
 use crate::keys;
 use crate::restart::Damages;
@@ -235,9 +235,9 @@ fn accusing(dir: &Path, line: &mut Line, alias: &Alias, rank: u8, signer: u8) ->
         round,
         votes: [voted(rank, 1), voted(signer, 2)],
     };
-    let record = EvidenceRecord::of(evidence, line.executor().market()).unwrap();
+    let record = EvidenceRecord::of(Proof::Ballots(evidence), line.executor().market()).unwrap();
     let payload = record.to_payload();
-    assert_eq!(EvidenceRecord::decode(&payload), Ok(record));
+    assert_eq!(EvidenceRecord::decode(&payload).as_ref(), Ok(&record));
     let mut open = Open::default();
     line.tick_to(&mut open, START.plus_secs(1)).unwrap();
     line.apply(&mut open, &record.to_command(chain), record_kind::EVIDENCE, &payload)

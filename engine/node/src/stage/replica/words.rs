@@ -7,11 +7,13 @@
 //! refusal    2 u8 | zero u8 | reject u16 | zero u32 | digest 32 | original_seq u64
 //! step       3 u8 | zero u8 | zero u16 | n u32 | time u64 | digest 32 x n
 //! seen       4 u8 | zero u8 | n u16 | zero u32 | of n commands, as in super::inclusion
+//! receipt    6 u8 | zero u8 | n u16 | zero u32 | of n commands, as in super::receipts
 //! certified  5 u8 | zero u8 | n u16 | zero u32 | of n words, as in super::inclusion
 //! ```
 //! `kind` and `payload` are a record's; `digest` names the command ([`super::pool::digest_of`]).
 
 use super::inclusion::{Certificate, Seen};
+use super::receipts::Receipt;
 use std::borrow::Cow;
 use wattbook_types::{Hash, Reject, TimeNs};
 
@@ -20,6 +22,7 @@ const REFUSAL: u8 = 2;
 const STEP: u8 = 3;
 const SEEN: u8 = 4;
 const CERTIFIED: u8 = 5;
+const RECEIPT: u8 = 6;
 const REFUSAL_SIZE: usize = 48;
 
 /// One thing told.
@@ -52,6 +55,8 @@ pub(crate) enum Word<'a> {
     Seen(Seen),
     /// More than f delegates have seen a command.
     Certified(Certificate),
+    /// A leader has taken commands, in this order.
+    Receipt(Receipt),
 }
 
 impl Word<'_> {
@@ -92,6 +97,11 @@ impl Word<'_> {
                 // BOUND: at most SEATS_MAX words.
                 put_head(out, CERTIFIED, certificate.entries.len() as u16);
                 certificate.put(out);
+            }
+            Self::Receipt(receipt) => {
+                // BOUND: at most RECEIPT_LEN_MAX commands.
+                put_head(out, RECEIPT, receipt.names.len() as u16);
+                receipt.put(out);
             }
         }
     }
@@ -149,10 +159,11 @@ fn first(bytes: &[u8]) -> Option<(Word<'_>, &[u8])> {
             };
             Some((word, rest))
         }
-        word @ (SEEN | CERTIFIED) => {
+        word @ (SEEN | CERTIFIED | RECEIPT) => {
             let (head, rest) = bytes.split_first_chunk::<8>()?;
             let n = u16::from_le_bytes([head[2], head[3]]);
             match word {
+                RECEIPT => Receipt::read(rest, n).map(|(receipt, rest)| (Word::Receipt(receipt), rest)),
                 SEEN => Seen::read(rest, n).map(|(seen, rest)| (Word::Seen(seen), rest)),
                 _ => Certificate::read(rest, n).map(|(certificate, rest)| (Word::Certified(certificate), rest)),
             }
@@ -186,6 +197,14 @@ mod tests {
                 time: TimeNs::new(7),
                 signature: [8; 64],
                 digests: vec![Hash([3; 32]); 3],
+            }),
+            Word::Receipt(Receipt {
+                epoch: 6,
+                term: 2,
+                seq: 2,
+                before: Hash([4; 32]),
+                signature: [8; 64],
+                names: vec![Hash([3; 32]); 2],
             }),
             Word::Command { kind: 3, payload: b"" },
         ];

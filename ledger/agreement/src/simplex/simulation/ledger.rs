@@ -253,6 +253,17 @@ pub(crate) struct Counter {
     pub(crate) now: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// A standby takes the seat of whoever lost a term.
     pub(crate) evicts: bool,
+    /// What it does wrong where it leads.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// What is wrong with the blocks that a delegate proposes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// Another state root than follows.
+    Root,
+    /// A time that stands still.
+    Time,
 }
 
 impl Counter {
@@ -293,9 +304,17 @@ impl Application for Counter {
 
     fn propose(&mut self, slot: Slot, chain: Vec<Candidate>, answer: Answer<Option<Vec<u8>>>) {
         let parent = chain.last().expect("a chain has the parent");
-        let time = TimeNs::new((self.now)().max(parent.head().time.get() + 1));
+        let earliest = parent.head().time.get() + 1;
+        let time = TimeNs::new(match self.fault {
+            Some(Fault::Time) => earliest,
+            _ => (self.now)().max(earliest),
+        });
         let payload = sha256(&[&slot.height.to_le_bytes(), &slot.view.to_le_bytes()]);
-        answer.give(self.state_of(&chain).map(|state| build(&slot, state, time, &payload.0)));
+        let state = self.state_of(&chain).map(|state| match self.fault {
+            Some(Fault::Root) => sha256(&[&state.0]),
+            _ => state,
+        });
+        answer.give(state.map(|state| build(&slot, state, time, &payload.0)));
     }
 
     fn verify(&mut self, slot: Slot, chain: Vec<Candidate>, block: Candidate, answer: Answer<bool>) {

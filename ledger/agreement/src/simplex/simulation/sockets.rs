@@ -191,6 +191,7 @@ fn four_nodes_agree_over_loopback() {
             witness: witness.clone(),
             now: Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64),
             evicts: false,
+            fault: None,
         };
         let genesis = Genesis {
             format: Arc::new(Counters),

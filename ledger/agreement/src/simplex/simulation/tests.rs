@@ -1,6 +1,6 @@
 //! A handful of runs; the soak makes more of them.
 
-use super::{Actor, Harm, Outcome, Plan, participant, simulate};
+use super::{Actor, Harm, Outcome, Partition, Plan, participant, simulate};
 use crate::seam::Role;
 use core::time::Duration;
 
@@ -210,4 +210,118 @@ fn a_damaged_block_comes_back_from_peers() {
     )];
     let outcome = good(&plan);
     assert_eq!(outcome.damaged, 0);
+}
+
+#[test]
+fn a_delegate_that_says_nothing_costs_its_term_and_no_block() {
+    let mut plan = Plan::new(13, 45);
+    plan.actors = vec![(0, Actor::Silent)];
+    let outcome = good(&plan);
+    assert!(
+        outcome.producers.iter().all(|producer| *producer == participant(1)),
+        "{:?}",
+        outcome.producers
+    );
+    assert!(outcome.lost.contains(&(0, 1, participant(0))), "{:?}", outcome.lost);
+    assert!(outcome.convicted.is_empty());
+}
+
+#[test]
+fn a_block_with_another_state_root_is_refused_and_costs_the_term() {
+    let mut plan = Plan::new(14, 45);
+    plan.actors = vec![(0, Actor::WrongRoot)];
+    let outcome = good(&plan);
+    assert!(
+        outcome.producers.iter().all(|producer| *producer == participant(1)),
+        "{:?}",
+        outcome.producers
+    );
+    assert!(
+        outcome.missed.iter().all(|missed| *missed == [1, 0, 0, 0]),
+        "{:?}",
+        outcome.missed
+    );
+}
+
+#[test]
+fn a_leader_whose_time_stands_still_is_refused_once_it_is_two_seconds_old() {
+    let mut plan = Plan::new(15, 45);
+    plan.epoch_blocks = 45;
+    plan.actors = vec![(0, Actor::Stale)];
+    let outcome = good(&plan);
+    let last = outcome
+        .producers
+        .iter()
+        .rposition(|producer| *producer == participant(0));
+    let taken = outcome
+        .producers
+        .iter()
+        .position(|producer| *producer == participant(1));
+    assert!(last < taken && taken.is_some(), "{:?}", outcome.producers);
+}
+
+#[test]
+fn a_flooder_stops_nobody() {
+    let mut plan = Plan::new(16, 25);
+    plan.actors = vec![(2, Actor::Flooder)];
+    let outcome = good(&plan);
+    assert!(
+        outcome.producers.iter().all(|producer| *producer == participant(0)),
+        "{:?}",
+        outcome.producers
+    );
+    assert!(outcome.convicted.is_empty(), "whoever repeats a message frames nobody");
+}
+
+#[test]
+fn a_partition_stops_the_minority_only_and_heals() {
+    let mut plan = Plan::new(17, 60);
+    plan.partitions = vec![
+        Partition {
+            from: Duration::from_millis(500),
+            until: Duration::from_secs(2),
+            apart: vec![0],
+        },
+        // No side has a quorum: nothing is final until it heals.
+        Partition {
+            from: Duration::from_secs(3),
+            until: Duration::from_secs(7),
+            apart: vec![1, 2],
+        },
+    ];
+    let outcome = good(&plan);
+    assert!(outcome.producers.contains(&participant(1)), "{:?}", outcome.producers);
+    assert!(outcome.simulated > Duration::from_secs(7), "{:?}", outcome.simulated);
+    assert!(outcome.convicted.is_empty());
+}
+
+#[test]
+fn clocks_within_the_bounds_cost_nothing_and_a_leader_s_beyond_them_its_term() {
+    let mut plan = Plan::new(18, 45);
+    plan.clock_errors_ms = vec![(0, -200), (1, 250), (2, -250), (3, 200)];
+    let outcome = good(&plan);
+    assert!(
+        outcome.producers.iter().all(|producer| *producer == participant(0)),
+        "{:?}",
+        outcome.producers
+    );
+    assert!(
+        outcome.missed.iter().all(|missed| *missed == [0; 4]),
+        "{:?}",
+        outcome.missed
+    );
+
+    plan.clock_errors_ms = vec![(0, 60_000)];
+    let outcome = good(&plan);
+    assert!(!outcome.producers.contains(&participant(0)), "{:?}", outcome.producers);
+    assert!(outcome.lost.contains(&(1, 1, participant(0))), "{:?}", outcome.lost);
+
+    // A voter whose clock is wrong votes for nothing, and follows all the same.
+    plan.clock_errors_ms = vec![(3, 60_000)];
+    let outcome = good(&plan);
+    assert!(
+        outcome.producers.iter().all(|producer| *producer == participant(0)),
+        "{:?}",
+        outcome.producers
+    );
 }

@@ -4,10 +4,11 @@ use super::super::pool::{Origin, Pool};
 use super::super::{Set, fill};
 use super::*;
 use crate::config;
+use crate::evidence::receipts::{Contradiction, Half};
 use crate::stage::{About, VerifiedCommand};
-use wattbook_feed::keys::registrar_key;
+use wattbook_feed::keys::{registrar_key, sign_ed25519};
 use wattbook_feed::sbe::session::HeldKind;
-use wattbook_feed::signed::{LeafBytes, SealedEnvelope, encode_cancel, encode_quote};
+use wattbook_feed::signed::{LeafBytes, SealedEnvelope, encode_cancel, encode_quote, receipt_digest};
 use wattbook_types::command::{Cancel, Quote, SelfTrade, Side, TimeInForce};
 use wattbook_types::{ContractId, Energy, Price};
 
@@ -177,4 +178,58 @@ fn a_block_may_leave_out_only_what_the_market_refuses_or_the_leader_may_not_pack
         envelope.not_after = START;
     }
     assert_eq!(judged(&start, &alias, 0, &[], &[&late.command]), Ok(()));
+}
+
+/// Two receipts for two orders, in the name of the delegate of rank `rank` by the key of the links of `signer`.
+fn two_orders(dir: &Path, chain: ChainId, rank: u8, signer: u8) -> Contradiction {
+    let dir = dir.with_file_name(format!("node{signer}"));
+    let key = ed25519_dalek::SigningKey::from_bytes(&keys::read_named(&dir, keys::PEER_KEY).unwrap());
+    let half = |byte: u8| {
+        let run = Hash([byte; 32]);
+        let signature = sign_ed25519(&key, &receipt_digest(chain, 0, 1, 7, &run));
+        Half { run, signature }
+    };
+    Contradiction {
+        rank,
+        epoch: 0,
+        term: 1,
+        seq: 7,
+        halves: [half(1), half(2)],
+        names: Vec::new(),
+    }
+}
+
+#[test]
+fn two_orders_are_recorded_and_whoever_reads_the_ledger_checks_them() {
+    for (signer, holds) in [(2, true), (3, false)] {
+        let (_folder, dir) = town();
+        let (start, alias, chain) = line_of(&dir);
+        let mut line = start.clone();
+        let found = two_orders(&dir, chain, 2, signer);
+        let record = EvidenceRecord::of(Proof::Receipts(found), line.executor().market()).unwrap();
+        let payload = record.to_payload();
+        assert_eq!(EvidenceRecord::decode(&payload).as_ref(), Ok(&record));
+        assert_eq!(record.check(start.executor().market()).is_ok(), holds);
+        let mut open = Open::default();
+        line.tick_to(&mut open, START.plus_secs(1)).unwrap();
+        line.apply(&mut open, &record.to_command(chain), record_kind::EVIDENCE, &payload)
+            .unwrap();
+        let (_, bytes) = line.seal(open, &turn(1, 1, 0), 0, &alias).unwrap();
+        let delegates = line.executor().market().state().dpos.as_ref().unwrap();
+        assert!(delegates.candidate(record.offender).unwrap().forfeited);
+        assert_eq!(
+            line.apply_alone(&record, chain).unwrap_err().reject,
+            Reject::AlreadyJudged
+        );
+        let form = Form(chain);
+        let block = Candidate::read(&form, bytes, usize::MAX).unwrap();
+        let mut blocks = FinalBlocks::new(open_store(&dir), form, Lengths::default(), Damages::default()).unwrap();
+        blocks.append(&block).unwrap();
+        blocks.sync().unwrap();
+        drop(blocks);
+        match audit::verify(&dir, Some(chain), |_| ()) {
+            Ok(verified) => assert!(holds && verified.end.totals.evidence == 1),
+            Err(finding) => assert_eq!((holds, finding.kind), (false, ChainFault::Evidence.into())),
+        }
+    }
 }

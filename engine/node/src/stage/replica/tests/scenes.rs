@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps: every wait is for a message or for a block.
 
+use super::super::pool::Waiting;
 use super::fairness::cancel;
 use super::*;
 use crate::config::Config;
@@ -11,6 +12,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wattbook_feed::client::{Client, StreamKind};
+use wattbook_feed::keys::BlsSecret;
 use wattbook_feed::sbe::{Outbound, decode_outbound};
 use wattbook_feed::signed::{Grade, SealedEnvelope};
 
@@ -26,6 +28,15 @@ static TRAITORS: Mutex<Vec<(ChainId, ParticipantId, Treason)>> = Mutex::new(Vec:
 pub(super) enum Treason {
     /// It records nothing of this participant.
     Censors(ParticipantId),
+    /// Its blocks hold what came in the reverse order.
+    Reorders,
+    /// It tells one node another order than the others.
+    TwoOrders,
+}
+
+fn commits(chain: ChainId, leader: ParticipantId, treason: Treason) -> bool {
+    let traitors = TRAITORS.lock().unwrap_or_else(PoisonError::into_inner);
+    traitors.contains(&(chain, leader, treason))
 }
 
 /// Whether a leader of a scene leaves this command out.
@@ -33,14 +44,43 @@ pub(in crate::stage::replica) fn is_left_out(chain: ChainId, leader: Participant
     let Command::Envelope(envelope) = &command.command else {
         return false;
     };
-    let treason = Treason::Censors(envelope.participant);
-    let traitors = TRAITORS.lock().unwrap_or_else(PoisonError::into_inner);
-    traitors.contains(&(chain, leader, treason))
+    commits(chain, leader, Treason::Censors(envelope.participant))
+}
+
+/// What waits, as a leader of a scene packs it.
+pub(in crate::stage::replica) fn reordered<'a>(
+    chain: ChainId,
+    leader: ParticipantId,
+    waiting: impl Iterator<Item = &'a Waiting>,
+) -> Vec<&'a Waiting> {
+    let mut waiting: Vec<_> = waiting.collect();
+    if commits(chain, leader, Treason::Reorders) {
+        waiting.reverse();
+    }
+    waiting
+}
+
+/// Whether a leader of a scene tells two orders.
+pub(in crate::stage::replica) fn tells_two_orders(chain: ChainId, leader: ParticipantId) -> bool {
+    commits(chain, leader, Treason::TwoOrders)
 }
 
 fn clock() -> TimeNs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     TimeNs::new(u64::try_from(since.as_nanos()).unwrap())
+}
+
+fn accepted(client: &mut Client, nonce: u64) -> u64 {
+    let deadline = Instant::now() + WAIT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (_, bytes) = client.next_raw(left).unwrap().expect("an answer");
+        match decode_outbound(&bytes).unwrap() {
+            Outbound::Accepted(answer) if answer.nonce == nonce => return answer.seq,
+            Outbound::RejectedMessage(refused) => panic!("{refused:?}"),
+            _ => {}
+        }
+    }
 }
 
 /// A committee that runs.
@@ -107,24 +147,27 @@ impl Scene {
 
     /// Sends an envelope of the delegate of this rank to that node, and waits for its final record.
     fn sent(&self, rank: u64, to: usize, nonce: u64) -> u64 {
+        self.burst(rank, to, nonce..nonce + 1)
+    }
+
+    fn log_on(&self, rank: u64, to: usize) -> (Client, ParticipantId, BlsSecret) {
         let who = ParticipantId::new(chain::FIRST_SERIAL + rank);
         let key = chain::participant_key(&SEED, who);
-        let mut client = Client::connect(self.nodes[to].addr, StreamKind::Private, 1).unwrap();
+        let mut client = Client::connect(self.nodes[to].addr, StreamKind::Private, 0).unwrap();
         client.expect_chain(self.chain).unwrap();
         client.logon(who, &key, Grade::Final).unwrap();
+        (client, who, key)
+    }
+
+    /// Sends envelopes of the delegate of this rank to that node all at once, and waits for their final records.
+    fn burst(&self, rank: u64, to: usize, nonces: core::ops::Range<u64>) -> u64 {
+        let (mut client, who, key) = self.log_on(rank, to);
         let until = clock().plus_secs(300);
-        let envelope = SealedEnvelope::sign(self.chain, &key, who, 1, nonce, until, vec![cancel()]);
-        client.send_envelope(&envelope).unwrap();
-        let deadline = Instant::now() + WAIT;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let (_, bytes) = client.next_raw(left).unwrap().expect("an answer");
-            match decode_outbound(&bytes).unwrap() {
-                Outbound::Accepted(answer) if answer.nonce == nonce => return answer.seq,
-                Outbound::RejectedMessage(refused) => panic!("{refused:?}"),
-                _ => {}
-            }
+        for nonce in nonces.clone() {
+            let envelope = SealedEnvelope::sign(self.chain, &key, who, 1, nonce, until, vec![cancel()]);
+            client.send_envelope(&envelope).unwrap();
         }
+        nonces.map(|nonce| accepted(&mut client, nonce)).max().unwrap()
     }
 
     /// The header of the block that has a record, as a node's ledger has it.
@@ -173,5 +216,61 @@ fn a_leader_that_censors_loses_its_term_and_the_next_records_what_it_left_out() 
     // The next leader goes on.
     let seq = scene.sent(victim, 3, 8);
     assert_ne!(u64::from(scene.block_of(3, seq).producer), leader);
+    scene.end();
+}
+
+/// Bursts of one delegate's envelopes at a node that neither leads nor is its own, until `is_over` of the last one's record.
+fn until(scene: &Scene, leader: u64, is_over: impl Fn(usize, u64) -> bool) {
+    let (sender, at) = ((leader + 2) % NODES as u64, ((leader + 1) % NODES as u64) as usize);
+    let deadline = Instant::now() + WAIT;
+    for burst in 1.. {
+        let seq = scene.burst(sender, at, burst * 20..burst * 20 + 20);
+        if is_over(at, seq) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nobody minds");
+    }
+}
+
+#[test]
+fn a_leader_that_reorders_loses_its_term() {
+    let scene = Scene::play("reorder");
+    // In the order of receipts nobody loses anything.
+    let before = scene.block_of(3, scene.burst(1, 3, 1..20));
+    let leader = u64::from(before.producer);
+    scene.turn_bad(leader, Treason::Reorders);
+    until(&scene, leader, |at, seq| {
+        u64::from(scene.block_of(at, seq).producer) != leader
+    });
+    scene.end();
+}
+
+#[test]
+fn a_leader_that_tells_two_orders_is_convicted() {
+    let scene = Scene::play("two orders");
+    let before = scene.block_of(3, scene.sent(1, 3, 1));
+    let leader = u64::from(before.producer);
+    scene.turn_bad(leader, Treason::TwoOrders);
+    let convicted = |dir: &PathBuf| {
+        let reader = Reader::open(dir).unwrap();
+        let mut found = Vec::new();
+        for block in reader.blocks() {
+            let block = block.unwrap();
+            for record in block
+                .records
+                .iter()
+                .filter(|record| record.kind == record_kind::EVIDENCE)
+            {
+                found.push(EvidenceRecord::decode(record.payload).unwrap());
+            }
+        }
+        found
+    };
+    until(&scene, leader, |at, _| !convicted(&scene.dirs[at]).is_empty());
+    let at = ((leader + 1) % NODES as u64) as usize;
+    for record in convicted(&scene.dirs[at]) {
+        assert_eq!(record.offender, ParticipantId::new(chain::FIRST_SERIAL + leader));
+        assert!(matches!(record.proof, Proof::Receipts(_)));
+    }
     scene.end();
 }
