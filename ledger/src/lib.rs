@@ -95,6 +95,7 @@ mod group;
 mod index;
 mod keyed;
 mod log;
+mod mend;
 mod note;
 mod proof;
 mod read;
@@ -124,6 +125,7 @@ pub use frame::{
 pub use group::{Committer, ENTRIES_UNSYNCED_MAX, GroupPolicy};
 pub use index::{HeaderIndex, INDEX_DIR};
 pub use keyed::KeyIndex;
+pub use mend::Mender;
 pub use note::{
     Certified, Checkpoint, KeyKind, NOTE_SIGNATURES_MAX, NOTE_SIZE_MAX, Note, NoteError, NoteKey, SignatureLine, origin,
 };

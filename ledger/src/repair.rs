@@ -208,7 +208,7 @@ fn entries(dir: &Path, from: &Path, chain: ChainId, key: &VerifyingKey) -> Resul
 }
 
 /// The readable headers of the segments in a directory, up to the first file that is missing.
-fn segment_headers(dir: &Path) -> impl Iterator<Item = RawSegmentHeader> {
+pub(crate) fn segment_headers(dir: &Path) -> impl Iterator<Item = RawSegmentHeader> {
     let first = Retained::read(dir).map_or(0, |retained| retained.first());
     let paths = (first..).map(move |index| segment_path(dir, index));
     paths

@@ -18,6 +18,7 @@ use crate::files::{COMMITS_FILE, GENESIS_FILE, lock_exclusive, segment_path, syn
 use crate::frame::{FRAME_HEADER_SIZE, KIND_BLOCK, KIND_NONE, LEAF_OFFSET, RawFrameHeader, Record, frame_size};
 use crate::group::{Commits, Committer, ENTRIES_UNSYNCED_MAX, GroupPolicy, Pending, Queue};
 use crate::log::{LOG_START, Log};
+use crate::mend::Mender;
 use crate::recover::{Recovery, recover};
 use crate::scan::{BLOCK_FRAME_VERSION, Head};
 use crate::segment::{is_segment_size, reserve};
@@ -431,6 +432,19 @@ impl Store {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What checks and mends single blocks below the newest committed one, beside this store.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`]: the commit file cannot be read.
+    pub fn mender(&self) -> Result<Mender, Error> {
+        Mender::beside(
+            &self.dir,
+            self.head.chain,
+            self.key.verifying_key(),
+            self.log.segment_size(),
+        )
     }
 
     /// The last block, committed or not, to follow the log from.

@@ -280,7 +280,11 @@ fn catchup(args: &Args, delegates: usize, town: &mut Committee, figures: &mut Ve
     let height = "wattbook_replica_final_height";
     let goal = metric(town.members[0].metrics, height).ok_or(Error::Stalled("a node shows no height"))?;
     let late = town.members[delegates].clone();
-    let since = Instant::now();
+    let others = |town: &Committee| -> u64 {
+        let pids = town.pids().take(delegates);
+        pids.flat_map(cpu::threads).map(|(_, time)| time).sum()
+    };
+    let (since, busy) = (Instant::now(), others(town));
     town.start(delegates)?;
     while metric(late.metrics, height).unwrap_or(0) < goal {
         if since.elapsed() > 4 * PATIENCE {
@@ -289,6 +293,9 @@ fn catchup(args: &Args, delegates: usize, town: &mut Committee, figures: &mut Ve
         thread::sleep(Duration::from_millis(5));
     }
     let took = nanos(since.elapsed());
+    let busy = others(town) - busy;
+    // The late node is the last one that was started.
+    let used = town.pids().last().map(cpu::threads).unwrap_or_default();
     let envelopes = envelopes_of(&late.dir)?;
     let rate = |count: u64| u64::try_from(u128::from(count) * 1_000_000_000 / u128::from(took)).unwrap_or(u64::MAX);
     let verifier = limits::verifier(args.clients, LEAVES)?;
@@ -297,6 +304,13 @@ fn catchup(args: &Args, delegates: usize, town: &mut Committee, figures: &mut Ve
     figures.push(row);
     figures.push(figure("catchup", "verifier", verifier, "1/s", envelopes));
     figures.push(figure("catchup", "took", took, "ns", 1));
+    figures.push(figure("catchup", "blocks", goal, "blocks", 1));
+    // What it took on processors, and what the others took of them meanwhile.
+    figures.push(figure("catchup", "cpu", used.values().sum(), "ns", 1));
+    for (name, time) in used.iter().filter(|(_, time)| **time > 50_000_000) {
+        figures.push(figure("catchup", &format!("cpu/{name}"), *time, "ns", 1));
+    }
+    figures.push(figure("catchup", "cpu/others", busy, "ns", 1));
     Ok(())
 }
 

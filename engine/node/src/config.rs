@@ -218,8 +218,8 @@ pub struct Seal {
     pub snapshot_records: u64,
     /// Snapshots kept.
     pub snapshots_kept: usize,
-    /// Mebibytes a second that the scrubber reads of a ledger opened from a snapshot; 0: it does not. An index or tiles that
-    /// have to be made anew are read for no faster; 0: without a limit.
+    /// Mebibytes a second that the scrubber reads of a ledger opened from a snapshot; 0: it does not, but without a limit for a
+    /// delegate, which votes when it is through. An index or tiles that have to be made anew are read for no faster; 0: without a limit.
     pub scrub_mib_s: u64,
     /// Least time from one signed checkpoint to the next, ms; 0: the node signs none.
     pub checkpoint_ms: u64,

@@ -2,7 +2,7 @@
 //!
 //! # Map
 //! `topology` which stage runs where · `stage` the stages, one file each · `ring` what joins them · `execute` records to
-//! state, the one path of node, `replay` and `verify` · `audit` those two · `restart` snapshots, and coming back from them · `chain` a new one ·
+//! state, the one path of node, `replay` and `verify` · `audit` those two · `restart` snapshots, and coming back from them · `mending` a damaged ledger, whole again from peers · `chain` a new one ·
 //! `config`, `keys` what a node is given · `limits` what may come in · `metrics` what it counts · `cli` the commands ·
 //! `notary` checkpoints and tiles · `pace` how fast that reads · `deal_proof` a contract for a third party ·
 //! `selection` which records are asked for · `export` tables for analysts · `present` messages and records as lines of text or JSON.
@@ -19,6 +19,7 @@ pub mod export;
 pub mod keys;
 pub mod light;
 pub mod limits;
+mod mending;
 pub mod metrics;
 pub mod notary;
 pub mod pace;

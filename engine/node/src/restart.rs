@@ -13,19 +13,24 @@ use crate::execute::Executor;
 use crate::pace::Pace;
 use crate::stage::publish::Streams;
 use ed25519_dalek::{SigningKey, VerifyingKey};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
-use wattbook_ledger::{Anchor, Claim, GENESIS_FILE, SNAPSHOTS_DIR, Scrub, Snapshot, retain_beside};
+use std::time::{Duration, Instant};
+use wattbook_ledger::{
+    Anchor, COMMITS_FILE, Claim, Error, Fault, FaultKind, GENESIS_FILE, SNAPSHOTS_DIR, Scrub, Snapshot, retain_beside,
+};
 use wattbook_market::Image;
 use wattbook_types::ChainId;
 
 /// Sections of a snapshot.
 const STATE: usize = 0;
 const STREAMS: usize = 1;
+/// How long the scrubber waits for a block from peers before it looks whether the node stops.
+const MENDING: Duration = Duration::from_millis(100);
 
 /// A node as it stood after a block.
 #[derive(Debug)]
@@ -215,6 +220,53 @@ impl ScrubbedHeight {
     }
 }
 
+/// Blocks of the ledger that are known to be damaged and are to come from peers, and how many have come.
+#[derive(Clone, Debug, Default)]
+pub struct Damages(Arc<(Mutex<Known>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Known {
+    damaged: BTreeSet<u64>,
+    mended: u64,
+}
+
+impl Damages {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A block is damaged.
+    pub(crate) fn report(&self, height: u64) {
+        self.known().damaged.insert(height);
+    }
+
+    /// A block is whole again.
+    pub(crate) fn mended(&self, height: u64) {
+        let mut known = self.known();
+        known.mended += u64::from(known.damaged.remove(&height));
+        self.0.1.notify_all();
+    }
+
+    /// Heights of damaged blocks, ascending.
+    pub(crate) fn list(&self) -> Vec<u64> {
+        self.known().damaged.iter().copied().collect()
+    }
+
+    /// Blocks that are damaged, and those that were mended.
+    pub fn counts(&self) -> (u64, u64) {
+        let known = self.known();
+        (known.damaged.len() as u64, known.mended)
+    }
+
+    /// Waits until a block is mended, or a moment.
+    fn wait(&self, height: u64) {
+        let known = self.known();
+        if known.damaged.contains(&height) {
+            let _ = self.0.1.wait_timeout(known, MENDING);
+        }
+    }
+}
+
 /// The scrubber's settings.
 #[derive(Clone, Debug)]
 pub struct Scrubbing {
@@ -226,8 +278,16 @@ pub struct Scrubbing {
     pub until: u64,
     /// The last block that opening has read.
     pub read: u64,
-    /// Bytes read a second, at most.
+    /// Bytes read a second, at most; 0: without a limit.
     pub rate: u64,
+    /// Where damaged blocks are reported, if peers have them.
+    pub damages: Option<Damages>,
+}
+
+/// Whether a fault is of a block's bytes, not of its entry or of what was moved off.
+fn is_of_block(fault: &Fault) -> bool {
+    let is_entry = fault.file.file_name().is_some_and(|name| name == COMMITS_FILE);
+    !is_entry && fault.kind != FaultKind::MovedOff
 }
 
 /// Reads what opening passed over, at the rate given, until all has been read, damage is found, or the node stops.
@@ -255,6 +315,17 @@ pub fn scrub(settings: &Scrubbing, scrubbed: &ScrubbedHeight, stop: &AtomicBool)
                 scrubbed.set(settings.read);
                 let (size, ms) = (pace.size(), pace.elapsed().as_millis() as u64);
                 return tracing::info!(height = settings.read, size, ms, "every block has been read and holds");
+            }
+            Err(Error::Damaged(fault)) if settings.damages.is_some() && is_of_block(&fault) => {
+                // What was read holds, so this is the next one.
+                let height = scrub.height().map_or(0, |height| height + 1);
+                tracing::error!(height, %fault, "an old block is damaged; peers are asked for it");
+                if let Some(damages) = &settings.damages {
+                    damages.report(height);
+                    while damages.list().contains(&height) && !stop.load(Ordering::Relaxed) {
+                        damages.wait(height);
+                    }
+                }
             }
             Err(error) => {
                 return tracing::error!(

@@ -15,9 +15,10 @@ use crate::config::{self, Clock, Config, Replicate};
 use crate::execute::ahead::{Ahead, DecodedRecord, Signatures, Stopped, read_ahead};
 use crate::execute::{Executor, StartError};
 use crate::keys::{self, KeyFileError};
+use crate::mending::{self, Opened};
 use crate::metrics::{Endpoint, Metrics};
 use crate::notary::{self, Office};
-use crate::restart::{self, Keeper, ScrubbedHeight, Scrubbing};
+use crate::restart::{self, Damages, Keeper, ScrubbedHeight, Scrubbing};
 use crate::ring::{Gone, Sender, ring};
 use crate::stage::envelopes::Envelopes;
 use crate::stage::fanout::Fanout;
@@ -44,9 +45,7 @@ use wattbook_agreement::ballot::BallotKey;
 use wattbook_agreement::seam::Peer;
 use wattbook_feed::sbe::session::HaltReason;
 use wattbook_feed::signed::Alias;
-use wattbook_ledger::{
-    Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, NO_WATCH, Options, Reader, Recovery, Store, Watch,
-};
+use wattbook_ledger::{Anchor, Error, Fault, GENESIS_FILE, GroupPolicy, NO_WATCH, Options, Reader, Recovery, Watch};
 use wattbook_market::BadTurn;
 use wattbook_shaders::PublicKey;
 use wattbook_types::{ParticipantId, Reject};
@@ -200,18 +199,24 @@ impl Node {
         };
         let genesis = std::fs::read(dir.join(GENESIS_FILE)).unwrap_or_default();
         let public = log_key.verifying_key();
-        let mut snapshots = restart::snapshots(dir, &genesis, &public);
-        let (restored, (mut store, recovery)) = loop {
-            let restored = snapshots.next();
-            let anchor = restored.as_ref().map(|restored| &restored.anchor);
-            match (Store::open_from(dir, &log_key, options, anchor), anchor) {
-                // What the log lacks for this snapshot may be there for the one before; the whole log tells in the end.
-                (Err(Error::Damaged(fault)), Some(anchor)) => {
-                    tracing::warn!(height = anchor.height(), %fault, "the log does not follow from a snapshot");
-                }
-                (opened, _) => break (restored, opened?),
-            }
+        let mut damages = Damages::default();
+        let open = match config.replicate.listen {
+            Some(_) => mending::open_seated,
+            None => mending::open,
         };
+        let opened = match (open(dir, &genesis, &log_key, options), config.replicate.listen) {
+            (Err(Error::Damaged(fault)), Some(listen)) => {
+                let identity = identity(dir, listen, &config.replicate)?;
+                damages = mending::from_peers(dir, &genesis, &public, &identity, &config.replicate, fault, &stop)?;
+                open(dir, &genesis, &log_key, options)?
+            }
+            (opened, _) => opened?,
+        };
+        let Opened {
+            restored,
+            mut store,
+            recovery,
+        } = opened;
         let anchor = restored.as_ref().map(|restored| restored.anchor.clone());
         let (mut executor, streams) = match restored {
             Some(restored) => (restored.executor, Some(restored.streams)),
@@ -308,6 +313,7 @@ impl Node {
             until: anchor.as_ref().map_or(0, Anchor::height),
             read: store.tip().height,
             rate: config.seal.scrub_mib_s << 20,
+            damages: config.replicate.listen.map(|_| damages.clone()),
         };
         if anchor.is_none() {
             // Opening has read everything.
@@ -410,6 +416,8 @@ impl Node {
                     keys,
                     durable,
                     stop: Arc::clone(&stop),
+                    scrubbed: scrubbed.clone(),
+                    damages,
                 };
                 let set = replica::Set {
                     replicate: config.replicate.clone(),
@@ -463,7 +471,8 @@ impl Node {
             notary::attend(&office, &attended);
             Ok(())
         })?);
-        if anchor.is_some() && scrubbing.rate != 0 {
+        // A delegate has to read what it answers for.
+        if anchor.is_some() && (scrubbing.rate != 0 || config.replicate.listen.is_some()) {
             let (scrubbed, stop) = (scrubbed.clone(), Arc::clone(&stop));
             threads.push(spawn("scrub", move || {
                 restart::scrub(&scrubbing, &scrubbed, &stop);

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use wattbook_feed::client::{Client, ClientError, StreamKind};
@@ -28,6 +29,9 @@ use wattbook_types::command::Configure;
 use wattbook_types::delegate::DelegateEvent;
 use wattbook_types::{ChainId, Event, Hash, Param, ParticipantId, Roles, TimeNs};
 
+#[path = "committee/mending.rs"]
+mod mending;
+
 const SEATS: usize = 4;
 const OBSERVERS: usize = 1;
 /// Delegates, then observers.
@@ -40,6 +44,19 @@ const EPOCH_BLOCKS: i64 = 40;
 fn now() -> TimeNs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     TimeNs::new(u64::try_from(since.as_nanos()).unwrap())
+}
+
+/// An address to listen on, of a port that the system gives nobody who connects: a node that was stopped finds its own free.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 100).unwrap() * 100;
+    loop {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A committee's directories and settings.
@@ -71,13 +88,7 @@ impl Town {
         };
         let made = chain::create_committee(folder.path(), &spec, &Secrets::of_demo(SEED), committee);
         let (chain, members) = made.unwrap();
-        // Ports that were free a moment ago instead of those of the files.
-        let listeners: Vec<_> = members
-            .iter()
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let addresses: Vec<SocketAddr> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
-        drop(listeners);
+        let addresses: Vec<SocketAddr> = members.iter().map(|_| free_address()).collect();
         let config = |member: &Member, address: &SocketAddr| {
             let mut config = Config::load(None, &member.dir).unwrap();
             assert_eq!(

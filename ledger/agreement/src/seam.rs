@@ -131,8 +131,28 @@ pub trait Application: Send + 'static {
     fn heard(&mut self, from: [u8; 32], bytes: Vec<u8>);
 }
 
-/// Where final blocks are kept: the ledger. What it returns it has checked; bytes that do not check are as good as absent.
-pub trait Store: Send + 'static {
+/// Blocks that peers may ask for, and that come back from peers where they are damaged. What it returns it has checked;
+/// bytes that do not check are as good as absent.
+pub trait Mendable: Send + 'static {
+    /// The bytes of a block by height.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>>;
+
+    /// Heights at or below the tip whose bytes are known not to check, now.
+    fn damaged(&self) -> Vec<u64>;
+
+    /// Writes a damaged block afresh, durable on return; `false` where it is not the block that was certified at its
+    /// height, by its digest.
+    ///
+    /// # Errors
+    /// The disk's, which end the node.
+    fn mend(&mut self, block: &Candidate) -> io::Result<bool>;
+}
+
+/// Where final blocks are kept: the ledger.
+pub trait Store: Mendable {
     /// Height of the last block; all from 1 up to it were appended.
     fn tip(&self) -> u64;
 
@@ -148,26 +168,25 @@ pub trait Store: Send + 'static {
     /// The disk's, which end the node.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// The bytes of a block by height.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>>;
-
     /// The bytes of a block by digest.
     ///
     /// # Errors
     /// The disk's.
     fn by_digest(&self, digest: &Hash) -> io::Result<Option<Vec<u8>>>;
+}
 
-    /// Heights at or below the tip whose bytes do not check, as a scrub at the start found them.
-    fn damaged(&self) -> Vec<u64>;
+impl Mendable for Box<dyn Store> {
+    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
+        (**self).by_height(height)
+    }
 
-    /// Writes a damaged block afresh; its digest is what its child names as parent. Durable on return.
-    ///
-    /// # Errors
-    /// The disk's, which end the node.
-    fn repair(&mut self, block: &Candidate) -> io::Result<()>;
+    fn damaged(&self) -> Vec<u64> {
+        (**self).damaged()
+    }
+
+    fn mend(&mut self, block: &Candidate) -> io::Result<bool> {
+        (**self).mend(block)
+    }
 }
 
 impl Store for Box<dyn Store> {
@@ -183,20 +202,8 @@ impl Store for Box<dyn Store> {
         (**self).sync()
     }
 
-    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
-        (**self).by_height(height)
-    }
-
     fn by_digest(&self, digest: &Hash) -> io::Result<Option<Vec<u8>>> {
         (**self).by_digest(digest)
-    }
-
-    fn damaged(&self) -> Vec<u64> {
-        (**self).damaged()
-    }
-
-    fn repair(&mut self, block: &Candidate) -> io::Result<()> {
-        (**self).repair(block)
     }
 }
 

@@ -12,7 +12,8 @@
 //! 2. A leader rule that always names rank 0 never recovers: term k is led by rank (k - 1) mod n, a pure function of the
 //!    view.
 //! 3. The engine fetches only above what was delivered: a block below that is found damaged comes through a channel of
-//!    its own (`repair`), by height, checked against its child's parent digest.
+//!    its own (`repair`), by height, checked against the digest that the store knows was certified there; so does one that
+//!    keeps a node from starting ([`mend`]).
 //! 4. The engine truncates a damaged journal of its votes with a warning and goes on signing: `journal` reads it first,
 //!    and a delegate whose votes were damaged or lost is barred until the next epoch, across restarts.
 //! 5. A certificate holds a quorum only: absence from it is no evidence ([`crate::proof`]); lost terms are counted from
@@ -36,7 +37,7 @@ mod tests;
 mod watch;
 mod wire;
 
-pub use node::{Keys, Node, start};
+pub use node::{Keys, Node, mend, start};
 
 use commonware_consensus::simplex::scheme::bls12381_multisig;
 use commonware_cryptography::{bls12381::primitives::variant::MinSig, ed25519, sha256};

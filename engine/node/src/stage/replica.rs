@@ -33,10 +33,11 @@ mod tests;
 mod words;
 
 pub use self::envoy::Call;
+pub(crate) use self::form::Form;
+pub(crate) use self::store::DamagedBlocks;
 pub use self::words::again as words_again;
 
 use self::envoy::{Committees, Envoy, learn};
-use self::form::Form;
 use self::inclusion::Claims;
 use self::line::{Executed, Line, Misfit, Open, producer};
 use self::meters::Meters;
@@ -57,6 +58,7 @@ use super::{
 use crate::config;
 use crate::execute::Executor;
 use crate::metrics::Metrics;
+use crate::restart::{Damages, ScrubbedHeight};
 use crate::ring::{Gone, Receiver, Sender};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -107,6 +109,16 @@ pub struct Identity {
     pub peers: Vec<Peer>,
 }
 
+impl Identity {
+    pub(crate) fn keys(&self) -> simplex::Keys {
+        simplex::Keys {
+            peer: self.peer,
+            listen: self.listen,
+            folder: self.folder.clone(),
+        }
+    }
+}
+
 /// What the stage is wired to.
 #[derive(Debug)]
 pub struct Wiring {
@@ -124,6 +136,10 @@ pub struct Wiring {
     pub durable: Arc<DurableHeight>,
     /// Ends the node; raised if the stage fails.
     pub stop: Arc<AtomicBool>,
+    /// How far the ledger has been read: nothing is voted on before it was read as far as it went at the start.
+    pub scrubbed: ScrubbedHeight,
+    /// What of it is damaged.
+    pub damages: Damages,
 }
 
 /// What is set.
@@ -191,6 +207,8 @@ pub struct Replica {
     words_due: Option<Instant>,
     untold_due: Instant,
     snapshot_seq: u64,
+    /// Height at the start.
+    opened: u64,
     meters: Meters,
 }
 
@@ -254,20 +272,16 @@ impl Replica {
         let peer = SigningKey::from_bytes(&identity.peer);
         std::fs::create_dir_all(&identity.folder).map_err(failed)?;
         let promise = Promise::open(identity.folder.join(PROMISE_FILE)).map_err(failed)?;
-        let keys = simplex::Keys {
-            peer: identity.peer,
-            listen: identity.listen,
-            folder: identity.folder,
-        };
+        let keys = identity.keys();
         let envoy = Envoy {
             calls: wiring.calls.clone(),
             committees: Arc::clone(&committees),
             ballot: identity.ballot,
         };
         let links = identity.peers.iter().map(|peer| peer.key).collect();
-        let snapshot_seq = settled.next_seq();
+        let (snapshot_seq, opened) = (settled.next_seq(), settled.height());
         let mut certificates = Certificates::open(store.dir(), settled.height())?;
-        let blocks = FinalBlocks::new(store, form, Arc::clone(&lengths))?;
+        let blocks = FinalBlocks::new(store, form, Arc::clone(&lengths), wiring.damages.clone())?;
         let agreement = simplex::start(settings, keys, &identity.peers, genesis, blocks, envoy).map_err(failed)?;
         // What a crash took off the end agreement has.
         for height in certificates.last() + 1..=settled.height() {
@@ -310,6 +324,7 @@ impl Replica {
             words_due: None,
             untold_due: Instant::now() + TOLD_AGAIN,
             snapshot_seq,
+            opened,
             meters: Meters::new(metrics),
         })
     }
@@ -374,6 +389,11 @@ impl Replica {
             }
             self.meters.waiting.set(self.pool.len() as i64);
             self.meters.ahead.set(self.ahead.len() as i64);
+            let (damaged, mended) = self.wiring.damages.counts();
+            self.meters.damaged.set(damaged as i64);
+            self.meters
+                .mended
+                .inc_by(mended.saturating_sub(self.meters.mended.get()));
             self.meters.claimed.set(self.claims.len() as i64);
         }
     }
@@ -594,6 +614,11 @@ impl Replica {
         Ok(())
     }
 
+    /// Whether every block that the ledger had at the start has been read and holds: nothing is voted on before.
+    fn may_vote(&self) -> bool {
+        self.wiring.scrubbed.get() >= self.opened && self.wiring.damages.counts().0 == 0
+    }
+
     /// Makes the block that waits, if it can be made now.
     fn propose_parked(&mut self) -> Result<(), Gone> {
         match self.parked.take() {
@@ -615,7 +640,7 @@ impl Replica {
         due: Instant,
     ) -> Result<(), Gone> {
         self.leader = None;
-        if !self.stand_on(&chain) {
+        if !self.may_vote() || !self.stand_on(&chain) {
             answer.give(None);
             return Ok(());
         }
@@ -724,8 +749,9 @@ impl Replica {
     }
 
     fn verify(&mut self, slot: &Slot, chain: &[Block], block: &Block, answer: Answer<bool>) {
-        // What its parent cannot be had for cannot be judged, and is not answered.
-        if !self.stand_on(chain) {
+        // What its parent cannot be had for cannot be judged, and is not answered; nor is a node whose own blocks may be damaged a
+        // witness to any.
+        if !self.may_vote() || !self.stand_on(chain) {
             return;
         }
         let committee = self.head.executor().market().committee();

@@ -25,7 +25,7 @@ impl<S> Clone for Shared<S> {
     }
 }
 
-impl<S: Store> Shared<S> {
+impl<S> Shared<S> {
     pub(super) fn new(store: Arc<Mutex<S>>) -> Self {
         Self(store)
     }

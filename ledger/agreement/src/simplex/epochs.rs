@@ -90,14 +90,17 @@ pub(super) type Mailbox = marshal::core::Mailbox<Scheme, Standard<Carried>>;
 /// second of messages from every peer there may be.
 pub(super) const CHANNELS: [(u64, u32); 6] = [(0, 128), (1, 128), (2, 128), (3, 256), (4, 32), (5, 16)];
 
+/// The place of repair's channel in [`CHANNELS`].
+pub(super) const REPAIR: usize = 5;
+
 /// Largest message of a committee of at most `seats` seats.
-pub(super) fn message_size_max(settings: &Settings, shape: &Shape, seats: u32) -> u32 {
+pub(super) fn message_size_max(shape: &Shape, seats: u32) -> u32 {
     let engine = commonware_p2p::max_message_size(&[
         commonware_p2p::utils::mux::prefixed(simplex::max_payload_size::<Scheme, Digest>(seats)),
         marshal::max_payload_size::<Standard<Carried>, Scheme>(seats, shape),
     ]);
     // A repaired block comes with its kind and height.
-    engine.max(u32::try_from(settings.block_size_max + 64).unwrap_or(u32::MAX))
+    engine.max(u32::try_from(shape.size_max + 64).unwrap_or(u32::MAX))
 }
 
 /// A sender and receiver for each of [`CHANNELS`].
@@ -288,10 +291,11 @@ where
     };
     let automaton = Inline::new(context.child("inline"), hosted, marshal.clone(), epocher.clone());
     {
-        let (me, store, shape, committees) = (me.clone(), store.clone(), shape.clone(), committees.clone());
+        let (store, shape, committees) = (store.clone(), shape.clone(), committees.clone());
+        let others = move || committees.latest().into_iter().filter(|peer| *peer != me).collect();
         context
             .child("repair")
-            .spawn(move |context| repair::run(context, me, store, shape, committees, network.repair));
+            .spawn(move |context| repair::run(context, store, shape, others, |_| false, network.repair));
     }
 
     let (mux, mut votes, mut later_votes) =

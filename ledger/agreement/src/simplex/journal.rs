@@ -17,7 +17,7 @@
 use super::{Digest, Scheme, seats::Seats};
 use commonware_consensus::simplex::types::Artifact;
 use commonware_cryptography::certificate::Verifier as _;
-use commonware_runtime::{Blob as _, Metrics, ReadOptions, Storage, buffer::paged::CacheRef};
+use commonware_runtime::{Blob as _, Error, Metrics, ReadOptions, Storage, buffer::paged::CacheRef};
 use commonware_storage::journal::segmented::variable::{Config, Journal};
 use core::num::NonZeroUsize;
 use std::collections::BTreeMap;
@@ -91,10 +91,11 @@ impl Place {
             return false;
         }
         let before = self.sizes(context, epoch).await;
-        let whole = if before.values().all(|size| *size == 0) {
-            !marked(&votes)
-        } else {
-            self.read(context, epoch, seats).await && self.sizes(context, epoch).await == before
+        let whole = match &before {
+            // A file without a beginning.
+            None => false,
+            Some(sizes) if sizes.values().all(|size| *size == 0) => !marked(&votes),
+            Some(_) => self.read(context, epoch, seats).await && self.sizes(context, epoch).await == before,
         };
         self.mark(context, if whole { &votes } else { &barred }).await;
         if !whole {
@@ -112,15 +113,20 @@ impl Place {
         remove(context, &self.partition(epoch)).await;
     }
 
-    /// The sizes of the journal's files.
-    async fn sizes<E: Storage>(&self, context: &E, epoch: u64) -> BTreeMap<Vec<u8>, u64> {
+    /// The sizes of the journal's files; `None` where the beginning of one is damaged.
+    async fn sizes<E: Storage>(&self, context: &E, epoch: u64) -> Option<BTreeMap<Vec<u8>, u64>> {
         let partition = self.partition(epoch);
         let mut sizes = BTreeMap::new();
         for name in context.scan(&partition).await.unwrap_or_default() {
-            let (_, size) = context.open(&partition, &name).await.expect("a file of votes opens");
-            sizes.insert(name, size);
+            match context.open(&partition, &name).await {
+                Ok((_, size)) => sizes.insert(name, size),
+                Err(Error::BlobCorrupt(..) | Error::BlobLayoutMismatch { .. } | Error::BlobVersionMismatch { .. }) => {
+                    return None;
+                }
+                Err(error) => panic!("a file of votes cannot be opened: {error}"),
+            };
         }
-        sizes
+        Some(sizes)
     }
 
     /// Reads the journal to its end; false where an entry does not check.

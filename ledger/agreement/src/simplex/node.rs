@@ -2,15 +2,18 @@
 
 use super::{
     PeerKey,
+    archive::Shared,
     door::{Door, Request},
-    epochs::{self, CHANNELS, Mailbox, Network, Parts},
+    epochs::{self, CHANNELS, Mailbox, Network, Parts, REPAIR},
+    repair,
     seats::Committees,
     wire::Shape,
 };
 use crate::{
     ballot::Namespace,
+    block::Format,
     proof::FinalityProof,
-    seam::{Agreement, Application, Genesis, Peer, Role, Settings, Status, Store},
+    seam::{Agreement, Application, Genesis, Mendable, Peer, Role, Settings, Status, Store},
 };
 use commonware_codec::{Copying, DecodeExt};
 use commonware_consensus::types::Height;
@@ -33,10 +36,14 @@ use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, mpsc as blocking},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc as blocking,
+    },
     thread,
 };
-use wattbook_types::committee::SEATS_MAX;
+use wattbook_types::{ChainId, committee::SEATS_MAX};
 
 /// What this node is to its peers, and where it keeps the engine's files.
 #[derive(Clone)]
@@ -172,6 +179,104 @@ fn listed(peers: &[Peer]) -> Map<PeerKey, Address> {
     Map::from_iter_dedup(peers.iter().filter_map(listed))
 }
 
+/// How nodes prove who they are to each other, and encrypt.
+type Handshake = Cups<Sake<ed25519::PrivateKey>, ChaCha20Poly1305>;
+/// The network of a node.
+type Wire = lookup::Network<tokio::Context, Handshake>;
+
+/// A network that listens, without channels yet.
+fn connect(
+    context: &tokio::Context,
+    signer: ed25519::PrivateKey,
+    listen: SocketAddr,
+    peers: &[Peer],
+    chain: ChainId,
+    shape: &Shape,
+) -> (Wire, lookup::Oracle<PeerKey>) {
+    let handshake = Handshake::new(
+        Sake {
+            signer,
+            synchrony_bound: Duration::from_secs(5),
+            max_handshake_age: Duration::from_secs(10),
+            version: sake::Version::V1,
+        },
+        cups::Version::V1,
+    );
+    let mut config = lookup::Config::local(
+        handshake,
+        Namespace::of(chain).as_bytes(),
+        listen,
+        PEERS_MAX,
+        epochs::message_size_max(shape, SEATS_MAX as u32),
+        NZUsize!(1024),
+    );
+    // The peers of now and those of the set before, while connections to them end.
+    config.tracked_peer_sets = NZUsize!(2);
+    config.dial_frequency = Duration::from_millis(100);
+    config.peer_connection_cooldown = Duration::from_millis(100);
+    let (network, mut oracle) = lookup::Network::new(context.child("network"), config);
+    oracle.track(0, listed(peers));
+    (network, oracle)
+}
+
+/// Registers a channel: one of [`CHANNELS`], or that of words.
+fn register(network: &mut Wire, place: usize) -> (lookup::Sender<PeerKey, tokio::Context>, lookup::Receiver<PeerKey>) {
+    let (number, rate) = CHANNELS.get(place).copied().unwrap_or(WORDS);
+    network.register(
+        number,
+        Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN)),
+    )
+}
+
+/// Fetches what is damaged in a store from peers, and serves theirs, before a node can start: until nothing is damaged, or
+/// `stop` is raised. Nothing else that peers say is heard meanwhile.
+///
+/// # Errors
+/// A secret that is no key, or no thread.
+pub fn mend(
+    chain: ChainId,
+    format: Arc<dyn Format>,
+    block_size_max: usize,
+    keys: &Keys,
+    peers: &[Peer],
+    store: impl Mendable,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    let signer = keys
+        .signer()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let shape = Shape {
+        format,
+        size_max: block_size_max,
+    };
+    let me = signer.public_key();
+    let others = || {
+        listed(peers)
+            .keys()
+            .iter()
+            .filter(|peer| **peer != me)
+            .cloned()
+            .collect()
+    };
+    let config = tokio::Config::new()
+        .with_storage_directory(&keys.folder)
+        .with_worker_threads(1);
+    tokio::Runner::new(config).start(|context| async move {
+        let (mut network, _oracle) = connect(&context, signer, keys.listen, peers, chain, &shape);
+        // A peer that speaks on a channel which nobody has is hung up on.
+        let mut channels: Vec<_> = (0..=CHANNELS.len())
+            .map(|place| register(&mut network, place))
+            .collect();
+        let repair = channels.swap_remove(REPAIR);
+        network.start();
+        let is_over = |store: &_| Mendable::damaged(store).is_empty() || stop.load(Ordering::Relaxed);
+        let store = Shared::new(Arc::new(Mutex::new(store)));
+        repair::run(context.child("repair"), store, shape, others, is_over, repair).await;
+        drop(channels);
+    });
+    Ok(())
+}
+
 async fn run(
     context: tokio::Context,
     signer: ed25519::PrivateKey,
@@ -185,43 +290,15 @@ async fn run(
         format: parts.genesis.format.clone(),
         size_max: settings.block_size_max,
     };
-    let handshake = Cups::<_, ChaCha20Poly1305>::new(
-        Sake {
-            signer,
-            synchrony_bound: Duration::from_secs(5),
-            max_handshake_age: Duration::from_secs(10),
-            version: sake::Version::V1,
-        },
-        cups::Version::V1,
-    );
-    let mut config = lookup::Config::local(
-        handshake,
-        Namespace::of(settings.chain).as_bytes(),
-        listen,
-        PEERS_MAX,
-        epochs::message_size_max(&settings, &shape, SEATS_MAX as u32),
-        NZUsize!(1024),
-    );
-    // The peers of now and those of the set before, while connections to them end.
-    config.tracked_peer_sets = NZUsize!(2);
-    config.dial_frequency = Duration::from_millis(100);
-    config.peer_connection_cooldown = Duration::from_millis(100);
-    let (mut network, mut oracle) = lookup::Network::new(context.child("network"), config);
-    oracle.track(0, listed(&peers));
-    let mut channel = |place: usize| {
-        let (number, rate) = CHANNELS.get(place).copied().unwrap_or(WORDS);
-        network.register(
-            number,
-            Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN)),
-        )
-    };
+    let (mut network, oracle) = connect(&context, signer, listen, &peers, settings.chain, &shape);
+    let mut channel = |place: usize| register(&mut network, place);
     let channels = Network {
         votes: channel(0),
         certificates: channel(1),
         resolver: channel(2),
         backfill: channel(3),
         blocks: channel(4),
-        repair: channel(5),
+        repair: channel(REPAIR),
     };
     let (mut words, mut heard) = channel(CHANNELS.len());
     network.start();

@@ -5,15 +5,15 @@
 //! ask     0 u8, height u64 little-endian
 //! answer  1 u8, height u64 little-endian, the block's bytes
 //! ```
-//! An answer counts only if its digest is the parent of the block above, so a damaged run is mended from its upper end down.
+//! An answer counts only if the store takes its digest for the one certified at that height. The highest damaged block is asked
+//! for first, of one peer after the other.
 
-use super::{PeerKey, archive::Shared, seats::Committees, wire::Shape};
-use crate::seam::Store;
+use super::{PeerKey, archive::Shared, wire::Shape};
+use crate::seam::Mendable;
 use commonware_macros::select;
 use commonware_p2p::{Receiver, Recipients, Sender};
 use commonware_runtime::Clock;
 use core::time::Duration;
-use std::collections::BTreeSet;
 use tracing::{info, warn};
 
 /// How long a peer has before another is asked.
@@ -23,30 +23,44 @@ const PREFIX: usize = 9;
 const ASK: u8 = 0;
 const ANSWER: u8 = 1;
 
-/// Serves peers' questions for ever, and asks for what is damaged here until nothing is.
+/// Fruitless questions after which it is said that nobody answers.
+const SAID_AFTER: usize = 20;
+
+/// Serves peers' questions, and asks `peers` for what is damaged here, until `is_over`, which is asked every half second, and
+/// after each block that was mended.
 pub(super) async fn run<E, S, Tx, Rx>(
     clock: E,
-    me: PeerKey,
     store: Shared<S>,
     shape: Shape,
-    committees: Committees,
+    peers: impl Fn() -> Vec<PeerKey>,
+    is_over: impl Fn(&S) -> bool,
     (mut sender, mut receiver): (Tx, Rx),
 ) where
     E: Clock,
-    S: Store,
+    S: Mendable,
     Tx: Sender<PublicKey = PeerKey>,
     Rx: Receiver<PublicKey = PeerKey>,
 {
-    let mut damaged: BTreeSet<u64> = store.lock().damaged().into_iter().collect();
-    let mut asked = 0usize;
+    let (mut asked, mut fruitless) = (0usize, 0);
     loop {
-        if let Some(&height) = damaged.last() {
-            let peers: Vec<PeerKey> = committees.latest().into_iter().filter(|peer| *peer != me).collect();
+        let wanted = {
+            let store = store.lock();
+            if is_over(&store) {
+                return;
+            }
+            store.damaged().into_iter().max()
+        };
+        if let Some(height) = wanted {
+            let peers = peers();
             if !peers.is_empty() {
                 let mut question = vec![ASK];
                 question.extend_from_slice(&height.to_le_bytes());
                 sender.send(Recipients::One(peers[asked % peers.len()].clone()), question, false);
                 asked += 1;
+            }
+            fruitless += 1;
+            if fruitless % SAID_AFTER == 0 {
+                warn!(height, "no peer has answered with this damaged block yet");
             }
         }
         let deadline = clock.current() + PATIENCE;
@@ -73,10 +87,10 @@ pub(super) async fn run<E, S, Tx, Rx>(
                         sender.send(Recipients::One(peer), answer, false);
                     }
                 }
-                ANSWER if damaged.last() == Some(&height) => {
+                ANSWER if wanted == Some(height) => {
                     if mend(&store, &shape, height, message[PREFIX..].to_vec()) {
                         info!(height, "a damaged block was mended");
-                        damaged.remove(&height);
+                        fruitless = 0;
                         break;
                     }
                     warn!(height, "a peer's block is not the damaged one");
@@ -87,21 +101,11 @@ pub(super) async fn run<E, S, Tx, Rx>(
     }
 }
 
-/// Writes `bytes` at `height` if they are what the block above names as its parent.
+/// Writes `bytes` at `height` if the store takes them for the block that was certified there.
 ///
 /// # Panics
 /// If the store fails.
-fn mend<S: Store>(store: &Shared<S>, shape: &Shape, height: u64, bytes: Vec<u8>) -> bool {
-    let Ok(block) = shape.read(bytes) else { return false };
-    let mut store = store.lock();
-    let child = store
-        .by_height(height + 1)
-        .ok()
-        .flatten()
-        .and_then(|bytes| shape.read(bytes).ok());
-    if child.is_none_or(|child| child.head().parent != block.head().digest) {
-        return false;
-    }
-    store.repair(&block).expect("the store takes a mended block");
-    true
+fn mend<S: Mendable>(store: &Shared<S>, shape: &Shape, height: u64, bytes: Vec<u8>) -> bool {
+    let block = shape.read(bytes).ok().filter(|block| block.head().height == height);
+    block.is_some_and(|block| store.lock().mend(&block).expect("the store takes a mended block"))
 }

@@ -414,7 +414,7 @@ async fn drive(mut context: deterministic::Context, plan: Plan) -> Outcome {
     };
     let all = plan.seats + plan.standbys;
     let config = simulated::Config {
-        max_size: epochs::message_size_max(&settings, &shape, all as u32),
+        max_size: epochs::message_size_max(&shape, all as u32),
         max_peers_per_set: NZUsize!(64),
         disconnect_on_block: true,
         tracked_peer_sets: NZUsize!(4),

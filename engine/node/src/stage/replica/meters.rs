@@ -21,6 +21,8 @@ pub(super) struct Meters {
     pub(super) revoked: Counter,
     pub(super) lost_terms: Counter,
     pub(super) offences: Counter,
+    pub(super) damaged: Gauge,
+    pub(super) mended: Counter,
     pub(super) claimed: Gauge,
     pub(super) certified: Counter,
     pub(super) overruled: Counter,
@@ -53,6 +55,14 @@ impl Meters {
             revoked: counter("revoked", "Times that answers of grade matched were taken back"),
             lost_terms: counter("lost_terms", "Terms that were given up"),
             offences: counter("offences", "Delegates seen to break the rule of voting"),
+            damaged: gauge(
+                "damaged_blocks",
+                "Blocks of the ledger that are damaged and wanted from peers",
+            ),
+            mended: counter(
+                "mended_blocks",
+                "Damaged blocks of the ledger that came back from peers",
+            ),
             claimed: gauge("claimed", "Commands that wait and that delegates say they have seen"),
             certified: counter(
                 "certified",

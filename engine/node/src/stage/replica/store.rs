@@ -1,11 +1,13 @@
-//! The ledger as agreement's store of final blocks.
+//! The ledger as agreement's store of final blocks, sound or damaged.
 
 use super::form::{self, Form};
+use crate::restart::Damages;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use wattbook_agreement::block::Candidate;
-use wattbook_ledger::{BlockDraft, Error, HeaderIndex, Lead, Reader, Record, Store};
+use wattbook_agreement::seam::Mendable;
+use wattbook_ledger::{BlockDraft, Error, HeaderIndex, Lead, Mender, Reader, Record, RecordRef, Store};
 use wattbook_types::Hash;
 
 /// Blocks kept in memory: those that peers ask for while they are new.
@@ -23,6 +25,7 @@ pub(crate) struct FinalBlocks {
     /// What reads older ones, once one was asked for.
     reading: Mutex<Option<(Reader, HeaderIndex)>>,
     lengths: Lengths,
+    damages: Damages,
 }
 
 /// Lengths of the log after the blocks appended, by height, for whoever takes them.
@@ -36,8 +39,18 @@ fn failed(error: Error) -> io::Error {
     io::Error::other(error)
 }
 
+fn borrowed<'a>(records: &[RecordRef<'a>]) -> Vec<Record<'a>> {
+    let records = records.iter().map(|record| Record {
+        kind: record.kind,
+        version: record.version,
+        seq: record.seq,
+        payload: record.payload,
+    });
+    records.collect()
+}
+
 impl FinalBlocks {
-    pub(crate) fn new(store: Store, form: Form, lengths: Lengths) -> Result<Self, Error> {
+    pub(crate) fn new(store: Store, form: Form, lengths: Lengths, damages: Damages) -> Result<Self, Error> {
         let commits = Reader::open(store.dir())?.commits_from(1)?;
         let heights = commits.iter().map(|commit| (prefix(&commit.digest), commit.height));
         Ok(Self {
@@ -47,6 +60,7 @@ impl FinalBlocks {
             recent: BTreeMap::new(),
             reading: Mutex::default(),
             lengths,
+            damages,
         })
     }
 
@@ -69,15 +83,18 @@ impl FinalBlocks {
             return Ok(None);
         };
         let block = block.map_err(Error::Damaged)?;
-        let records: Vec<Record<'_>> = (block.records.iter())
-            .map(|record| Record {
-                kind: record.kind,
-                version: record.version,
-                seq: record.seq,
-                payload: record.payload,
-            })
-            .collect();
-        Ok(Some(form::encode(&block.header, &records)))
+        Ok(Some(form::encode(&block.header, &borrowed(&block.records))))
+    }
+
+    /// A block could not be read: if it is damaged, peers are asked for it.
+    fn report(&self, height: u64) {
+        let found = self.store.mender().map_err(failed).map(|mender| {
+            let fault = mender.block(height).err();
+            fault.filter(|fault| mender.can_mend(fault))
+        });
+        if let Ok(Some(_)) = found {
+            self.damages.report(height);
+        }
     }
 }
 
@@ -127,24 +144,6 @@ impl wattbook_agreement::seam::Store for FinalBlocks {
         self.store.commit().map(drop).map_err(failed)
     }
 
-    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
-        if let Some(bytes) = self.recent.get(&height) {
-            return Ok(Some(bytes.clone()));
-        }
-        if height == 0 || height > self.store.committed().height {
-            return Ok(None);
-        }
-        match self.read(height) {
-            Ok(bytes) => Ok(bytes),
-            // As good as absent: peers have it.
-            Err(Error::Damaged(fault)) => {
-                tracing::error!(height, %fault, "a block of the ledger cannot be read");
-                Ok(None)
-            }
-            Err(error) => Err(failed(error)),
-        }
-    }
-
     fn by_digest(&self, digest: &Hash) -> io::Result<Option<Vec<u8>>> {
         let Some(height) = self.heights.get(&prefix(digest)) else {
             return Ok(None);
@@ -155,16 +154,77 @@ impl wattbook_agreement::seam::Store for FinalBlocks {
         };
         Ok(bytes.filter(is_it))
     }
+}
 
-    fn damaged(&self) -> Vec<u64> {
-        Vec::new()
+impl Mendable for FinalBlocks {
+    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
+        if let Some(bytes) = self.recent.get(&height) {
+            return Ok(Some(bytes.clone()));
+        }
+        if height > self.store.committed().height {
+            return Ok(None);
+        }
+        match self.read(height) {
+            Ok(bytes) => Ok(bytes),
+            // As good as absent: peers have it.
+            Err(Error::Damaged(fault)) => {
+                tracing::error!(height, %fault, "a block of the ledger cannot be read");
+                self.report(height);
+                Ok(None)
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
-    fn repair(&mut self, block: &Candidate) -> io::Result<()> {
-        let height = block.head().height;
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("block {height} is mended by `wattbook repair --from COPY` while the node is stopped"),
-        ))
+    fn damaged(&self) -> Vec<u64> {
+        self.damages.list()
+    }
+
+    fn mend(&mut self, block: &Candidate) -> io::Result<bool> {
+        let mended = mend(&self.store.mender().map_err(failed)?, block)?;
+        if mended {
+            self.damages.mended(block.head().height);
+        }
+        Ok(mended)
+    }
+}
+
+/// Puts a block back where it stood, if it is the one.
+fn mend(mender: &Mender, block: &Candidate) -> io::Result<bool> {
+    let (header, records) = form::parts(block.bytes()).ok_or(io::ErrorKind::InvalidData)?;
+    match mender.mend(&header, &records) {
+        Ok(mended) => Ok(mended),
+        // No block can be told for the right one without its entry.
+        Err(Error::Damaged(fault)) => {
+            tracing::error!(height = header.height, %fault, "a block cannot be mended");
+            Ok(false)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A ledger that cannot be opened for blocks that are damaged in it.
+pub(crate) struct DamagedBlocks {
+    pub(crate) mender: Mender,
+    pub(crate) damages: Damages,
+}
+
+impl Mendable for DamagedBlocks {
+    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
+        let block = self.mender.block(height).ok();
+        Ok(block.map(|(header, records)| form::encode(&header, &borrowed(&records))))
+    }
+
+    fn damaged(&self) -> Vec<u64> {
+        let mut damaged = self.damages.list();
+        // What a file without its header hid is there again with it.
+        while let Some(last) = damaged.pop_if(|height| self.mender.block(*height).is_ok()) {
+            self.damages.mended(last);
+        }
+        damaged
+    }
+
+    fn mend(&mut self, block: &Candidate) -> io::Result<bool> {
+        mend(&self.mender, block)
     }
 }

@@ -13,6 +13,7 @@ use crate::chain::{self, CommitteeSpec, Secrets, Spec};
 use crate::evidence::{EvidenceRecord, Proof};
 use crate::execute::Executor;
 use crate::keys;
+use crate::restart::Damages;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use wattbook_agreement::ballot::{BallotKey, Namespace, Proposal, Round, Vote};
@@ -268,7 +269,7 @@ fn evidence_is_recorded_and_whoever_reads_the_ledger_checks_it() {
         let form = Form(chain);
         let block = Candidate::read(&form, bytes, usize::MAX).unwrap();
         let store = open_store(&dir);
-        let mut blocks = FinalBlocks::new(store, form, Lengths::default()).unwrap();
+        let mut blocks = FinalBlocks::new(store, form, Lengths::default(), Damages::default()).unwrap();
         blocks.append(&block).unwrap();
         blocks.sync().unwrap();
         drop(blocks);

@@ -12,7 +12,7 @@ use crate::{
     block::{Candidate, Format, Head},
     evidence::Evidence,
     proof::{array_at, u64_at},
-    seam::{Answer, Application, Final, LostTerm, Role, Seating, Slot, Store},
+    seam::{Answer, Application, Final, LostTerm, Mendable, Role, Seating, Slot, Store},
 };
 use std::{
     collections::BTreeMap,
@@ -173,6 +173,29 @@ impl SimulatedStore {
     }
 }
 
+impl Mendable for SimulatedStore {
+    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(Self::held(&lock(&self.0), height).map(|block| block.bytes().to_vec()))
+    }
+
+    fn damaged(&self) -> Vec<u64> {
+        lock(&self.0).damaged.clone()
+    }
+
+    fn mend(&mut self, block: &Candidate) -> io::Result<bool> {
+        let mut disk = lock(&self.0);
+        let height = block.head().height;
+        // What its child names as parent was certified with it.
+        let child = Self::held(&disk, height + 1);
+        if child.is_none_or(|child| child.head().parent != block.head().digest) {
+            return Ok(false);
+        }
+        disk.blocks[height as usize - 1] = block.clone();
+        disk.damaged.retain(|damaged| *damaged != height);
+        Ok(true)
+    }
+}
+
 impl Store for SimulatedStore {
     fn tip(&self) -> u64 {
         lock(&self.0).blocks.len() as u64
@@ -195,27 +218,11 @@ impl Store for SimulatedStore {
         Ok(())
     }
 
-    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
-        Ok(Self::held(&lock(&self.0), height).map(|block| block.bytes().to_vec()))
-    }
-
     fn by_digest(&self, digest: &Hash) -> io::Result<Option<Vec<u8>>> {
         let disk = lock(&self.0);
         let place = disk.blocks.iter().position(|block| block.head().digest == *digest);
         let held = place.and_then(|place| Self::held(&disk, place as u64 + 1));
         Ok(held.map(|block| block.bytes().to_vec()))
-    }
-
-    fn damaged(&self) -> Vec<u64> {
-        lock(&self.0).damaged.clone()
-    }
-
-    fn repair(&mut self, block: &Candidate) -> io::Result<()> {
-        let mut disk = lock(&self.0);
-        let height = block.head().height;
-        disk.blocks[height as usize - 1] = block.clone();
-        disk.damaged.retain(|damaged| *damaged != height);
-        Ok(())
     }
 }
 

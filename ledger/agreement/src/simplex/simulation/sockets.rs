@@ -12,7 +12,8 @@ use crate::{
     block::Candidate,
     evidence::Evidence,
     seam::{
-        Agreement as _, Answer, Application, Final, Genesis, LostTerm, Peer, Role, Seating, Settings, Slot, Store, Time,
+        Agreement as _, Answer, Application, Final, Genesis, LostTerm, Mendable, Peer, Role, Seating, Settings, Slot,
+        Store, Time,
     },
     simplex::{Keys, start},
 };
@@ -66,13 +67,6 @@ impl Store for Blocks {
         self.file.sync_data()
     }
 
-    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
-        let place = height.checked_sub(1).map(|place| place as usize);
-        Ok(place
-            .and_then(|place| self.held.get(place))
-            .map(|block| block.bytes().to_vec()))
-    }
-
     fn by_digest(&self, digest: &Hash) -> io::Result<Option<Vec<u8>>> {
         Ok(self
             .held
@@ -80,12 +74,21 @@ impl Store for Blocks {
             .find(|block| block.head().digest == *digest)
             .map(|block| block.bytes().to_vec()))
     }
+}
+
+impl Mendable for Blocks {
+    fn by_height(&self, height: u64) -> io::Result<Option<Vec<u8>>> {
+        let place = height.checked_sub(1).map(|place| place as usize);
+        Ok(place
+            .and_then(|place| self.held.get(place))
+            .map(|block| block.bytes().to_vec()))
+    }
 
     fn damaged(&self) -> Vec<u64> {
         Vec::new()
     }
 
-    fn repair(&mut self, _: &Candidate) -> io::Result<()> {
+    fn mend(&mut self, _: &Candidate) -> io::Result<bool> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

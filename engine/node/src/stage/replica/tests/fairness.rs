@@ -223,7 +223,7 @@ fn two_orders_are_recorded_and_whoever_reads_the_ledger_checks_them() {
         );
         let form = Form(chain);
         let block = Candidate::read(&form, bytes, usize::MAX).unwrap();
-        let mut blocks = FinalBlocks::new(open_store(&dir), form, Lengths::default()).unwrap();
+        let mut blocks = FinalBlocks::new(open_store(&dir), form, Lengths::default(), Damages::default()).unwrap();
         blocks.append(&block).unwrap();
         blocks.sync().unwrap();
         drop(blocks);
