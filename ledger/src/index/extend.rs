@@ -60,6 +60,9 @@ impl HeaderIndex {
         let Some(tip) = self.size().checked_sub(1) else {
             return Ok(());
         };
+        // Said before: a page that is read because it is touched brings as much beside it as the system reads ahead, megabytes maybe.
+        self.want_nodes(|node| root_at(tip, node));
+        self.want_header(reader, tip)?;
         let (header, raw) = self.header(reader, tip)?;
         let row = self.row(tip)?;
         if root_at(tip, |level, n| self.node(level, n))? == header.log_root
