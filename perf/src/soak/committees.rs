@@ -2,10 +2,10 @@
 //!
 //! # Contract
 //! One run: four or seven delegates agree on 60 blocks and more over three epochs while nodes crash at random, and some of
-//! them lose votes, find blocks damaged, vote for two blocks at once, say nothing, flood the others, or propose blocks with
-//! another state root or a time that stands still; the network is cut in two and healed, clocks are wrong. What the
+//! them lose votes, find blocks damaged, vote for two blocks at once, say nothing, flood the others, leave clients' commands
+//! out of their blocks, or propose blocks with another state root or a time that stands still; the network is cut in two and healed, clocks are wrong. What the
 //! simulation checks as it goes holds
-//! (agreement, order, validity, certificates, evidence); everybody who is up gets there once faults stop mattering; whoever
+//! (agreement, order, validity, certificates, evidence, no command twice and none left out for long); everybody who is up gets there once faults stop mattering; whoever
 //! lied is convicted or was never heard, and nobody else is; nothing stays damaged. One run in eight is made twice, to
 //! the byte.
 
@@ -78,13 +78,14 @@ fn plan(seed: u64, dice: &mut Dice) -> Plan {
         2 => Harm::Votes,
         _ => Harm::VoteBit,
     };
-    let actor = match dice.index(9) {
+    let actor = match dice.index(10) {
         0 => Some(Actor::Equivocator),
         1 => Some(Actor::Silent),
         2 => Some(Actor::WrongRoot),
         3 => Some(Actor::Stale),
         4 => Some(Actor::Flooder),
-        5 | 6 => Some(Actor::Crashing {
+        5 => Some(Actor::Censor),
+        6 | 7 => Some(Actor::Crashing {
             at,
             back: Some(at + 1 + dice.index(20) as u64),
             harm,
@@ -96,6 +97,7 @@ fn plan(seed: u64, dice: &mut Dice) -> Plan {
     let absent = actor.is_some_and(|actor| !matches!(actor, Actor::Crashing { .. }));
     plan.crash_every = Some(crashes).filter(|_| !absent && !dice.once_in(3));
     plan.actors = actor.map(|actor| (rank, actor)).into_iter().collect();
+    plan.commands = (0..dice.index(4)).map(|_| 1 + dice.index(35) as u64).collect();
     let mut from = Duration::ZERO;
     for _ in 0..dice.index(4) {
         from += Duration::from_millis(500 + dice.index(4_000) as u64);

@@ -83,7 +83,7 @@ impl Keys {
 const PEERS_MAX: NonZeroUsize = NZUsize!(128);
 
 /// The channel of what nodes tell each other beside agreement, and its messages a second from each.
-const WORDS: (u64, u32) = (6, 256);
+pub(super) const WORDS: (u64, u32) = (6, 256);
 
 /// What the running engine is asked from outside.
 enum Call {

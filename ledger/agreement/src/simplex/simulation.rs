@@ -5,30 +5,38 @@
 //! * Agreement: no two nodes deliver different blocks at a height, across crashes and epochs.
 //! * Order: every node delivers every height, without a gap, at least once.
 //! * Validity: the state root of every final block follows from its parent's.
+//! * Commands: none is in the chain twice, none is left out for long, whoever leads.
 //! * Certificates and evidence hold for a checker that has the bytes and a BLS library only.
 
+mod commands;
 mod ledger;
+mod plan;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod tests;
 mod traitor;
 
+pub use self::plan::{Actor, Harm, Outcome, Partition, Plan};
+
 use super::{
     PeerKey,
     application::now_ns,
-    door::Door,
+    door::{Door, Request},
     epochs::{self, CHANNELS, Network, Parts},
+    node::WORDS,
     seats::{Committees, Seats},
     wire::Shape,
 };
 use crate::{
     ballot::{BallotKey, Namespace},
+    block::Candidate,
     seam::{Genesis, Role, Seating, Settings, Status, Time},
 };
+use commands::Docket;
 use commonware_cryptography::{Signer as _, ed25519};
 use commonware_p2p::{
-    Manager as _,
+    Manager as _, Receiver as _, Recipients, Sender as _,
     simulated::{self, Link, Oracle},
 };
 use commonware_runtime::{Clock, Handle, Quota, Runner as _, Spawner, Supervisor as _, deterministic};
@@ -39,175 +47,7 @@ use ledger::{
 };
 use rand_core::Rng as _;
 use std::sync::{Arc, Mutex};
-use wattbook_types::{ChainId, Hash, ParticipantId, committee::Seat, schedule::Schedule, sha256};
-
-/// What a delegate is made to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Actor {
-    /// Runs the product's code.
-    Honest,
-    /// Crashes when anybody delivers height `at`, and comes back when anybody delivers `back`, or never.
-    Crashing {
-        /// Height of the crash.
-        at: u64,
-        /// Height of the return.
-        back: Option<u64>,
-        /// What happens to its disk meanwhile.
-        harm: Harm,
-    },
-    /// Votes for two blocks, and gives up what it finalizes, in the first epoch.
-    Equivocator,
-    /// Is there and says nothing.
-    Silent,
-    /// Where it leads, its blocks claim another state root than follows.
-    WrongRoot,
-    /// Where it leads, the time of its blocks stands still.
-    Stale,
-    /// Sends noise and what it hears, on every channel, to everybody.
-    Flooder,
-}
-
-impl Actor {
-    /// Whether it runs the product's code, and so gets where everybody gets.
-    const fn follows(self) -> bool {
-        !matches!(self, Self::Equivocator | Self::Silent | Self::Flooder)
-    }
-}
-
-/// A network in two parts for a while.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Partition {
-    /// When it begins, after the start.
-    pub from: Duration,
-    /// When it is healed.
-    pub until: Duration,
-    /// The candidates on one side, by rank.
-    pub apart: Vec<usize>,
-}
-
-/// What happens to the disk of a node that is down.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Harm {
-    /// Nothing beyond what was not synced.
-    None,
-    /// The block of this height no longer checks.
-    Block(u64),
-    /// Its votes of the epoch it crashed in are gone.
-    Votes,
-    /// A bit of its last vote of the epoch it crashed in is flipped.
-    VoteBit,
-}
-
-/// A run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Everything random follows from it.
-    pub seed: u64,
-    /// Seats of the committee.
-    pub seats: usize,
-    /// Candidates beyond the seats; they observe until a seat is free.
-    pub standbys: usize,
-    /// Blocks in an epoch.
-    pub epoch_blocks: u64,
-    /// The run ends when every node that is up has delivered this height.
-    pub blocks: u64,
-    /// Messages lost, in percent.
-    pub loss: u64,
-    /// Mean delay of a link.
-    pub delay: Duration,
-    /// Its standard deviation.
-    pub jitter: Duration,
-    /// Crashes one random node this often, for half as long.
-    pub crash_every: Option<Duration>,
-    /// What candidates do, by rank; the others are honest.
-    pub actors: Vec<(usize, Actor)>,
-    /// When the network is in two parts.
-    pub partitions: Vec<Partition>,
-    /// What clocks are wrong by, by rank, ms; behind where negative.
-    pub clock_errors_ms: Vec<(usize, i64)>,
-    /// Whoever loses a term makes way for a standby in the next epoch.
-    pub evicts: bool,
-    /// Simulated time after which the run has stalled.
-    pub patience: Duration,
-}
-
-impl Plan {
-    /// Four honest delegates on a good network.
-    pub fn new(seed: u64, blocks: u64) -> Self {
-        Self {
-            seed,
-            seats: 4,
-            standbys: 0,
-            epoch_blocks: 20,
-            blocks,
-            loss: 0,
-            delay: Duration::from_millis(10),
-            jitter: Duration::from_millis(3),
-            crash_every: None,
-            actors: Vec::new(),
-            partitions: Vec::new(),
-            clock_errors_ms: Vec::new(),
-            evicts: false,
-            patience: Duration::from_secs(120),
-        }
-    }
-
-    fn actor(&self, node: usize) -> Actor {
-        self.actors
-            .iter()
-            .find(|(rank, _)| *rank == node)
-            .map_or(Actor::Honest, |(_, actor)| *actor)
-    }
-
-    fn clock_error_ns(&self, node: usize) -> i64 {
-        let error = self.clock_errors_ms.iter().find(|(rank, _)| *rank == node);
-        error.map_or(0, |(_, ms)| ms * 1_000_000)
-    }
-
-    /// Whether two candidates hear each other at a time after the start.
-    fn joined(&self, one: usize, other: usize, since: Duration) -> bool {
-        let mut now = self
-            .partitions
-            .iter()
-            .filter(|cut| (cut.from..cut.until).contains(&since));
-        now.all(|cut| cut.apart.contains(&one) == cut.apart.contains(&other))
-    }
-}
-
-/// What a run came to.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Outcome {
-    /// Invariants that were broken; empty in a good run.
-    pub faults: Vec<String>,
-    /// Whether every node that was up got to the height in time.
-    pub reached: bool,
-    /// Height each node delivered, by rank.
-    pub heights: Vec<u64>,
-    /// Digest of each final block, from height 1 on.
-    pub chain: Vec<Hash>,
-    /// Who produced each.
-    pub producers: Vec<u64>,
-    /// Terms lost in its epoch up to each, by rank.
-    pub missed: Vec<Vec<u32>>,
-    /// Terms told lost: epoch, term, leader.
-    pub lost: Vec<(u64, u64, u64)>,
-    /// Delegates convicted by evidence.
-    pub convicted: Vec<u64>,
-    /// Roles taken: rank of the candidate, epoch, role.
-    pub roles: Vec<(usize, u64, Role)>,
-    /// Certificates checked.
-    pub proofs: u64,
-    /// Blocks verified on a parent that was not final yet.
-    pub ahead: u64,
-    /// Nodes crashed.
-    pub crashes: u64,
-    /// Heights that do not check at the end, over all disks.
-    pub damaged: usize,
-    /// Simulated time.
-    pub simulated: Duration,
-    /// Digest of every step of the run.
-    pub digest: String,
-}
+use wattbook_types::{ChainId, ParticipantId, committee::Seat, schedule::Schedule, sha256};
 
 /// The account of the candidate of this rank.
 pub fn participant(rank: usize) -> u64 {
@@ -258,6 +98,7 @@ struct Run {
     plan: Plan,
     settings: Arc<Settings>,
     candidates: Arc<Candidates>,
+    commands: Arc<Vec<u64>>,
     witness: Arc<Mutex<Witness>>,
     oracle: Oracle<PeerKey, deterministic::Context>,
 }
@@ -267,7 +108,7 @@ impl Run {
         let me = peer(node).public_key();
         let control = self.oracle.control(me.clone());
         let mut channels = Vec::new();
-        for (number, rate) in CHANNELS {
+        for (number, rate) in CHANNELS.into_iter().chain([WORDS]) {
             let quota = Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN));
             channels.push(
                 control
@@ -307,6 +148,7 @@ impl Run {
             blocks: next(),
             repair: next(),
         };
+        let (mut tell, mut words) = next();
         let namespace = Namespace::of(self.settings.chain);
         if actor == Actor::Equivocator {
             let committee = self.candidates.committee(0, &[]);
@@ -330,9 +172,15 @@ impl Run {
             fault: match actor {
                 Actor::WrongRoot => Some(Fault::Root),
                 Actor::Stale => Some(Fault::Time),
+                Actor::Censor => Some(Fault::Omission),
                 _ => None,
             },
+            docket: Docket::new(self.commands.clone(), self.plan.seats),
+            tell: Box::new(move |bytes| {
+                tell.send(Recipients::All, bytes, false);
+            }),
         };
+        let door = Door::inline(application);
         let parts = Parts {
             me,
             prefix: prefix(node),
@@ -341,7 +189,7 @@ impl Run {
                 format: Arc::new(Counters),
                 block: genesis(),
             },
-            door: Door::inline(application),
+            door: door.clone(),
             store: Arc::new(Mutex::new(SimulatedStore(place.disk.clone()))),
             committees: Committees::default(),
             status: Arc::new(Mutex::new(Status {
@@ -353,7 +201,17 @@ impl Run {
             clock_error_ns,
         };
         let peers = self.oracle.manager();
-        place.running = Some(context.spawn(move |context| epochs::run(context, parts, control, peers, network)));
+        place.running = Some(context.spawn(move |context| async move {
+            context.child("words").spawn(move |_| async move {
+                while let Ok((peer, bytes)) = words.recv().await {
+                    let mut from = [0; 32];
+                    from.copy_from_slice(peer.as_ref());
+                    let bytes = bytes.into();
+                    door.tell(Request::Heard { from, bytes });
+                }
+            });
+            epochs::run(context, parts, control, peers, network).await;
+        }));
     }
 
     /// Ends a node as a power cut would, and harms its disk.
@@ -362,6 +220,8 @@ impl Run {
         running.abort();
         // The tasks of the node end before its disk is looked at.
         let _ = running.await;
+        // Aborted tasks end when they are next looked at.
+        context.sleep(Duration::from_millis(1)).await;
         let mut epoch = 0;
         {
             let mut disk = lock(&place.disk);
@@ -438,6 +298,7 @@ async fn drive(mut context: deterministic::Context, plan: Plan) -> Outcome {
     }
     let run = Run {
         candidates: Arc::new(candidates(&plan)),
+        commands: Arc::new(plan.commands.clone()),
         settings: Arc::new(settings),
         witness: Arc::default(),
         oracle,
@@ -515,8 +376,15 @@ async fn drive(mut context: deterministic::Context, plan: Plan) -> Outcome {
     let mut convicted: Vec<u64> = witness.accused.iter().map(|(_, offender)| offender.get()).collect();
     convicted.sort_unstable();
     convicted.dedup();
+    let mut faults = witness.faults.clone();
+    faults.extend(commands::faults(&plan.commands, &witness.chain));
+    let having = |command: u64| {
+        let has = |block: &&Candidate| commands::of(block).is_some_and(|all| all.contains(&command));
+        witness.chain.iter().find(has).map(|block| block.head().height)
+    };
     Outcome {
-        faults: witness.faults.clone(),
+        faults,
+        commands: (0..plan.commands.len() as u64).map(having).collect(),
         reached,
         heights: places
             .iter()

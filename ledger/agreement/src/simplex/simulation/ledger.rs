@@ -7,6 +7,7 @@
 //! ```
 //! Little-endian; digest = SHA-256 of all of it; state root = SHA-256 of the parent's and the payload.
 
+use super::commands::{self, Docket};
 use crate::{
     ballot::{BallotKey, BallotKeys, Namespace},
     block::{Candidate, Format, Head},
@@ -74,9 +75,14 @@ fn claimed(block: &Candidate) -> Hash {
     Hash(array_at(block.bytes(), 32))
 }
 
+/// What a block says beside its head.
+pub(crate) fn payload(block: &Candidate) -> &[u8] {
+    &block.bytes()[HEADER + 4 * missed(block.head()).len()..]
+}
+
 /// The state root after a block on `state`.
 fn executed(state: Hash, block: &Candidate) -> Hash {
-    sha256(&[&state.0, &block.bytes()[HEADER + 4 * missed(block.head()).len()..]])
+    sha256(&[&state.0, payload(block)])
 }
 
 /// A block for `slot`, on a parent whose state root is `state`.
@@ -142,6 +148,8 @@ pub(crate) struct Disk {
     pub(crate) states: Vec<Hash>,
     /// Who sat out each epoch.
     pub(crate) absent: BTreeMap<u64, Vec<ParticipantId>>,
+    /// Height of the delivered block that has each command.
+    pub(crate) commands: BTreeMap<u64, u64>,
 }
 
 impl Default for Disk {
@@ -152,11 +160,17 @@ impl Default for Disk {
             damaged: Vec::new(),
             states: vec![claimed(&genesis())],
             absent: BTreeMap::new(),
+            commands: BTreeMap::new(),
         }
     }
 }
 
 impl Disk {
+    /// The last height that was delivered.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.states.len() as u64 - 1
+    }
+
     /// What was not synced is gone.
     pub(crate) fn crash(&mut self) {
         self.blocks.truncate(self.durable);
@@ -255,6 +269,10 @@ pub(crate) struct Counter {
     pub(crate) evicts: bool,
     /// What it does wrong where it leads.
     pub(crate) fault: Option<Fault>,
+    /// What clients handed to it.
+    pub(crate) docket: Docket,
+    /// Tells every other node something.
+    pub(crate) tell: Box<dyn FnMut(Vec<u8>) + Send>,
 }
 
 /// What is wrong with the blocks that a delegate proposes.
@@ -264,6 +282,8 @@ pub(crate) enum Fault {
     Root,
     /// A time that stands still.
     Time,
+    /// No command is in them.
+    Omission,
 }
 
 impl Counter {
@@ -309,21 +329,26 @@ impl Application for Counter {
             Some(Fault::Time) => earliest,
             _ => (self.now)().max(earliest),
         });
-        let payload = sha256(&[&slot.height.to_le_bytes(), &slot.view.to_le_bytes()]);
+        let mut payload = sha256(&[&slot.height.to_le_bytes(), &slot.view.to_le_bytes()])
+            .0
+            .to_vec();
+        if self.fault != Some(Fault::Omission) {
+            let waiting = self.docket.waiting(&chain, &lock(&self.disk));
+            payload.extend(waiting.iter().flat_map(|command| command.to_le_bytes()));
+        }
         let state = self.state_of(&chain).map(|state| match self.fault {
             Some(Fault::Root) => sha256(&[&state.0]),
             _ => state,
         });
-        answer.give(state.map(|state| build(&slot, state, time, &payload.0)));
+        answer.give(state.map(|state| build(&slot, state, time, &payload)));
     }
 
     fn verify(&mut self, slot: Slot, chain: Vec<Candidate>, block: Candidate, answer: Answer<bool>) {
         let delivered = lock(&self.disk).states.len() as u64;
         lock(&self.witness).ahead += u64::from(slot.height > delivered);
-        answer.give(
-            self.state_of(&chain)
-                .is_some_and(|state| executed(state, &block) == claimed(&block)),
-        );
+        let is_fair = self.docket.is_fair(&chain, &block, &lock(&self.disk));
+        let state = self.state_of(&chain).filter(|_| is_fair);
+        answer.give(state.is_some_and(|state| executed(state, &block) == claimed(&block)));
     }
 
     fn deliver(&mut self, Final { block, proof }: Final, done: Answer<()>) {
@@ -343,6 +368,9 @@ impl Application for Counter {
                 witness.faults.push(format!("final block {place} claims another state"));
             }
             disk.states.push(state);
+            let commands = commands::of(&block).unwrap_or_default();
+            disk.commands
+                .extend(commands.into_iter().map(|command| (command, head.height)));
         }
         match witness.chain.get(place - 1) {
             Some(first) if first.head().digest != head.digest => {
@@ -376,6 +404,10 @@ impl Application for Counter {
             .filter(|(_, missed)| **missed > 0);
         let lost = lost.map(|(seat, _)| seat.participant).filter(|_| self.evicts).collect();
         disk.absent.insert(head.epoch + 1, lost);
+        if self.fault != Some(Fault::Omission) {
+            let overdue = self.docket.overdue(self.node, &disk);
+            overdue.into_iter().for_each(&mut self.tell);
+        }
         drop((disk, witness));
         done.give(());
     }
@@ -400,8 +432,9 @@ impl Application for Counter {
             .push((evidence, committee.seats()[usize::from(evidence.rank)].participant));
     }
 
-    fn heard(&mut self, _: [u8; 32], _: Vec<u8>) {
-        let fault = format!("node {} was told something that nobody says", self.node);
-        lock(&self.witness).faults.push(fault);
+    fn heard(&mut self, from: [u8; 32], bytes: Vec<u8>) {
+        if let Some(from) = self.candidates.seats.iter().position(|seat| seat.peer_key == from) {
+            self.docket.heard(from, &bytes, &lock(&self.disk));
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::{
     ballot, candidates,
+    commands::Docket,
     ledger::{BLOCK_SIZE_MAX, Counter, Counters, Disk, Witness, genesis, lock},
     participant, peer,
 };
@@ -192,6 +193,8 @@ fn four_nodes_agree_over_loopback() {
             now: Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64),
             evicts: false,
             fault: None,
+            docket: Docket::new(Arc::default(), 4),
+            tell: Box::new(|_| ()),
         };
         let genesis = Genesis {
             format: Arc::new(Counters),

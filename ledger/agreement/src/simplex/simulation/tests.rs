@@ -261,8 +261,61 @@ fn a_leader_whose_time_stands_still_is_refused_once_it_is_two_seconds_old() {
 }
 
 #[test]
+fn a_leader_that_leaves_commands_out_loses_its_terms_and_they_get_in() {
+    let mut plan = Plan::new(19, 60);
+    plan.actors = vec![(0, Actor::Censor)];
+    // Two of the first epoch, one on the border, one of the last epoch.
+    plan.commands = vec![3, 12, 20, 44];
+    let outcome = good(&plan);
+    for (command, (since, height)) in plan.commands.iter().zip(&outcome.commands).enumerate() {
+        let height = height.unwrap_or_default();
+        assert!(height > *since, "command {command}: {:?}", outcome.commands);
+        assert_eq!(
+            outcome.producers[height as usize - 1],
+            participant(1),
+            "command {command}"
+        );
+    }
+    for (epoch_of, censored) in [(0, true), (1, true), (2, true)] {
+        let missed = &outcome.missed[epoch(&plan, epoch_of, &outcome)];
+        assert_eq!(missed.last().is_some_and(|missed| missed[0] == 1), censored);
+        assert!(missed.iter().all(|missed| missed[1..] == [0; 3]), "{missed:?}");
+    }
+    assert_eq!(
+        outcome.producers[0],
+        participant(0),
+        "it leads until it has to pack something"
+    );
+    assert!(outcome.convicted.is_empty());
+
+    // Without it every command is in the chain at once, and nobody loses a term.
+    plan.actors = Vec::new();
+    let outcome = good(&plan);
+    let delays = plan.commands.iter().zip(&outcome.commands);
+    assert!(
+        delays
+            .clone()
+            .all(|(since, height)| height.is_some_and(|height| height <= since + 3)),
+        "{delays:?}"
+    );
+    assert!(outcome.missed.iter().all(|missed| *missed == [0; 4]));
+}
+
+#[test]
+fn commands_get_in_past_a_censor_and_a_flooder() {
+    let mut plan = Plan::new(20, 45);
+    // One leads and leaves out, one makes noise on the channel of words and repeats what is said there.
+    plan.seats = 7;
+    plan.actors = vec![(0, Actor::Censor), (3, Actor::Flooder)];
+    plan.commands = vec![5];
+    let outcome = good(&plan);
+    assert!(outcome.commands[0].is_some(), "{:?}", outcome.lost);
+    assert!(outcome.convicted.is_empty());
+}
+
+#[test]
 fn a_flooder_stops_nobody() {
-    let mut plan = Plan::new(16, 25);
+    let mut plan = Plan::new(17, 25);
     plan.actors = vec![(2, Actor::Flooder)];
     let outcome = good(&plan);
     assert!(
