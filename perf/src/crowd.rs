@@ -3,10 +3,10 @@
 //! # Method
 //! A node as a process of its own; this process holds the idle sessions, which are logged in and send a heartbeat a second,
 //! and the trading client, which keeps a window of envelopes unanswered. It runs once without the crowd and once with it.
-//! Memory is the node's resident set; a heartbeat is kept when the node's silence to a session never exceeds three of them.
+//! Memory is what the node holds itself, and beside it its resident set with mapped files, of which the ledger's are most; a heartbeat is kept when the node's silence to a session never exceeds three of them.
 
 use crate::load::{Load, Pace, run as run_load};
-use crate::report::{Figure, append, share};
+use crate::report::{Figure, append, share, warnings};
 use crate::site::{Needs, Site};
 use crate::{Error, Place, nanos};
 use mio::net::TcpStream;
@@ -22,6 +22,9 @@ use wattbook_feed::soupbin::{self, LoginRequest};
 
 /// Silence after which either side sends a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Envelopes of the trading session that are unanswered at most: with their deals and 16 leaves each, what they are answered fits into the
+/// history of a stream (`publish.history_len`), so that a client that the crowd holds up is not cut off.
+const OUTSTANDING: u64 = 1_024;
 /// Connections that are on their way at once.
 const AT_ONCE: usize = 256;
 
@@ -74,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let mut site = Site::open(&args.place, needs)?;
     let load = Load {
         pace: Pace::Window {
-            outstanding: 8_192,
+            outstanding: OUTSTANDING,
             envelopes: args.envelopes as usize,
         },
         leaves: args.leaves,
@@ -110,6 +113,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         samples: sessions,
     };
     let limited = |metric: &str, kib| figure(metric, kib, "KiB", Some((share(kib, 200_000_000 / 1_024), "200 MB")));
+    for (measured, when) in [(&alone, "alone"), (&beside, "beside the crowd")] {
+        for warning in warnings(None, &site, measured) {
+            eprintln!("warning: {when}: {warning}");
+        }
+    }
     let figures = [
         figure("sessions", count(&seen.logged_in) - count(&seen.lost), "1", None),
         limited("memory_idle", idle.own),

@@ -93,7 +93,9 @@ fn a_damaged_ledger_comes_back_from_peers() {
     // What it cannot open without: genesis, the block that the epoch begins from, the last one.
     let last = tip(&town.dirs[3]);
     let epoch = (last / EPOCH_BLOCKS as u64) * EPOCH_BLOCKS as u64;
-    let flipped = [0, 20, epoch, last];
+    let mut flipped = vec![0, 20, epoch, last];
+    // The last block may be the one that the epoch begins from.
+    flipped.dedup();
     flip(&town.dirs[3], &flipped);
     town.start(3);
     assert!(town.nodes[&3].height >= last);

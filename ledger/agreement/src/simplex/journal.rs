@@ -6,7 +6,8 @@
 //!
 //! # Format
 //! Two kinds of empty, durable files in the partition `PREFIX-marks`: `votes-EPOCH` before the first vote of an epoch,
-//! `barred-EPOCH` when the votes were found damaged or gone.
+//! `barred-EPOCH` when the votes were found damaged or gone. The journal begins with an empty, durable file of its own, for view
+//! 0, in which nobody votes: it is there from before the mark on, until the engine prunes it behind files with votes.
 //!
 //! # Invariants
 //! * A journal that a read shortens is damaged, be it only a torn end: votes in it were perhaps sent.
@@ -30,6 +31,9 @@ pub(super) struct Place {
     pub(super) buffer: NonZeroUsize,
 }
 
+/// The name of the journal's file of view 0.
+const BEGINNING: [u8; 8] = [0; 8];
+
 /// The engine's partition of an epoch.
 pub(super) fn partition(prefix: &str, epoch: u64) -> String {
     format!("{prefix}-votes-{epoch}")
@@ -41,13 +45,21 @@ pub(super) async fn remove<E: Storage>(context: &E, partition: &str) {
     let _ = context.remove(partition, None).await;
 }
 
-/// Flips a bit in the last file of a partition of votes, as a failing disk would.
+/// Flips a bit in the last file of a partition of votes, as a failing disk would, once the tasks that had it open are over.
 #[cfg(any(test, feature = "simulation"))]
-pub(super) async fn flip<E: Storage>(context: &E, partition: &str) {
+pub(super) async fn flip<E: Storage + commonware_runtime::Clock>(context: &E, partition: &str) {
     let mut names = context.scan(partition).await.unwrap_or_default();
     names.sort();
     for name in names.iter().rev() {
-        let (file, size) = context.open(partition, name).await.expect("a file of votes opens");
+        let mut opened = context.open(partition, name).await;
+        for _ in 0..100 {
+            if !matches!(opened, Err(Error::BlobAlreadyOpen(..))) {
+                break;
+            }
+            context.sleep(core::time::Duration::from_millis(1)).await;
+            opened = context.open(partition, name).await;
+        }
+        let (file, size) = opened.expect("a file of votes opens");
         if size > 0 {
             // A file's pages are padded: only its beginning is a vote for certain.
             let at = size.min(16) - 1;
@@ -94,10 +106,16 @@ impl Place {
         let whole = match &before {
             // A file without a beginning.
             None => false,
-            Some(sizes) if sizes.values().all(|size| *size == 0) => !marked(&votes),
+            // Marked, and then no vote; or the votes are gone, if the journal's beginning is too.
+            Some(sizes) if sizes.values().all(|size| *size == 0) => {
+                !marked(&votes) || sizes.keys().eq([BEGINNING.as_slice()])
+            }
             Some(_) => self.read(context, epoch, seats).await && self.sizes(context, epoch).await == before,
         };
-        self.mark(context, if whole { &votes } else { &barred }).await;
+        if whole && !marked(&votes) {
+            make(context, &self.partition(epoch), &BEGINNING).await;
+        }
+        make(context, &self.marks(), if whole { &votes } else { &barred }.as_bytes()).await;
         if !whole {
             error!(
                 epoch,
@@ -154,12 +172,13 @@ impl Place {
         }
         entries.finish().is_ok()
     }
+}
 
-    async fn mark<E: Storage>(&self, context: &E, name: &str) {
-        let (file, _) = context
-            .open(&self.marks(), name.as_bytes())
-            .await
-            .expect("a mark can be made");
-        file.sync().await.expect("a mark is durable");
-    }
+/// Makes an empty file, if it is not there.
+///
+/// # Panics
+/// If the storage fails.
+async fn make<E: Storage>(context: &E, partition: &str, name: &[u8]) {
+    let (file, _) = context.open(partition, name).await.expect("a file can be made");
+    file.sync().await.expect("a file is durable");
 }

@@ -1,7 +1,15 @@
 //! A handful of runs; the soak makes more of them.
 
 use super::{Actor, Harm, Outcome, Partition, Plan, participant, simulate};
-use crate::seam::Role;
+use crate::{
+    seam::Role,
+    simplex::{
+        journal::{self, Place},
+        seats::Seats,
+    },
+};
+use commonware_runtime::{Runner as _, buffer::paged::CacheRef};
+use commonware_utils::{NZU16, NZUsize};
 use core::time::Duration;
 
 /// Runs a plan that must end well.
@@ -377,4 +385,35 @@ fn clocks_within_the_bounds_cost_nothing_and_a_leader_s_beyond_them_its_term() {
         "{:?}",
         outcome.producers
     );
+}
+
+#[test]
+fn a_crash_before_the_first_vote_of_an_epoch_bars_nobody() {
+    let runner = commonware_runtime::deterministic::Runner::seeded(1);
+    let stayed = runner.start(|context| async move {
+        let candidates = super::candidates(&Plan::new(1, 1));
+        let seating = crate::seam::Seating {
+            committee: candidates.committee(3, &[]),
+            ballot: Some(candidates.ballots[0].clone()),
+        };
+        let namespace = crate::ballot::Namespace::of(wattbook_types::ChainId(wattbook_types::Hash::ZERO));
+        let seats = Seats::new(seating, &namespace, true).unwrap();
+        let place = Place {
+            prefix: "node0".to_owned(),
+            page_cache: CacheRef::new(NZU16!(4084), NZUsize!(16)),
+            buffer: NZUsize!(1 << 16),
+        };
+        let mut stayed = Vec::new();
+        for _ in 0..3 {
+            stayed.push(place.may_vote(&context, 3, &seats).await);
+        }
+        // Who marked the epoch and has no journal lost it; what comes back of it later changes nothing.
+        journal::remove(&context, &place.partition(3)).await;
+        for _ in 0..2 {
+            stayed.push(place.may_vote(&context, 3, &seats).await);
+        }
+        stayed.push(place.may_vote(&context, 4, &seats).await);
+        stayed
+    });
+    assert_eq!(stayed, [true, true, true, false, false, true]);
 }
