@@ -14,18 +14,22 @@
 //!   "certificate": 120 bytes,                 of the last of them
 //!   "record": { "kind": u16, "version": u16, "seq": u64, "payload": bytes, "path": [ 32 bytes ... ] } }
 //! ```
+//! A checkpoint to begin at: `{ "version": 1, "chain", "header", "committee" }`, of a border and the epoch after it.
 //! Header, certificate and record leaf are those of docs/ledger.md and `wattbook_agreement::proof`.
 //!
 //! # Invariants
-//! * Nothing is believed but genesis: every committee is named by a certified header, every key comes from it or genesis.
+//! * Nothing is believed but genesis, or the digest of one block that is pinned: every committee is named by a certified header, every key comes
+//!   from it or genesis.
 //! * Neither clock nor network decides anything. Whoever pins a checkpoint instead of genesis keeps to one that is younger
 //!   than `evidence_epochs`, for which delegates still answer.
 
 mod bundle;
 mod make;
+mod pin;
 
 pub use self::bundle::{Border, Bundle, Member, RecordPath};
 pub use self::make::MakeError;
+pub use self::pin::Pinned;
 
 use std::num::NonZero;
 use std::thread;
@@ -58,6 +62,9 @@ pub enum LightError {
     /// A bundle or block of another chain.
     #[error("it is of another chain than the genesis")]
     OtherChain,
+    /// Another block than the one pinned.
+    #[error("the checkpoint is of another block than the one that is pinned")]
+    OtherPin,
     /// Bytes that are no header.
     #[error("header {at} is none")]
     Header {
@@ -117,6 +124,9 @@ pub struct Proven {
     pub signers: (u32, usize),
 }
 
+/// A border's header and certificate, and the committee that is to have signed.
+type Due = (BlockHeader, [u8; PROOF_SIZE], Committee);
+
 /// Follows a chain's committees.
 #[derive(Clone, Debug)]
 pub struct LightClient {
@@ -125,6 +135,8 @@ pub struct LightClient {
     schedule: Schedule,
     committee: Committee,
     keys: BallotKeys,
+    /// Header of the block that names the committee; `None` where genesis does.
+    behind: Option<[u8; HEADER_SIZE]>,
 }
 
 impl LightClient {
@@ -154,6 +166,7 @@ impl LightClient {
             schedule,
             keys: BallotKeys::of(&committee).map_err(|_| no_committee)?,
             committee,
+            behind: None,
         })
     }
 
@@ -194,8 +207,25 @@ impl LightClient {
                 core::mem::replace(&mut committee, successor),
             ));
         }
+        self.check_on_all_cores(&due)?;
+        self.keys = keys_of(&(&self.committee, self.keys.clone()), &committee)?;
+        self.committee = committee;
+        self.behind = borders.last().map(|border| border.header).or(self.behind);
+        Ok(())
+    }
+
+    /// Whether a border is of an epoch before the one followed.
+    fn is_behind(&self, border: &Border) -> Result<bool, LightError> {
+        Ok(self.header(&border.header, 0)?.epoch < self.epoch())
+    }
+
+    fn check_on_all_cores(&self, due: &[Due]) -> Result<(), LightError> {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let part = due.len().div_ceil(threads).max(1);
+        // A thread costs a share of what one certificate does.
+        if due.len() <= 1 {
+            return self.check_all(due);
+        }
         let parts = thread::scope(|scope| {
             let parts: Vec<_> = due
                 .chunks(part)
@@ -206,13 +236,10 @@ impl LightClient {
             };
             parts.into_iter().map(join).collect::<Vec<Result<(), LightError>>>()
         });
-        parts.into_iter().collect::<Result<(), LightError>>()?;
-        self.keys = keys_of(&(&self.committee, self.keys.clone()), &committee)?;
-        self.committee = committee;
-        Ok(())
+        parts.into_iter().collect()
     }
 
-    fn check_all(&self, due: &[(BlockHeader, [u8; PROOF_SIZE], Committee)]) -> Result<(), LightError> {
+    fn check_all(&self, due: &[Due]) -> Result<(), LightError> {
         let mut known = (&self.committee, self.keys.clone());
         for (header, certificate, committee) in due {
             // Keys that sat in the epoch before have been checked.
@@ -237,9 +264,13 @@ impl LightClient {
 
     /// A header of this chain.
     fn header(&self, bytes: &[u8; HEADER_SIZE], at: usize) -> Result<BlockHeader, LightError> {
+        Self::header_of(self.chain, bytes, at)
+    }
+
+    fn header_of(chain: ChainId, bytes: &[u8; HEADER_SIZE], at: usize) -> Result<BlockHeader, LightError> {
         let raw = RawBlockHeader::read(bytes).ok_or(LightError::Header { at })?;
         let header = BlockHeader::from_raw(&raw).map_err(|_| LightError::Header { at })?;
-        if header.chain != self.chain {
+        if header.chain != chain {
             return Err(LightError::OtherChain);
         }
         Ok(header)

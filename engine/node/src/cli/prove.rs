@@ -34,6 +34,9 @@ pub struct Args {
     /// Prove a record of a chain with delegates by their certificates, for `wattbook light`.
     #[arg(long, requires = "record")]
     light: bool,
+    /// Leave out what a client that begins in this epoch does not need (`wattbook light --checkpoint`).
+    #[arg(long, value_name = "EPOCH", requires = "light")]
+    since: Option<u64>,
 }
 
 /// Checks a proof with nothing but the log's public key.
@@ -70,7 +73,8 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn prove(args: &Args) -> Result<String, Box<dyn std::error::Error>> {
     if args.light {
-        let bundle = Bundle::of_record(&args.dir, args.archive.as_deref(), args.record.unwrap_or_default())?;
+        let mut bundle = Bundle::of_record(&args.dir, args.archive.as_deref(), args.record.unwrap_or_default())?;
+        bundle.keep_since(args.since.unwrap_or_default());
         return Ok(bundle.to_json());
     }
     let mut reader = Reader::open_in(&args.dir, args.archive.as_deref())?;

@@ -90,30 +90,42 @@ impl Bundle {
     /// # Errors
     /// What does not hold.
     pub fn check(&self, genesis: &[u8]) -> Result<Proven, LightError> {
-        let mut client = LightClient::new(genesis)?;
+        self.check_from(&mut LightClient::new(genesis)?)
+    }
+
+    /// Checks all of it that is not behind a client, which follows to the certificate's epoch.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check_from(&self, client: &mut LightClient) -> Result<Proven, LightError> {
         if self.chain != client.chain() {
             return Err(LightError::OtherChain);
         }
-        client.follow(&self.borders)?;
+        let mut borders = &self.borders[..];
+        while let [first, rest @ ..] = borders
+            && client.is_behind(first)?
+        {
+            borders = rest;
+        }
+        client.follow(borders)?;
         let proven = client.check_block(&self.headers, &self.certificate)?;
         LightClient::check_record(&proven, &self.record)?;
         Ok(proven)
     }
 
+    /// Leaves out what a client that begins in this epoch does not need.
+    pub fn keep_since(&mut self, epoch: u64) {
+        let before = usize::try_from(epoch).unwrap_or(usize::MAX).min(self.borders.len());
+        self.borders.drain(..before);
+    }
+
     /// Its JSON.
     pub fn to_json(&self) -> String {
         let borders = self.borders.iter().map(|border| {
-            let committee = border.committee.iter().map(|member| {
-                json!({
-                    "participant": member.participant.get(),
-                    "peer_key": hex::encode(member.peer_key),
-                    "ballot_key": hex::encode(member.ballot_key),
-                })
-            });
             json!({
                 "header": hex::encode(border.header),
                 "certificate": hex::encode(border.certificate),
-                "committee": committee.collect::<Vec<_>>(),
+                "committee": border.committee.iter().map(member).collect::<Vec<_>>(),
             })
         });
         let record = json!({
@@ -149,14 +161,7 @@ impl Bundle {
             Ok(Border {
                 header: bytes(border, "header")?,
                 certificate: bytes(border, "certificate")?,
-                committee: list(border, "committee", |value| {
-                    let member = fields(value, "committee", 3)?;
-                    Ok(Member {
-                        participant: ParticipantId::new(number(member, "participant")?),
-                        peer_key: bytes(member, "peer_key")?,
-                        ballot_key: bytes(member, "ballot_key")?,
-                    })
-                })?,
+                committee: list(border, "committee", member_of)?,
             })
         };
         let record = top.get("record").ok_or_else(|| wrong("record"))?;
@@ -179,23 +184,42 @@ impl Bundle {
     }
 }
 
-fn wrong(what: &str) -> LightError {
+/// A delegate's JSON.
+pub(super) fn member(member: &Member) -> Value {
+    json!({
+        "participant": member.participant.get(),
+        "peer_key": hex::encode(member.peer_key),
+        "ballot_key": hex::encode(member.ballot_key),
+    })
+}
+
+/// A delegate as its JSON says.
+pub(super) fn member_of(value: &Value) -> Result<Member, LightError> {
+    let member = fields(value, "committee", 3)?;
+    Ok(Member {
+        participant: ParticipantId::new(number(member, "participant")?),
+        peer_key: bytes(member, "peer_key")?,
+        ballot_key: bytes(member, "ballot_key")?,
+    })
+}
+
+pub(super) fn wrong(what: &str) -> LightError {
     LightError::Bundle(format!("`{what}` is missing or not what it should be"))
 }
 
 /// An object with so many fields: none is there for nothing.
-fn fields<'a>(value: &'a Value, what: &str, len: usize) -> Result<&'a Map<String, Value>, LightError> {
+pub(super) fn fields<'a>(value: &'a Value, what: &str, len: usize) -> Result<&'a Map<String, Value>, LightError> {
     value
         .as_object()
         .filter(|map| map.len() == len)
         .ok_or_else(|| wrong(what))
 }
 
-fn number(map: &Map<String, Value>, name: &str) -> Result<u64, LightError> {
+pub(super) fn number(map: &Map<String, Value>, name: &str) -> Result<u64, LightError> {
     map.get(name).and_then(Value::as_u64).ok_or_else(|| wrong(name))
 }
 
-fn bytes<const N: usize>(map: &Map<String, Value>, name: &str) -> Result<[u8; N], LightError> {
+pub(super) fn bytes<const N: usize>(map: &Map<String, Value>, name: &str) -> Result<[u8; N], LightError> {
     decoded(map.get(name).ok_or_else(|| wrong(name))?, name)
 }
 
@@ -206,7 +230,7 @@ fn decoded<const N: usize>(value: &Value, name: &str) -> Result<[u8; N], LightEr
     Ok(bytes)
 }
 
-fn list<T>(
+pub(super) fn list<T>(
     map: &Map<String, Value>,
     name: &str,
     read: impl Fn(&Value) -> Result<T, LightError>,
